@@ -1,0 +1,33 @@
+// Package bus is what a module's author calls to speak and to listen, and
+// nothing else.
+//
+// # The two kinds of message
+//
+// An [Event] is a fact: published, kept, heard by any number of subscribers,
+// each with a position of its own. A [Command] is addressed: exactly one module
+// handles it, and it is gone once handled. Publishing a command, or sending an
+// event, does not compile.
+//
+// # What it promises
+//
+//   - A message leaves if and only if the transaction that said it committed.
+//   - A message reaches each subscriber at least once; its recorded effect
+//     (what the handler wrote through its [Tx], and what it published) happens
+//     at most once per subscriber, enforced by a unique constraint.
+//   - Effect, inbox row, outgoing messages and progress commit together.
+//   - Per key, subscriber and topic (an owner's events, or an owner's commands)
+//     messages take effect in the order in which they were committed.
+//   - A message that fails for good is a dead letter: it holds back the later
+//     messages of its key, for that subscriber, and nothing else.
+//   - A handler that fails because the database is away uses up no attempt.
+//
+// # What it does not promise
+//
+//   - Order between keys, or between topics.
+//   - Anything about what a handler does outside its Tx: calls to the outside
+//     belong in package dispatch, which is at least once.
+//   - That time stamps order messages: now() is equal within a run.
+//
+// A handler must use its Tx and only its Tx, must not start goroutines that
+// outlive it, and has two seconds.
+package bus

@@ -1,0 +1,50 @@
+// Package run is the seam between a transport's worker, which begins and
+// commits transactions, and the router's middleware, which runs one handler
+// inside them. A Delivery travels in the message's context.
+package run
+
+import (
+	"context"
+	"database/sql"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+)
+
+// Delivery is one message on its way through the router, inside a transaction
+// that belongs to the worker. The worker sets the first group and reads the
+// second after the message was acked or nacked; in between the middleware owns it.
+type Delivery struct {
+	Tx      *sql.Tx // the run's transaction
+	Guarded bool    // a savepoint stands around this message: a failure may be blamed on it
+	Out     *Outbox // what the run publishes, written in one call before the commit
+	Aside   func(ctx context.Context, msg *message.Message, cause error) error
+
+	Err error // why the handler failed the last time it was tried; nil when it succeeded
+}
+
+// Outbox collects what a transaction says, until it is written in one call.
+type Outbox struct {
+	Messages []*message.Message
+	Commit   []func() // called after the commit, in this process only
+}
+
+// Mark returns the present end of the outbox, for Rewind.
+func (o *Outbox) Mark() (int, int) { return len(o.Messages), len(o.Commit) }
+
+// Rewind forgets what was said after the mark: its savepoint was rolled back.
+func (o *Outbox) Rewind(messages, commit int) {
+	o.Messages, o.Commit = o.Messages[:messages], o.Commit[:commit]
+}
+
+type contextKey struct{}
+
+// With returns a context that carries the delivery.
+func With(ctx context.Context, d *Delivery) context.Context {
+	return context.WithValue(ctx, contextKey{}, d)
+}
+
+// From returns the delivery that ctx carries, or nil.
+func From(ctx context.Context) *Delivery {
+	d, _ := ctx.Value(contextKey{}).(*Delivery)
+	return d
+}

@@ -1,0 +1,171 @@
+package bus
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/google/uuid"
+
+	"millrace/platform/errs"
+)
+
+// MaxPayload is the largest payload of a message, in bytes of JSON. A larger
+// one is refused when it is published, so that no transport meets it later.
+const MaxPayload = 256 << 10
+
+// Event is a fact that has happened. Its name is in the past tense and starts
+// with the owner's name ("payment.completed"); both are for ever. Key is what
+// it is about (an order, a consultation): per key, order is kept. An event
+// carries ids and facts, never personal data: the log is kept for ever.
+type Event interface {
+	EventName() string
+	Key() string
+}
+
+// Command asks the one module that owns it to do something. Its name is an
+// imperative and starts with the owner's name ("payment.refund").
+type Command interface {
+	CommandName() string
+	Key() string
+}
+
+// Received is a message as it arrived: the envelope (CloudEvents 1.0
+// attributes) and the payload, not decoded.
+type Received struct {
+	ID          uuid.UUID       // ce_id; UUIDv7, unique for ever
+	Type        string          // ce_type
+	Source      string          // ce_source: the module that said it
+	Key         string          // ce_partitionkey
+	Time        time.Time       // ce_time: when it was said, before the commit
+	Schema      string          // ce_dataschema: type/major
+	Topic       string          // the owner's log or queue it was read from
+	Partition   int             // 0…63, murmur2(key) & 63
+	Sequence    int64           // ce_sequence: gapless per topic and partition, in commit order
+	Correlation string          // the conversation it belongs to
+	Causation   string          // the id of the message that caused it, or ""
+	Data        json.RawMessage // the payload
+}
+
+// The names of the envelope's metadata. Transports copy them to their own
+// headers; on Kafka they are those of CloudEvents' binary mode.
+const (
+	metaSpec        = "ce_specversion"
+	metaID          = "ce_id"
+	metaType        = "ce_type"
+	metaSource      = "ce_source"
+	metaSubject     = "ce_subject"
+	metaTime        = "ce_time"
+	metaKey         = "ce_partitionkey"
+	metaSequence    = "ce_sequence"
+	metaSchema      = "ce_dataschema"
+	metaTopic       = "topic"
+	metaPartition   = "partition"
+	metaCorrelation = "correlationid"
+	metaCausation   = "causationid"
+	metaTraceparent = "traceparent"
+	metaContentType = "content-type"
+)
+
+// ReceivedFrom reads the envelope of a message that a transport delivered.
+// A message without an id, a type or a key is Undecodable.
+func ReceivedFrom(msg *message.Message) (Received, error) {
+	m := msg.Metadata
+	r := Received{
+		Type: m.Get(metaType), Source: m.Get(metaSource), Key: m.Get(metaKey), Schema: m.Get(metaSchema),
+		Topic: m.Get(metaTopic), Correlation: m.Get(metaCorrelation), Causation: m.Get(metaCausation),
+		Data: json.RawMessage(msg.Payload),
+	}
+	var err error
+	if r.ID, err = uuid.Parse(m.Get(metaID)); err != nil {
+		return r, errs.New(errs.Undecodable, "%s %q is not a UUID", metaID, m.Get(metaID))
+	}
+	if r.Type == "" || r.Key == "" {
+		return r, errs.New(errs.Undecodable, "message %s has no %s or no %s", r.ID, metaType, metaKey)
+	}
+	if at := m.Get(metaTime); at != "" {
+		if r.Time, err = time.Parse(time.RFC3339Nano, at); err != nil {
+			return r, errs.New(errs.Undecodable, "message %s: %s %q is not RFC 3339", r.ID, metaTime, at)
+		}
+	}
+	r.Partition, _ = strconv.Atoi(m.Get(metaPartition))           // set by our own transport; 0 elsewhere
+	r.Sequence, _ = strconv.ParseInt(m.Get(metaSequence), 10, 64) // likewise
+	return r, nil
+}
+
+// schema is implemented by a message whose payload has a form that its name
+// alone does not tell, as "consultation.changed/1-thin".
+type schema interface{ DataSchema() string }
+
+// envelope builds the message on the wire. cause is the message being handled,
+// or the zero Received in a use case.
+func envelope(ctx context.Context, source, name, key string, body any, cause Received) (*message.Message, error) {
+	if key == "" {
+		return nil, errs.New(errs.Invalid, "%s: the key is empty; every message has one", name)
+	}
+	payload, err := json.Marshal(body)
+	if err != nil {
+		return nil, errs.New(errs.Invalid, "%s: encode: %w", name, err)
+	}
+	if len(payload) > MaxPayload {
+		return nil, errs.New(errs.TooLarge, "%s: payload is %d bytes, the limit is %d", name, len(payload), MaxPayload)
+	}
+	id, err := uuid.NewV7()
+	if err != nil {
+		return nil, fmt.Errorf("%s: new id: %w", name, err)
+	}
+	dataschema := name + "/1"
+	if s, ok := body.(schema); ok {
+		dataschema = s.DataSchema()
+	}
+	msg := message.NewMessageWithContext(ctx, id.String(), payload)
+	msg.Metadata = message.Metadata{
+		metaSpec: "1.0", metaID: id.String(), metaType: name, metaSource: source,
+		metaSubject: key, metaKey: key, metaSchema: dataschema, metaContentType: "application/json",
+		metaTime: time.Now().UTC().Format(time.RFC3339Nano),
+	}
+	switch {
+	case cause.ID != uuid.Nil:
+		msg.Metadata[metaCausation] = cause.ID.String()
+		msg.Metadata[metaCorrelation] = cause.Correlation
+	case CorrelationFrom(ctx) != "":
+		msg.Metadata[metaCorrelation] = CorrelationFrom(ctx)
+	}
+	if msg.Metadata[metaCorrelation] == "" {
+		msg.Metadata[metaCorrelation] = id.String()
+	}
+	if parent := traceparentFrom(ctx); parent != "" {
+		msg.Metadata[metaTraceparent] = parent
+	}
+	return msg, nil
+}
+
+type (
+	correlationKey struct{}
+	traceKey       struct{}
+)
+
+// WithCorrelation names the conversation that messages said under ctx belong
+// to. The web server sets it from the request; inside a handler the message's
+// own conversation wins.
+func WithCorrelation(ctx context.Context, id string) context.Context {
+	return context.WithValue(ctx, correlationKey{}, id)
+}
+
+// CorrelationFrom returns the conversation that ctx belongs to, or "".
+func CorrelationFrom(ctx context.Context) string {
+	id, _ := ctx.Value(correlationKey{}).(string)
+	return id
+}
+
+func withTraceparent(ctx context.Context, parent string) context.Context {
+	return context.WithValue(ctx, traceKey{}, parent)
+}
+
+func traceparentFrom(ctx context.Context) string {
+	parent, _ := ctx.Value(traceKey{}).(string)
+	return parent
+}

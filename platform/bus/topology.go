@@ -1,0 +1,179 @@
+package bus
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"sort"
+	"strings"
+)
+
+// Module is what the bus asks of a module: its name, what it says and what it
+// hears. The answers must not depend on whether the module is hosted here.
+type Module interface {
+	// Name is the module's schema, subscriber and topic prefix: a–z and 0–9,
+	// at most 30 characters, for ever.
+	Name() string
+	// Publishes lists the events it publishes, Sends the commands it sends (to
+	// others or itself), as zero values.
+	Publishes() []Event
+	Sends() []Command
+	// Subscriptions lists what it hears and handles.
+	Subscriptions() []Subscription
+}
+
+// Topology is the whole product's checked map of messages: who says what, who
+// hears it. It does not change while the program runs.
+type Topology struct {
+	modules       []string
+	published     map[string]string // event → owner
+	handled       map[string]string // command → owner
+	senders       map[string][]string
+	subscriptions map[string][]Subscription // module → what it hears, OnEvery expanded
+}
+
+// NewTopology checks the declarations of all modules, hosted here or not, and
+// reports every fault at once: an event published by two modules or under
+// another's name, a command without an owner or with two handlers, a
+// subscription to an event that nobody publishes, two handlers of one module
+// for one event.
+func NewTopology(modules ...Module) (*Topology, error) {
+	t := &Topology{
+		published: map[string]string{}, handled: map[string]string{},
+		senders: map[string][]string{}, subscriptions: map[string][]Subscription{},
+	}
+	var faults []error
+	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
+
+	for _, m := range modules {
+		name := m.Name()
+		if !validName(name) {
+			fault("module %q: a name is a–z and 0–9, at most 30 characters", name)
+		}
+		if slices.Contains(t.modules, name) {
+			fault("module %s is listed twice", name)
+		}
+		t.modules = append(t.modules, name)
+		for _, e := range m.Publishes() {
+			if owner, ok := t.published[e.EventName()]; ok {
+				fault("event %s is published by %s and by %s; an event has one owner", e.EventName(), owner, name)
+			}
+			if ownerOf(e.EventName()) != name {
+				fault("event %s is published by %s; its name must start with %q", e.EventName(), name, name+".")
+			}
+			t.published[e.EventName()] = name
+		}
+		for _, s := range m.Subscriptions() {
+			if !s.Command {
+				continue
+			}
+			if owner, ok := t.handled[s.Type]; ok {
+				fault("command %s is handled by %s and by %s; a command has exactly one handler", s.Type, owner, name)
+			}
+			if ownerOf(s.Type) != name {
+				fault("command %s is handled by %s; only its owner, %s, may", s.Type, name, ownerOf(s.Type))
+			}
+			t.handled[s.Type] = name
+		}
+	}
+	for _, m := range modules {
+		for _, c := range m.Sends() {
+			t.senders[c.CommandName()] = append(t.senders[c.CommandName()], m.Name())
+			if t.handled[c.CommandName()] == "" {
+				fault("command %s is sent by %s, but no module handles it", c.CommandName(), m.Name())
+			}
+		}
+		t.subscriptions[m.Name()] = t.expand(m, fault)
+	}
+	return t, errors.Join(faults...)
+}
+
+// expand replaces OnEvery by one subscription for each event there is.
+func (t *Topology) expand(m Module, fault func(string, ...any)) []Subscription {
+	var all []Subscription
+	heard := map[string]bool{}
+	add := func(s Subscription) {
+		if heard[s.Type] {
+			fault("module %s has two handlers for %s; one subscriber has one", m.Name(), s.Type)
+		}
+		heard[s.Type] = true
+		all = append(all, s)
+	}
+	for _, s := range m.Subscriptions() {
+		switch {
+		case s.Command:
+			add(s)
+		case s.Type != "":
+			if t.published[s.Type] == "" {
+				fault("module %s subscribes to %s, which no module publishes", m.Name(), s.Type)
+			}
+			add(s)
+		default:
+			for _, event := range t.Events() {
+				s.Type = event
+				add(s)
+			}
+		}
+	}
+	return all
+}
+
+// Modules lists the names of all modules, in the order of the product's list.
+func (t *Topology) Modules() []string { return slices.Clone(t.modules) }
+
+// Events and Commands list the names of all messages, sorted.
+func (t *Topology) Events() []string   { return sortedKeys(t.published) }
+func (t *Topology) Commands() []string { return sortedKeys(t.handled) }
+
+// SubscriptionsOf lists what a module hears and handles.
+func (t *Topology) SubscriptionsOf(module string) []Subscription { return t.subscriptions[module] }
+
+// SendersOf lists the modules that send a command.
+func (t *Topology) SendersOf(command string) []string { return t.senders[command] }
+
+// TopicOf returns the topic that carries a message: "<owner>.events" or
+// "<owner>.commands". A name that nobody declared has none: "".
+func (t *Topology) TopicOf(name string) string {
+	if owner := t.published[name]; owner != "" {
+		return EventsOf(owner)
+	}
+	if owner := t.handled[name]; owner != "" {
+		return CommandsOf(owner)
+	}
+	return ""
+}
+
+// EventsOf and CommandsOf name a module's two topics.
+func EventsOf(module string) string   { return module + ".events" }
+func CommandsOf(module string) string { return module + ".commands" }
+
+func (t *Topology) publishes(module, event string) bool { return t.published[event] == module }
+func (t *Topology) sends(module, command string) bool {
+	return slices.Contains(t.senders[command], module)
+}
+
+func ownerOf(message string) string {
+	owner, _, _ := strings.Cut(message, ".")
+	return owner
+}
+
+func validName(name string) bool {
+	if name == "" || len(name) > 30 {
+		return false
+	}
+	for _, r := range name {
+		if (r < 'a' || r > 'z') && (r < '0' || r > '9') {
+			return false
+		}
+	}
+	return true
+}
+
+func sortedKeys(m map[string]string) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	sort.Strings(keys)
+	return keys
+}

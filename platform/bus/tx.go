@@ -1,0 +1,144 @@
+package bus
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+
+	"millrace/platform/bus/internal/run"
+	"millrace/platform/errs"
+)
+
+// Tx is a use case's, or a handler's, transaction: its SQL and what it says
+// commit together or not at all. It ends when the function that received it
+// returns; it cannot be committed or rolled back by hand. Not for concurrent use.
+type Tx struct {
+	ctx   context.Context
+	sql   *sql.Tx
+	out   *run.Outbox
+	owner string
+	topo  *Topology
+	cause Received
+}
+
+// ExecContext runs a statement in the transaction. SQL is unqualified: the
+// module's schema is the search path.
+func (tx *Tx) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
+	return tx.sql.ExecContext(ctx, query, args...)
+}
+
+// QueryContext runs a query in the transaction. Close the rows before the next statement.
+func (tx *Tx) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	return tx.sql.QueryContext(ctx, query, args...)
+}
+
+// QueryRowContext runs a query for one row in the transaction.
+func (tx *Tx) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
+	return tx.sql.QueryRowContext(ctx, query, args...)
+}
+
+// Publish says that something has happened. The event is written just before
+// the commit, and its subscribers are woken right after it. The module must
+// have declared the event in Publishes. Errors are of kind Invalid or TooLarge
+// and leave the transaction usable.
+func (tx *Tx) Publish(event Event) error {
+	if !tx.topo.publishes(tx.owner, event.EventName()) {
+		return errs.New(errs.Invalid, "module %s publishes %s without declaring it in Publishes()", tx.owner, event.EventName())
+	}
+	return tx.say(event.EventName(), event.Key(), event)
+}
+
+// Send asks the owner of the command to act. It is written just before the
+// commit into the owner's queue. The module must have declared it in Sends.
+func (tx *Tx) Send(command Command) error {
+	if !tx.topo.sends(tx.owner, command.CommandName()) {
+		return errs.New(errs.Invalid, "module %s sends %s without declaring it in Sends()", tx.owner, command.CommandName())
+	}
+	return tx.say(command.CommandName(), command.Key(), command)
+}
+
+func (tx *Tx) say(name, key string, body any) error {
+	msg, err := envelope(tx.ctx, tx.owner, name, key, body, tx.cause)
+	if err != nil {
+		return err
+	}
+	msg.Metadata[metaTopic] = tx.topo.TopicOf(name)
+	tx.out.Messages = append(tx.out.Messages, msg)
+	return nil
+}
+
+// Cause is the message that is being handled; the zero Received in a use case.
+func (tx *Tx) Cause() Received { return tx.cause }
+
+// AfterCommit calls f after the commit, if there is one, in this process only
+// and perhaps never: the process may die in between. It is for waking what
+// would find its work anyway. f must not block.
+func (tx *Tx) AfterCommit(f func()) { tx.out.Commit = append(tx.out.Commit, f) }
+
+// DB is a module's own handle to its own schema.
+type DB struct {
+	sql   *sql.DB
+	owner string
+	topo  *Topology
+	log   Log
+}
+
+// Log is what a transport gives a DB: how outgoing messages are written inside
+// a transaction, and what wakes their readers once it committed.
+type Log interface {
+	Append(ctx context.Context, tx *sql.Tx, out *run.Outbox) error
+	Committed(out *run.Outbox)
+}
+
+// NewDB makes the handle of the module called owner. Transports call it.
+func NewDB(db *sql.DB, owner string, topo *Topology, log Log) *DB {
+	return &DB{sql: db, owner: owner, topo: topo, log: log}
+}
+
+// InTx runs f in a transaction (READ COMMITTED) and commits it if f returns
+// nil; what f said is written just before. An error of f is returned as it is,
+// and nothing happened. An error of the commit itself may mean that the
+// transaction committed and the reply was lost: callers that repeat must be
+// idempotent. Contention is not retried here.
+func (db *DB) InTx(ctx context.Context, f func(*Tx) error) (err error) {
+	tx, err := db.sql.BeginTx(ctx, nil)
+	if err != nil {
+		return fmt.Errorf("begin: %w", err)
+	}
+	defer func() {
+		if err != nil {
+			_ = tx.Rollback() // the first error is the one to tell; a lost connection rolls back by itself
+		}
+	}()
+	defer func() {
+		if p := recover(); p != nil {
+			_ = tx.Rollback() // as above; the panic goes on
+			panic(p)
+		}
+	}()
+	out := &run.Outbox{}
+	if err := f(&Tx{ctx: ctx, sql: tx, out: out, owner: db.owner, topo: db.topo}); err != nil {
+		return err
+	}
+	if err := db.log.Append(ctx, tx, out); err != nil {
+		return fmt.Errorf("append to the log: %w", err)
+	}
+	if err := tx.Commit(); err != nil {
+		return fmt.Errorf("commit: %w", err)
+	}
+	db.log.Committed(out)
+	for _, f := range out.Commit {
+		f()
+	}
+	return nil
+}
+
+// QueryContext reads outside a transaction.
+func (db *DB) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
+	return db.sql.QueryContext(ctx, query, args...)
+}
+
+// QueryRowContext reads one row outside a transaction.
+func (db *DB) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
+	return db.sql.QueryRowContext(ctx, query, args...)
+}
