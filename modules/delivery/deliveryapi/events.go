@@ -1,0 +1,57 @@
+package deliveryapi
+
+// Prepared says that a paid order has an address that a carrier serves, and
+// waits to be shipped. Key: the order.
+type Prepared struct {
+	DeliveryID string `json:"deliveryId"`
+	OrderKey   string `json:"orderKey"`
+	UserID     string `json:"userId"`
+}
+
+// Shipped says that a carrier took the parcel. Key: the order.
+type Shipped struct {
+	DeliveryID     string `json:"deliveryId"`
+	OrderKey       string `json:"orderKey"`
+	UserID         string `json:"userId"`
+	Carrier        string `json:"carrier"`
+	TrackingNumber string `json:"trackingNumber"`
+}
+
+// Delivered says that the parcel reached its address. Key: the order.
+type Delivered struct {
+	DeliveryID     string `json:"deliveryId"`
+	OrderKey       string `json:"orderKey"`
+	UserID         string `json:"userId"`
+	Carrier        string `json:"carrier"`
+	TrackingNumber string `json:"trackingNumber"`
+}
+
+// Failed says that no carrier serves the address of a paid order. Delivery has
+// also asked payment to give the money back. Key: the order.
+type Failed struct {
+	DeliveryID string `json:"deliveryId"`
+	OrderKey   string `json:"orderKey"`
+	UserID     string `json:"userId"`
+	Reason     string `json:"reason"`
+}
+
+// Cancelled says that the payment was refunded before the parcel left, which
+// therefore never leaves. Key: the order.
+type Cancelled struct {
+	DeliveryID string `json:"deliveryId"`
+	OrderKey   string `json:"orderKey"`
+	UserID     string `json:"userId"`
+	Reason     string `json:"reason"`
+}
+
+func (Prepared) EventName() string  { return "delivery.prepared" }
+func (Shipped) EventName() string   { return "delivery.shipped" }
+func (Delivered) EventName() string { return "delivery.delivered" }
+func (Failed) EventName() string    { return "delivery.failed" }
+func (Cancelled) EventName() string { return "delivery.cancelled" }
+
+func (e Prepared) Key() string  { return e.OrderKey }
+func (e Shipped) Key() string   { return e.OrderKey }
+func (e Delivered) Key() string { return e.OrderKey }
+func (e Failed) Key() string    { return e.OrderKey }
+func (e Cancelled) Key() string { return e.OrderKey }
