@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/google/uuid"
@@ -16,6 +18,9 @@ import (
 // MaxPayload is the largest payload of a message, in bytes of JSON. A larger
 // one is refused when it is published, so that no transport meets it later.
 const MaxPayload = 256 << 10
+
+// MaxKey is the longest key of a message, in bytes.
+const MaxKey = 255
 
 // Event is a fact that has happened. Its name is in the past tense and starts
 // with the owner's name ("payment.completed"); both are for ever. Key is what
@@ -103,8 +108,8 @@ type schema interface{ DataSchema() string }
 // envelope builds the message on the wire. cause is the message being handled,
 // or the zero Received in a use case.
 func envelope(ctx context.Context, source, name, key string, body any, cause Received) (*message.Message, error) {
-	if key == "" {
-		return nil, errs.New(errs.Invalid, "%s: the key is empty; every message has one", name)
+	if key == "" || len(key) > MaxKey || !utf8.ValidString(key) || strings.ContainsRune(key, 0) {
+		return nil, errs.New(errs.Invalid, "%s: the key %q must be UTF-8 without NUL, 1 to %d bytes", name, key, MaxKey)
 	}
 	payload, err := json.Marshal(body)
 	if err != nil {

@@ -5,6 +5,8 @@ import (
 	"database/sql"
 	"fmt"
 
+	"github.com/ThreeDotsLabs/watermill/message"
+
 	"millrace/platform/bus/internal/run"
 	"millrace/platform/errs"
 )
@@ -62,7 +64,6 @@ func (tx *Tx) say(name, key string, body any) error {
 	if err != nil {
 		return err
 	}
-	msg.Metadata[metaTopic] = tx.topo.TopicOf(name)
 	tx.out.Messages = append(tx.out.Messages, msg)
 	return nil
 }
@@ -86,8 +87,8 @@ type DB struct {
 // Log is what a transport gives a DB: how outgoing messages are written inside
 // a transaction, and what wakes their readers once it committed.
 type Log interface {
-	Append(ctx context.Context, tx *sql.Tx, out *run.Outbox) error
-	Committed(out *run.Outbox)
+	Append(ctx context.Context, tx *sql.Tx, messages []*message.Message) error
+	Committed(messages []*message.Message)
 }
 
 // NewDB makes the handle of the module called owner. Transports call it.
@@ -120,13 +121,13 @@ func (db *DB) InTx(ctx context.Context, f func(*Tx) error) (err error) {
 	if err := f(&Tx{ctx: ctx, sql: tx, out: out, owner: db.owner, topo: db.topo}); err != nil {
 		return err
 	}
-	if err := db.log.Append(ctx, tx, out); err != nil {
+	if err := db.log.Append(ctx, tx, out.Messages); err != nil {
 		return fmt.Errorf("append to the log: %w", err)
 	}
 	if err := tx.Commit(); err != nil {
 		return fmt.Errorf("commit: %w", err)
 	}
-	db.log.Committed(out)
+	db.log.Committed(out.Messages)
 	for _, f := range out.Commit {
 		f()
 	}

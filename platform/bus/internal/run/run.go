@@ -14,12 +14,14 @@ import (
 // that belongs to the worker. The worker sets the first group and reads the
 // second after the message was acked or nacked; in between the middleware owns it.
 type Delivery struct {
-	Tx      *sql.Tx // the run's transaction
-	Guarded bool    // a savepoint stands around this message: a failure may be blamed on it
-	Out     *Outbox // what the run publishes, written in one call before the commit
-	Aside   func(ctx context.Context, msg *message.Message, cause error) error
+	Tx      *sql.Tx                                      // the run's transaction
+	Guarded bool                                         // a savepoint stands around this message: a failure may be blamed on it
+	Out     *Outbox                                      // what the run publishes, written in one call before the commit
+	Aside   func(ctx context.Context, cause error) error // puts the message aside, in Tx
+	Blamed  error                                        // known to fail, from an earlier run: the handler is not called
 
-	Err error // why the handler failed the last time it was tried; nil when it succeeded
+	Err    error // why the handler failed the last time it was tried; nil when it succeeded
+	Broken bool  // Tx cannot be used any more
 }
 
 // Outbox collects what a transaction says, until it is written in one call.

@@ -1,0 +1,230 @@
+package bus
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/ThreeDotsLabs/watermill/message/router/middleware"
+
+	"millrace/platform/bus/internal/run"
+	"millrace/platform/errs"
+)
+
+// Contention is tried again at once, this often and this far apart. Longer
+// waiting belongs in the aside table, not in a handler's goroutine, which holds
+// a transaction open and blocks every key of its partition.
+const (
+	contentionRetries  = 5
+	contentionInterval = 20 * time.Millisecond
+)
+
+// chain is the one place that orders the router's middleware, outermost first.
+// A module's own middleware comes after all of it, inside the transaction.
+func chain(log *slog.Logger, limit time.Duration) []message.HandlerMiddleware {
+	poison, err := middleware.PoisonQueueWithFilter(asidePublisher{}, "aside", goesAside)
+	if err != nil {
+		panic(err) // the topic is not empty
+	}
+	retry := middleware.Retry{
+		MaxRetries:          contentionRetries,
+		InitialInterval:     contentionInterval,
+		MaxInterval:         contentionInterval,
+		Multiplier:          1,
+		ResetContextOnRetry: true,
+		ShouldRetry: func(p middleware.RetryParams) bool {
+			return !isRedo(p.Err) && errs.KindOf(p.Err).Reaction() == errs.Again
+		},
+	}
+	return []message.HandlerMiddleware{
+		// 1. Telemetry sees every message once, with its final verdict.
+		telemetry(log),
+		// 2. The poison queue puts a failed message aside, in the run's own
+		// transaction. It stands outside Retry, so that it meets only an error
+		// that trying again at once did not cure.
+		poison,
+		// 3. Retry, for contention only. It stands outside the savepoint
+		// (7), so that each try starts from a clean one.
+		retry.Middleware,
+		// 4. The verdict keeps the error object for the aside row. In an
+		// unguarded run it marks the error so that 2 and 3 let it pass and the
+		// whole run is done again. It stands outside recovery, so that it sees
+		// a panic as an error.
+		verdict,
+		// 5. A panic is an error like any other.
+		middleware.Recoverer,
+		// 6. The time limit. Watermill's own leaves its dead context on the message.
+		timeLimit(limit),
+		// 7. The savepoint, and the Tx that the handler uses. The innermost: what
+		// a handler did is undone before anybody outside decides anything.
+		transaction,
+	}
+}
+
+// telemetry carries the trace on and logs what failed: ids, never payloads.
+func telemetry(log *slog.Logger) message.HandlerMiddleware {
+	return func(next message.HandlerFunc) message.HandlerFunc {
+		return func(msg *message.Message) ([]*message.Message, error) {
+			if parent := msg.Metadata.Get(metaTraceparent); parent != "" {
+				msg.SetContext(withTraceparent(msg.Context(), parent))
+			}
+			produced, err := next(msg)
+			if d := run.From(msg.Context()); d != nil && d.Err != nil && d.Guarded {
+				log.Warn("handler failed",
+					"handler", message.HandlerNameFromCtx(msg.Context()), "message", msg.UUID,
+					"type", msg.Metadata.Get(metaType), "correlation", msg.Metadata.Get(metaCorrelation),
+					"kind", errs.KindOf(d.Err).String(), "error", d.Err.Error())
+			}
+			return produced, err
+		}
+	}
+}
+
+// redo is the error of a message in an unguarded run. Nobody inside the router
+// may act on it: the worker rolls the run back and does it again with
+// savepoints. It claims to be context.Canceled, which the router does not log.
+type redo struct{ err error }
+
+func (r *redo) Error() string        { return "run is done again: " + r.err.Error() }
+func (r *redo) Is(target error) bool { return target == context.Canceled }
+
+func isRedo(err error) bool {
+	var r *redo
+	return errors.As(err, &r)
+}
+
+// verdict records why the handler failed. It nacks in a defer, since a handler
+// that calls runtime.Goexit would leave the message neither acked nor nacked.
+// An error that the worker already knows (the message timed out in an earlier
+// run and broke its connection) is returned without calling the handler again.
+func verdict(next message.HandlerFunc) message.HandlerFunc {
+	return func(msg *message.Message) (produced []*message.Message, err error) {
+		d := run.From(msg.Context())
+		if d.Blamed != nil {
+			d.Err = d.Blamed
+			return nil, d.Blamed
+		}
+		returned := false
+		defer func() {
+			if !returned {
+				d.Err = errs.New(errs.Unknown, "handler ended its goroutine")
+				msg.Nack()
+			}
+		}()
+		produced, err = next(msg)
+		returned = true
+		if err != nil && errs.KindOf(err) == errs.Shutdown && msg.Context().Err() == nil {
+			// The message's context is alive, so this is no shutdown of ours.
+			err = errs.New(errs.Unknown, "%s", err.Error())
+		}
+		d.Err = err
+		if err != nil && !d.Guarded {
+			return nil, &redo{err}
+		}
+		return produced, err
+	}
+}
+
+// timeLimit gives the handler a deadline and restores the message's context after it.
+func timeLimit(limit time.Duration) message.HandlerMiddleware {
+	return func(next message.HandlerFunc) message.HandlerFunc {
+		return func(msg *message.Message) ([]*message.Message, error) {
+			parent := msg.Context()
+			ctx, cancel := context.WithTimeout(parent, limit)
+			defer cancel()
+			msg.SetContext(ctx)
+			defer msg.SetContext(parent)
+			produced, err := next(msg)
+			if err != nil && ctx.Err() != nil {
+				err = errs.New(errs.Timeout, "handler passed its time limit of %s: %w", limit, err)
+			}
+			return produced, err
+		}
+	}
+}
+
+// release checks the deferred constraints and ends the savepoint, in one round
+// trip. The inner savepoint gives the constraints their deferral back, for the
+// handlers that follow in the same run.
+const release = "SAVEPOINT constraints; SET CONSTRAINTS ALL IMMEDIATE; ROLLBACK TO SAVEPOINT constraints; RELEASE SAVEPOINT message"
+
+// transaction puts a savepoint around the handler in a guarded run, and takes
+// back what a failed handler wrote and said. Its statements run without the
+// handler's deadline: a cancelled statement costs lib/pq its connection.
+func transaction(next message.HandlerFunc) message.HandlerFunc {
+	return func(msg *message.Message) ([]*message.Message, error) {
+		d := run.From(msg.Context())
+		ctx := context.WithoutCancel(msg.Context())
+		if !d.Guarded {
+			return next(msg)
+		}
+		if _, err := d.Tx.ExecContext(ctx, "SAVEPOINT message"); err != nil {
+			d.Broken = true
+			return nil, errs.As(errs.Resource, fmt.Errorf("savepoint: %w", err))
+		}
+		messages, commit := d.Out.Mark()
+		done := false
+		undo := func() error {
+			done = true
+			d.Out.Rewind(messages, commit)
+			_, err := d.Tx.ExecContext(ctx, "ROLLBACK TO SAVEPOINT message")
+			return err
+		}
+		defer func() { // a panic, or Goexit, passes through here
+			if !done {
+				d.Broken = undo() != nil
+			}
+		}()
+		produced, err := next(msg)
+		if err == nil {
+			// Deferred constraints speak now, while it is clear whom they blame;
+			// and an SQL error that the handler swallowed is found here.
+			if _, err = d.Tx.ExecContext(ctx, release); err == nil {
+				done = true
+				return produced, nil
+			}
+			err = fmt.Errorf("after the handler (a deferred constraint, or an SQL error that it swallowed): %w", err)
+		}
+		if undoErr := undo(); undoErr != nil {
+			d.Broken = true
+			if kind := errs.KindOf(err); kind != errs.Timeout {
+				err = errs.As(errs.Resource, fmt.Errorf("%w (and the connection is unusable: %w)", err, undoErr))
+			}
+		}
+		return nil, err
+	}
+}
+
+// goesAside is the poison queue's filter.
+func goesAside(err error) bool {
+	if isRedo(err) {
+		return false
+	}
+	switch errs.KindOf(err).Reaction() {
+	case errs.Pause, errs.Leave:
+		return false
+	}
+	return true
+}
+
+// asidePublisher is the poison queue's publisher: it writes the aside row in
+// the transaction that also moves the position.
+type asidePublisher struct{}
+
+func (asidePublisher) Publish(_ string, messages ...*message.Message) error {
+	for _, msg := range messages {
+		d := run.From(msg.Context())
+		if d.Broken {
+			return errs.New(errs.Resource, "the transaction is broken; the run is done again")
+		}
+		if err := d.Aside(context.WithoutCancel(msg.Context()), d.Err); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (asidePublisher) Close() error { return nil }

@@ -1,0 +1,52 @@
+package bus
+
+import (
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill"
+	"github.com/ThreeDotsLabs/watermill/message"
+
+	"millrace/platform/bus/internal/run"
+)
+
+// HandlerTimeout is how long a handler may take. It is shorter than the
+// connections' idle_in_transaction_session_timeout (3 s), so that a slow
+// handler is told before its connection is taken away.
+const HandlerTimeout = 2 * time.Second
+
+// NewRouter makes the router of the hosted modules: one consumer handler for
+// each subscription, named "<module>/<type>", fed by the module's subscriber.
+// Run it; close the subscribers' transport first.
+func NewRouter(topo *Topology, hosted []string, subscriber func(module string) message.Subscriber, log *slog.Logger, watermillLog watermill.LoggerAdapter) (*message.Router, error) {
+	router, err := message.NewRouter(message.RouterConfig{CloseTimeout: 20 * time.Second}, watermillLog)
+	if err != nil {
+		return nil, fmt.Errorf("new router: %w", err)
+	}
+	router.AddMiddleware(chain(log, HandlerTimeout)...)
+	for _, module := range hosted {
+		for _, s := range topo.SubscriptionsOf(module) {
+			h := router.AddConsumerHandler(HandlerName(module, s.Type), s.Type, subscriber(module), topo.receive(module, s))
+			h.AddMiddleware(s.middleware...)
+		}
+	}
+	return router, nil
+}
+
+// HandlerName is how the router calls the handler of a type in a module.
+func HandlerName(module, messageType string) string { return module + "/" + messageType }
+
+// receive opens the envelope, and gives the handler the transaction that the
+// transport's worker began.
+func (t *Topology) receive(module string, s Subscription) message.NoPublishHandlerFunc {
+	return func(msg *message.Message) error {
+		received, err := ReceivedFrom(msg)
+		if err != nil {
+			return err
+		}
+		d := run.From(msg.Context())
+		tx := &Tx{ctx: msg.Context(), sql: d.Tx, out: d.Out, owner: module, topo: t, cause: received}
+		return s.handle(msg.Context(), tx, received)
+	}
+}
