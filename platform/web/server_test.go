@@ -1,0 +1,117 @@
+package web_test
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"millrace/platform/errs"
+	"millrace/platform/web"
+)
+
+func TestAPortInUseNamesTheSetting(t *testing.T) {
+	t.Parallel()
+	first, err := web.Listen("127.0.0.1:0", "http.address", http.NotFoundHandler(), slog.New(slog.DiscardHandler))
+	require.NoError(t, err)
+	defer func() { require.NoError(t, first.Shutdown(t.Context())) }()
+
+	_, err = web.Listen(first.Address(), "http.address", http.NotFoundHandler(), slog.New(slog.DiscardHandler))
+	require.ErrorContains(t, err, first.Address()+" is in use")
+	require.ErrorContains(t, err, "set http.address")
+	require.Equal(t, errs.Resource, errs.KindOf(err))
+}
+
+func TestAnAddressThatIsNoneNamesTheSetting(t *testing.T) {
+	t.Parallel()
+	_, err := web.Listen("nowhere", "http.address", http.NotFoundHandler(), slog.New(slog.DiscardHandler))
+	require.ErrorContains(t, err, "set http.address")
+}
+
+func TestAShutdownWaitsForTheRequestThatIsBeingHandled(t *testing.T) {
+	t.Parallel()
+	arrived, finish := make(chan struct{}), make(chan struct{})
+	server, err := web.Listen("127.0.0.1:0", "http.address", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		close(arrived)
+		<-finish
+		_, _ = io.WriteString(w, "whole") // a failure shows in the client
+	}), slog.New(slog.DiscardHandler))
+	require.NoError(t, err)
+	served := make(chan error, 1)
+	go func() { served <- server.Serve() }()
+
+	type answer struct {
+		body string
+		err  error
+	}
+	answered := make(chan answer, 1)
+	go func() {
+		response, err := http.Get(server.URL())
+		if err != nil {
+			answered <- answer{err: err}
+			return
+		}
+		defer func() { _ = response.Body.Close() }()
+		body, err := io.ReadAll(response.Body)
+		answered <- answer{string(body), err}
+	}()
+	<-arrived
+	down := make(chan error, 1)
+	go func() { down <- server.Shutdown(context.Background()) }()
+	require.Eventually(t, func() bool { // no new request is taken
+		_, err := http.Get(server.URL())
+		return err != nil
+	}, 5*time.Second, time.Millisecond)
+	close(finish)
+	got := <-answered
+	require.NoError(t, got.err)
+	require.Equal(t, "whole", got.body)
+	require.NoError(t, <-down)
+	require.NoError(t, <-served)
+}
+
+func TestARequestThatDoesNotEndIsCutWhenTheTimeIsUp(t *testing.T) {
+	t.Parallel()
+	arrived, finish := make(chan struct{}), make(chan struct{})
+	defer close(finish)
+	server, err := web.Listen("127.0.0.1:0", "http.address", http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		close(arrived)
+		<-finish
+	}), slog.New(slog.DiscardHandler))
+	require.NoError(t, err)
+	go func() { _ = server.Serve() }() // ends with Shutdown
+	go func() {
+		if response, err := http.Get(server.URL()); err == nil {
+			_ = response.Body.Close()
+		}
+	}()
+	<-arrived
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	require.ErrorContains(t, server.Shutdown(ctx), "still being handled")
+}
+
+func TestTheStartPageLinksToEverythingAndEscapes(t *testing.T) {
+	t.Parallel()
+	mux := http.NewServeMux()
+	require.NoError(t, web.StartPage(mux, "v1", []string{"payment"}, []web.Link{
+		{Href: "/docs", Name: "API", Korean: "문서", English: "documentation"},
+		{Href: "javascript:alert(1)", Name: "<b>bold</b>"},
+	}))
+	h := web.Handler(mux, slog.New(slog.DiscardHandler))
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
+	require.Equal(t, http.StatusOK, w.Code)
+	require.Contains(t, w.Body.String(), `<a href="/docs">API</a><span>문서</span><span lang="en">documentation</span>`)
+	require.NotContains(t, w.Body.String(), "<b>")
+	require.NotContains(t, w.Body.String(), "javascript:")
+
+	w = httptest.NewRecorder()
+	h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/start.css", nil))
+	require.Equal(t, "text/css; charset=utf-8", w.Header().Get("Content-Type"))
+}
