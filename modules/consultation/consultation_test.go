@@ -1,0 +1,106 @@
+package consultation
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"millrace/modules/consultation/consultationapi"
+	"millrace/platform/errs"
+)
+
+var noon = time.Date(2026, 4, 5, 3, 0, 0, 0, time.UTC)
+
+func TestAnyStatusMayMoveToAnyOtherByAnyone(t *testing.T) {
+	t.Parallel()
+	for _, from := range consultationapi.Statuses() {
+		for _, to := range consultationapi.Statuses() {
+			for _, actor := range consultationapi.Actors() {
+				c := consultation{id: 5600000, status: from, moves: 4, reservationAt: &noon}
+				made, err := c.next(wish{to: to, actor: actor})
+				if from == to {
+					require.Equal(t, errs.Conflict, errs.KindOf(err), "%s to itself is no move", from)
+					continue
+				}
+				require.NoError(t, err)
+				require.Equal(t, move{
+					Position: 5, Transition: consultationapi.To(to), Actor: actor, From: from, To: to, ReservationAt: &noon,
+				}, made)
+			}
+		}
+	}
+}
+
+func TestANewTimeIsAMoveToTheSameStatus(t *testing.T) {
+	t.Parallel()
+	later := noon.Add(time.Hour)
+	for _, status := range consultationapi.Statuses() {
+		for _, before := range []*time.Time{nil, &noon} {
+			for _, actor := range consultationapi.Actors() {
+				made, err := consultation{status: status, reservationAt: before}.next(wish{actor: actor, reservationAt: &later})
+				require.NoError(t, err)
+				require.Equal(t, move{
+					Position: 1, Transition: consultationapi.ReservationChanged, Actor: actor, From: status, To: status, ReservationAt: &later,
+				}, made)
+			}
+		}
+	}
+	same := noon
+	_, err := consultation{status: consultationapi.Fixed, reservationAt: &noon}.next(wish{actor: consultationapi.Member, reservationAt: &same})
+	require.Equal(t, errs.Conflict, errs.KindOf(err), "the time that it has already is no move")
+}
+
+func TestAWishThatIsNoMoveNamesTheField(t *testing.T) {
+	t.Parallel()
+	c := consultation{status: consultationapi.Received}
+	for field, w := range map[string]wish{
+		"actor":         {to: consultationapi.Fixed, actor: "ROBOT"},
+		"to":            {actor: consultationapi.Member},
+		"reservationAt": {to: consultationapi.Fixed, actor: consultationapi.Member, reservationAt: &noon},
+	} {
+		_, err := c.next(w)
+		require.Equal(t, errs.Invalid, errs.KindOf(err))
+		require.Equal(t, field, errs.FieldOf(err))
+	}
+	_, err := c.next(wish{to: "NOWHERE", actor: consultationapi.Member})
+	require.Equal(t, "to", errs.FieldOf(err))
+}
+
+func TestWhatAPaidDepositDoesDependsOnTheStatus(t *testing.T) {
+	t.Parallel()
+	want := map[consultationapi.Status]reaction{
+		consultationapi.Received: confirm, consultationapi.Contacting: confirm, consultationapi.Absent: confirm,
+		consultationapi.Counseled: confirm, consultationapi.Recontact: confirm, consultationapi.Hold: confirm,
+		consultationapi.Fixed: onlyRecord, consultationapi.Visited: onlyRecord, consultationapi.Treated: onlyRecord,
+		consultationapi.Closed: onlyRecord, consultationapi.NoShow: onlyRecord,
+		consultationapi.Canceled: giveBack, consultationapi.Rejected: giveBack,
+	}
+	require.Len(t, want, len(consultationapi.Statuses()))
+	for _, status := range consultationapi.Statuses() {
+		require.Equal(t, want[status], onDeposit(status), status)
+	}
+}
+
+func TestADepositsOrderKeyNamesOneConsultation(t *testing.T) {
+	t.Parallel()
+	id, err := consultationOf(depositOrder(5621989))
+	require.NoError(t, err)
+	require.EqualValues(t, 5621989, id)
+	for _, key := range []string{"", "deposit-", "deposit-0", "deposit-007", "deposit-+7", "deposit--7", "deposit-7x", "7", "goods-7", "deposit-99999999999999999999"} {
+		_, err := consultationOf(key)
+		require.Equal(t, errs.Invalid, errs.KindOf(err), key)
+	}
+}
+
+func TestTwoRequestsAreTheSameOnlyIfTheyAskForTheSame(t *testing.T) {
+	t.Parallel()
+	of := func(what string, body any) string {
+		r, err := newRequest("key", what, body)
+		require.NoError(t, err)
+		return string(r.fingerprint)
+	}
+	require.Equal(t, of("move 1", newMove{To: "FIXED", Actor: "MEMBER"}), of("move 1", newMove{To: "FIXED", Actor: "MEMBER"}))
+	require.NotEqual(t, of("move 1", newMove{To: "FIXED", Actor: "MEMBER"}), of("move 2", newMove{To: "FIXED", Actor: "MEMBER"}))
+	require.NotEqual(t, of("move 1", newMove{To: "FIXED", Actor: "MEMBER"}), of("move 1", newMove{To: "FIXED", Actor: "HOSPITAL"}))
+}

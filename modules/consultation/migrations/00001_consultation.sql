@@ -1,0 +1,61 @@
+-- +goose Up
+CREATE SEQUENCE consultation_id AS bigint START 5600000;
+
+CREATE TABLE consultation (
+    id             bigint PRIMARY KEY DEFAULT nextval('consultation_id'),
+    hospital_id    bigint NOT NULL CHECK (hospital_id > 0),
+    member_id      bigint NOT NULL CHECK (member_id > 0),
+    opened_by      text NOT NULL CHECK (opened_by IN ('MEMBER', 'HOSPITAL')),
+    status         text NOT NULL CHECK (status IN ('RECEIVED', 'CONTACTING', 'ABSENT', 'COUNSELED', 'RECONTACT', 'HOLD', 'FIXED',
+                                                   'VISITED', 'TREATED', 'CLOSED', 'NO_SHOW', 'CANCELED', 'REJECTED')),
+    reservation_at timestamptz,
+    visitor_name   text NOT NULL DEFAULT '',
+    phone          text NOT NULL DEFAULT '',
+    memo           text NOT NULL DEFAULT '',
+    moves          bigint NOT NULL DEFAULT 0,            -- how many rows of history it has
+    raised_at      timestamptz NOT NULL DEFAULT now(),
+    changed_at     timestamptz NOT NULL DEFAULT now()
+);
+
+-- Every move, for ever: who, from, to, when. from_status is null for the booking only.
+CREATE TABLE history (
+    consultation_id bigint NOT NULL REFERENCES consultation,
+    position        bigint NOT NULL CHECK (position > 0), -- 1, 2, 3, … without gaps
+    transition      text NOT NULL,
+    actor           text NOT NULL CHECK (actor IN ('MEMBER', 'HOSPITAL', 'SYSTEM')),
+    from_status     text,
+    to_status       text NOT NULL,
+    at              timestamptz NOT NULL,
+    reservation_at  timestamptz,                          -- the reservation's time after the move
+    PRIMARY KEY (consultation_id, position)
+);
+
+CREATE TABLE deposit (
+    payment_id          uuid PRIMARY KEY,
+    consultation_id     bigint NOT NULL REFERENCES consultation,
+    amount              bigint NOT NULL CHECK (amount > 0), -- minor units of currency
+    currency            text NOT NULL CHECK (currency ~ '^[A-Z]{3}$'),
+    state               text NOT NULL CHECK (state IN ('paid', 'refund_requested', 'refunded')),
+    paid_at             timestamptz NOT NULL,
+    refund_requested_at timestamptz,
+    refunded_at         timestamptz,
+    refund_id           uuid
+);
+CREATE INDEX deposit_consultation ON deposit (consultation_id);
+
+-- What a client's Idempotency-Key was used for, for ever. A row is written by
+-- the transaction that does the work, so it exists only if the work was done.
+CREATE TABLE request (
+    key             text PRIMARY KEY,
+    fingerprint     bytea NOT NULL,                       -- SHA-256 of the request
+    consultation_id bigint REFERENCES consultation,       -- what it made or moved
+    position        bigint NOT NULL DEFAULT 0,            -- the row of history it made
+    at              timestamptz NOT NULL DEFAULT now()
+);
+
+-- +goose Down
+DROP TABLE request;
+DROP TABLE deposit;
+DROP TABLE history;
+DROP TABLE consultation;
+DROP SEQUENCE consultation_id;
