@@ -1,0 +1,212 @@
+package config_test
+
+import (
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/stretchr/testify/require"
+
+	"millrace/config"
+)
+
+var modules = []string{"payment", "delivery"}
+
+func write(t *testing.T, yaml string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "millrace.yaml")
+	require.NoError(t, os.WriteFile(path, []byte(yaml), 0o600))
+	return path
+}
+
+func TestWithoutAnythingItIsCompleteAndStaysOnThisMachine(t *testing.T) {
+	t.Parallel()
+	c, err := config.Load("", nil)
+	require.NoError(t, err)
+	require.NoError(t, c.Validate(modules))
+	require.Empty(t, cmp.Diff(config.Default(), c))
+	require.True(t, c.Embedded() && c.Simulator() && c.DevInbox())
+}
+
+func TestThePresetSaysEverySettingAndItsDefault(t *testing.T) {
+	t.Parallel()
+	c, err := config.Load("dev.yaml", nil)
+	require.NoError(t, err)
+	c.Modules = nil // [] in the file
+	require.Empty(t, cmp.Diff(config.Default(), c))
+
+	preset, err := os.ReadFile("dev.yaml")
+	require.NoError(t, err)
+	for line := range strings.Lines(config.Default().Redacted()) {
+		name, _, _ := strings.Cut(strings.TrimSpace(line), ":")
+		require.Contains(t, string(preset), name+":")
+	}
+}
+
+func TestTheEnvironmentWinsOverTheFile(t *testing.T) {
+	t.Parallel()
+	path := write(t, "http:\n  address: 127.0.0.1:1\nbus:\n  lease_ttl: 3s\nmodules: [payment]\n")
+	c, err := config.Load(path, []string{
+		"MILLRACE_HTTP_ADDRESS=127.0.0.1:2", "MILLRACE_BUS_BACKOFF=1s, 2s", "MILLRACE_HTTP_INSECURE_EXPOSE_WITHOUT_LOGIN=true", "PATH=/bin",
+	})
+	require.NoError(t, err)
+	require.Equal(t, "127.0.0.1:2", c.HTTP.Address)
+	require.True(t, c.HTTP.InsecureExposeWithoutLogin)
+	require.Equal(t, 3*time.Second, c.Bus.LeaseTTL)
+	require.Equal(t, []time.Duration{time.Second, 2 * time.Second}, c.Bus.Backoff)
+	require.Equal(t, []string{"payment"}, c.Modules)
+}
+
+func TestDatabaseURLIsUnderstood(t *testing.T) {
+	t.Parallel()
+	c, err := config.Load("", []string{"DATABASE_URL=postgres://a@h/one"})
+	require.NoError(t, err)
+	require.Equal(t, "postgres://a@h/one", c.Database.URL.Reveal())
+	for range 20 { // whatever the order
+		c, err = config.Load("", []string{"MILLRACE_DATABASE_URL=postgres://a@h/two", "DATABASE_URL=postgres://a@h/one"})
+		require.NoError(t, err)
+		require.Equal(t, "postgres://a@h/two", c.Database.URL.Reveal())
+	}
+}
+
+func TestWhatNobodyKnowsIsRefusedAllAtOnce(t *testing.T) {
+	t.Parallel()
+	path := write(t, "htpp:\n  address: x\nbus:\n  lease_ttl: soon\n  executors: [1]\nmail:\n")
+	_, err := config.Load(path, []string{"MILLRACE_HTTP_ADRESS=x", "MILLRACE_DATABASE_MAX_CONNS_PER_MODULE=many"})
+	for _, name := range []string{"htpp.address: ", "bus.lease_ttl: must be a duration", "bus.executors: must be one value", "MILLRACE_HTTP_ADRESS: no setting", "database.max_conns_per_module: must be a whole number"} {
+		require.ErrorContains(t, err, name)
+	}
+	require.NotContains(t, err.Error(), "mail", "a section without content is fine")
+
+	_, err = config.Load("nowhere.yaml", nil)
+	require.ErrorContains(t, err, "there is no configuration file nowhere.yaml")
+	_, err = config.Load(write(t, "a: [\n"), nil)
+	require.ErrorContains(t, err, "configuration file")
+}
+
+// TestEverySettingIsChecked breaks one setting at a time, and all at once.
+func TestEverySettingIsChecked(t *testing.T) {
+	t.Parallel()
+	bad := map[string]func(*config.Config){
+		"environment":                       func(c *config.Config) { c.Environment = "staging" },
+		"data_dir":                          func(c *config.Config) { c.DataDir = "" },
+		"modules":                           func(c *config.Config) { c.Modules = []string{"billing"} },
+		"transport":                         func(c *config.Config) { c.Transport = "kafka" },
+		"http.address":                      func(c *config.Config) { c.HTTP.Address = "8080" },
+		"database.url":                      func(c *config.Config) { c.Database.URL = "mysql://root:canary@h/d" },
+		"database.max_conns_per_module":     func(c *config.Config) { c.Database.MaxConnsPerModule = 4 },
+		"bus.lease_ttl":                     func(c *config.Config) { c.Bus.LeaseTTL = time.Millisecond },
+		"bus.executors":                     func(c *config.Config) { c.Bus.Executors = 0 },
+		"bus.backoff":                       func(c *config.Config) { c.Bus.Backoff = nil },
+		"payment.gateway.url":               func(c *config.Config) { c.Payment.Gateway.URL = "ftp://canary" },
+		"payment.gateway.timeout":           func(c *config.Config) { c.Payment.Gateway.Timeout = 0 },
+		"payment.gateway.simulator_address": func(c *config.Config) { c.Payment.Gateway.SimulatorAddress = "0.0.0.0:1" },
+		"payment.callback_url":              func(c *config.Config) { c.Payment.CallbackURL = "canary" },
+		"payment.callback_secrets":          func(c *config.Config) { c.Payment.Secrets = []config.Secret{"canary"} },
+		"mail.from":                         func(c *config.Config) { c.Mail.From = "nobody" },
+		"mail.smtp.port":                    func(c *config.Config) { c.Mail.SMTP.Port = 0 },
+		"mail.smtp.user":                    func(c *config.Config) { c.Mail.SMTP.Password = "canary" },
+		"mail.smtp.tls":                     func(c *config.Config) { c.Mail.SMTP.TLS = "ssl" },
+		"log.level":                         func(c *config.Config) { c.Log.Level = "loud" },
+		"log.format":                        func(c *config.Config) { c.Log.Format = "xml" },
+	}
+	all := config.Default()
+	for name, spoil := range bad {
+		one := config.Default()
+		spoil(&one)
+		require.ErrorContains(t, one.Validate(modules), name+": ", name)
+		require.NotContains(t, one.Validate(modules).Error(), "canary", "no message repeats a secret")
+		spoil(&all)
+	}
+	err := all.Validate(modules).Error()
+	for name := range bad {
+		if name != "database.max_conns_per_module" { // fits 0 executors
+			require.Contains(t, err, name+": ")
+		}
+	}
+}
+
+func TestAnAddressThatOthersReachNeedsTheSettingThatSaysWhatItRisks(t *testing.T) {
+	t.Parallel()
+	for address, refused := range map[string]bool{
+		"127.0.0.1:1": false, "[::1]:1": false, "localhost:1": false, "127.9.9.9:0": false,
+		":8080": true, "0.0.0.0:8080": true, "[::]:1": true, "192.0.2.1:1": true, "example.com:1": true,
+	} {
+		c := config.Default()
+		c.HTTP.Address = address
+		if !refused {
+			require.NoError(t, c.Validate(modules), address)
+			continue
+		}
+		require.ErrorContains(t, c.Validate(modules), "http.insecure_expose_without_login", address)
+		c.HTTP.InsecureExposeWithoutLogin = true
+		require.NoError(t, c.Validate(modules), address)
+	}
+}
+
+func production() config.Config {
+	c := config.Default()
+	c.Environment = config.Production
+	c.Database.URL = "postgres://u:p@db/millrace?sslmode=verify-full"
+	c.Payment.Gateway.URL = "https://pg.example"
+	c.Payment.CallbackURL = "https://shop.example/callbacks/gateway"
+	c.Payment.Secrets = []config.Secret{"whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz"}
+	c.Mail.SMTP.Host = "mail.example"
+	return c
+}
+
+func TestProductionRefusesWhatIsForDevelopment(t *testing.T) {
+	t.Parallel()
+	require.NoError(t, production().Validate(modules))
+	for name, spoil := range map[string]func(*config.Config){
+		"database.url: is empty":                        func(c *config.Config) { c.Database.URL = "" },
+		"database.url: sslmode=disable":                 func(c *config.Config) { c.Database.URL = "postgres://u:p@db/m?sslmode=disable" },
+		"payment.gateway.url: is empty":                 func(c *config.Config) { c.Payment.Gateway.URL = "" },
+		"payment.gateway.url: must be https":            func(c *config.Config) { c.Payment.Gateway.URL = "http://pg.example" },
+		"payment.callback_url: ":                        func(c *config.Config) { c.Payment.CallbackURL = "" },
+		"payment.callback_secrets: has the development": func(c *config.Config) { c.Payment.Secrets = config.Default().Payment.Secrets },
+		"payment.callback_secrets: item 1":              func(c *config.Config) { c.Payment.Secrets = []config.Secret{""} },
+		"mail.smtp.host: ":                              func(c *config.Config) { c.Mail.SMTP.Host = "" },
+		"mail.smtp.tls: ":                               func(c *config.Config) { c.Mail.SMTP.TLS = "plaintext" },
+	} {
+		c := production()
+		spoil(&c)
+		require.ErrorContains(t, c.Validate(modules), name)
+	}
+	c := config.Default()
+	c.Environment = config.Production
+	require.Equal(t, 5, strings.Count(c.Validate(modules).Error(), "\n")+1, "all at once: %s", c.Validate(modules))
+}
+
+func TestNoWayOfPrintingShowsASecret(t *testing.T) {
+	t.Parallel()
+	c := production()
+	c.Database.URL = "postgres://millrace:canary@db:5432/millrace?sslpassword=canary&sslmode=require"
+	c.Payment.Gateway.URL = "https://user:canary@pg.example/?key=canary"
+	c.Payment.Secrets = []config.Secret{"canary", "canary"}
+	c.Mail.SMTP.Password = "canary"
+	var log strings.Builder
+	slog.New(slog.NewJSONHandler(&log, nil)).Info("config", "secret", c.Mail.SMTP.Password, "all", c)
+	for _, printed := range []string{c.Redacted(), fmt.Sprintf("%v %+v %#v %s", c.Database, c.Mail, c.Payment.Secrets, c.Mail.SMTP.Password)} {
+		require.NotContains(t, printed, "canary")
+	}
+	require.NotContains(t, strings.ReplaceAll(log.String(), c.Payment.Gateway.URL, ""), "canary")
+	require.Contains(t, c.Redacted(), `url: "postgres://millrace:xxxxx@db:5432/millrace?sslmode=require`)
+	require.Contains(t, c.Redacted(), `password: "[redacted]"`)
+}
+
+func TestWhatIsPrintedIsAFileThatGivesTheSame(t *testing.T) {
+	t.Parallel()
+	c := config.Default()
+	c.Payment.Secrets = nil
+	c.Modules = []string{"payment", "delivery"}
+	again, err := config.Load(write(t, c.Redacted()), nil)
+	require.NoError(t, err)
+	again.Payment.Secrets = nil // [] in the file
+	require.Empty(t, cmp.Diff(c, again))
+}

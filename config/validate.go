@@ -1,0 +1,211 @@
+package config
+
+import (
+	"encoding/base64"
+	"errors"
+	"log/slog"
+	"net"
+	"net/mail"
+	"net/url"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"millrace/platform/errs"
+)
+
+// Limits of what Validate accepts.
+const (
+	minSecretBytes = 24
+	maxSecrets     = 2
+	minExecutors   = 1
+	maxExecutors   = 32
+	maxPool        = 200
+	minLease       = time.Second
+	maxLease       = time.Minute
+)
+
+// faults collects what is wrong, so that all of it is told at once.
+type faults []error
+
+func (f *faults) add(setting, format string, args ...any) {
+	*f = append(*f, errs.InvalidField(setting, format, args...))
+}
+
+func (f *faults) oneOf(setting, value string, allowed ...string) {
+	if !slices.Contains(allowed, value) {
+		f.add(setting, "%q is none of %s", value, strings.Join(allowed, ", "))
+	}
+}
+
+// Validate reports everything in c that is not acceptable. modules are the
+// names of all modules that there are.
+func (c Config) Validate(modules []string) error {
+	var f faults
+	f.oneOf("environment", c.Environment, Development, Production)
+	if c.DataDir == "" {
+		f.add("data_dir", "name a folder, as .data")
+	}
+	f.modules(c.Modules, modules)
+	if c.Transport != "postgres" {
+		f.add("transport", "%q is not a transport of this version: set postgres", c.Transport)
+	}
+	f.http(c.HTTP)
+	f.database(c)
+	f.bus(c.Bus)
+	f.payment(c.Payment)
+	f.mail(c.Mail)
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(c.Log.Level)); err != nil {
+		f.add("log.level", "%q is none of debug, info, warn, error", c.Log.Level)
+	}
+	f.oneOf("log.format", c.Log.Format, "auto", "text", "json")
+	if c.Environment == Production {
+		f.production(c)
+	}
+	return errors.Join(f...)
+}
+
+func (f *faults) modules(chosen, all []string) {
+	seen := map[string]bool{}
+	for _, name := range chosen {
+		if !slices.Contains(all, name) {
+			f.add("modules", "there is no module %q; there are %s", name, strings.Join(all, ", "))
+		}
+		if seen[name] {
+			f.add("modules", "%s is listed twice", name)
+		}
+		seen[name] = true
+	}
+}
+
+func (f *faults) http(c HTTP) {
+	host, port, err := net.SplitHostPort(c.Address)
+	if err != nil || !isPort(port, 0) {
+		f.add("http.address", "%q is not host:port, as 127.0.0.1:8080", c.Address)
+		return
+	}
+	if !loopback(host) && !c.InsecureExposeWithoutLogin {
+		f.add("http.address", "%q can be reached from other machines, and there is no sign-in yet: whoever reaches it may do everything. "+
+			"Use 127.0.0.1, or set http.insecure_expose_without_login to true if something in front of it lets only the right people through", c.Address)
+	}
+}
+
+func (f *faults) database(c Config) {
+	// One for each executor, one for a request, one to spare for the module's own work.
+	if least := c.Bus.Executors + 2; c.Database.MaxConnsPerModule < least || c.Database.MaxConnsPerModule > maxPool {
+		f.add("database.max_conns_per_module", "%d is not between %d (bus.executors and 2 more) and %d", c.Database.MaxConnsPerModule, least, maxPool)
+	}
+	if c.Database.URL == "" {
+		return
+	}
+	u, err := url.Parse(c.Database.URL.Reveal())
+	if err != nil || u.Scheme != "postgres" && u.Scheme != "postgresql" {
+		f.add("database.url", "is not postgres://user:password@host:port/database (special characters in a password are written %%XX)")
+		return
+	}
+	if strings.Trim(u.Path, "/") == "" {
+		f.add("database.url", "names no database: postgres://user:password@host:port/database")
+	}
+}
+
+func (f *faults) bus(c Bus) {
+	if c.LeaseTTL < minLease || c.LeaseTTL > maxLease {
+		f.add("bus.lease_ttl", "%s is not between %s and %s", c.LeaseTTL, minLease, maxLease)
+	}
+	if c.Executors < minExecutors || c.Executors > maxExecutors {
+		f.add("bus.executors", "%d is not between %d and %d", c.Executors, minExecutors, maxExecutors)
+	}
+	if len(c.Backoff) == 0 {
+		f.add("bus.backoff", "name at least one wait before a second attempt, as 1s")
+	}
+	for _, wait := range c.Backoff {
+		if wait <= 0 || wait > time.Hour {
+			f.add("bus.backoff", "%s is not between 0 and 1h", wait)
+		}
+	}
+}
+
+func (f *faults) payment(c Payment) {
+	if c.Gateway.URL != "" && !isHTTP(c.Gateway.URL) {
+		f.add("payment.gateway.url", "is not an http or https address")
+	}
+	if c.Gateway.Timeout <= 0 || c.Gateway.Timeout > time.Minute {
+		f.add("payment.gateway.timeout", "%s is not between 0 and 1m", c.Gateway.Timeout)
+	}
+	if host, port, err := net.SplitHostPort(c.Gateway.SimulatorAddress); err != nil || !isPort(port, 0) || !loopback(host) {
+		f.add("payment.gateway.simulator_address", "%q is not host:port on this machine, as 127.0.0.1:8081", c.Gateway.SimulatorAddress)
+	}
+	if c.CallbackURL != "" && !isHTTP(c.CallbackURL) {
+		f.add("payment.callback_url", "is not an http or https address")
+	}
+	if len(c.Secrets) == 0 || len(c.Secrets) > maxSecrets {
+		f.add("payment.callback_secrets", "there are %d: name one, or %d while it is being replaced", len(c.Secrets), maxSecrets)
+	}
+	for i, secret := range c.Secrets {
+		encoded, ok := strings.CutPrefix(secret.Reveal(), "whsec_")
+		key, err := base64.StdEncoding.DecodeString(encoded)
+		if !ok || err != nil || len(key) < minSecretBytes {
+			f.add("payment.callback_secrets", "item %d is not whsec_ and the base64 of at least %d bytes: make one with `echo whsec_$(openssl rand -base64 32)`", i+1, minSecretBytes)
+		}
+	}
+}
+
+func (f *faults) mail(c Mail) {
+	if _, err := mail.ParseAddress(c.From); err != nil {
+		f.add("mail.from", "%q is not a mail address, as Shop <shop@example.com>", c.From)
+	}
+	if !isPort(strconv.Itoa(c.SMTP.Port), 1) {
+		f.add("mail.smtp.port", "%d is not between 1 and 65535", c.SMTP.Port)
+	}
+	if (c.SMTP.User == "") != (c.SMTP.Password == "") {
+		f.add("mail.smtp.user", "user and password go together: set both or none")
+	}
+	f.oneOf("mail.smtp.tls", c.SMTP.TLS, "auto", "mandatory", "plaintext")
+}
+
+// production refuses what is only for development.
+func (f *faults) production(c Config) {
+	if c.Embedded() {
+		f.add("database.url", "is empty: production needs a PostgreSQL server of its own, not the embedded one")
+	} else if u, err := url.Parse(c.Database.URL.Reveal()); err == nil {
+		mode, socket := u.Query().Get("sslmode"), filepath.IsAbs(u.Query().Get("host"))
+		if !socket && slices.Contains([]string{"disable", "allow", "prefer"}, mode) {
+			f.add("database.url", "sslmode=%s lets the connection be read by others: use verify-full, or at least require", mode)
+		}
+	}
+	if c.Simulator() {
+		f.add("payment.gateway.url", "is empty: production needs a payment gateway, not the simulator")
+	} else if !strings.HasPrefix(c.Payment.Gateway.URL, "https://") {
+		f.add("payment.gateway.url", "must be https in production")
+	}
+	if !strings.HasPrefix(c.Payment.CallbackURL, "https://") {
+		f.add("payment.callback_url", "must be the https address at which the gateway reaches this server")
+	}
+	if slices.Contains(c.Payment.Secrets, DevelopmentSecret) {
+		f.add("payment.callback_secrets", "has the development secret, which everybody knows")
+	}
+	if c.DevInbox() {
+		f.add("mail.smtp.host", "is empty: production needs a mail server, not the development inbox")
+	}
+	if c.Mail.SMTP.TLS == "plaintext" {
+		f.add("mail.smtp.tls", "plaintext lets every mail be read on its way: use auto or mandatory")
+	}
+}
+
+func loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+func isPort(text string, least int) bool {
+	port, err := strconv.Atoi(text)
+	return err == nil && port >= least && port <= 65535
+}
+
+func isHTTP(raw string) bool {
+	u, err := url.Parse(raw)
+	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Host != ""
+}
