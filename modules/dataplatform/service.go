@@ -1,0 +1,130 @@
+package dataplatform
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/google/uuid"
+
+	"millrace/platform/bus"
+	"millrace/platform/errs"
+)
+
+// turnLease is how long a process that writes is believed to be alive.
+const turnLease = 10 * time.Second
+
+// service writes the files. One of it per process.
+type service struct {
+	db    *bus.DB
+	cfg   Config
+	owner uuid.UUID     // this process, as the one whose turn it is
+	lease time.Duration // of the turn
+	poll  time.Duration // how often it looks whether a file is due
+}
+
+func newService(db *bus.DB, cfg Config) *service {
+	return &service{
+		db: db, cfg: cfg, owner: uuid.New(), lease: turnLease,
+		poll: min(max(cfg.FlushEvery/4, 10*time.Millisecond), time.Second),
+	}
+}
+
+// flush writes files as they become due until ctx is done.
+func (s *service) flush(ctx context.Context) error {
+	const longest = 10 * time.Second
+	pause := s.poll
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			s.leave(ctx)
+			return nil
+		case <-timer.C:
+		}
+		// What is begun is finished, also at a shutdown.
+		wrote, err := s.writeNext(context.WithoutCancel(ctx))
+		switch {
+		case err != nil:
+			slog.Error("cannot write the events to a file; trying again", "module", "dataplatform", "dir", s.cfg.Dir,
+				"wait", pause, "error", err, "kind", errs.KindOf(err))
+			timer.Reset(pause)
+			pause = min(2*pause, longest)
+		case wrote:
+			timer.Reset(0) // perhaps more wait
+			pause = s.poll
+		default:
+			timer.Reset(s.poll)
+			pause = s.poll
+		}
+	}
+}
+
+// writeNext writes the next file, if one is due and it is this process's turn.
+func (s *service) writeNext(ctx context.Context) (wrote bool, err error) {
+	f, found, err := s.next(ctx)
+	if err != nil || !found {
+		return false, err
+	}
+	if err := s.write(ctx, &f); err != nil {
+		return false, err
+	}
+	if err := s.record(ctx, f); err != nil {
+		return false, err
+	}
+	slog.Info("events written", "module", "dataplatform", "file", f.name(), "rows", f.rows(), "bytes", f.Bytes)
+	return true, nil
+}
+
+// next returns the file to write: one that was begun and not recorded, else a
+// new range if it is due.
+func (s *service) next(ctx context.Context) (f file, found bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, s.lease)
+	defer cancel()
+	err = s.db.InTx(ctx, func(tx *bus.Tx) error {
+		mine, err := takeTurn(ctx, tx, s.owner, s.lease)
+		if err != nil || !mine {
+			return err
+		}
+		if f, found, err = begunFile(ctx, tx); err != nil || found {
+			return err
+		}
+		due, err := waiting(ctx, tx, s.cfg.FlushRows, s.cfg.FlushEvery)
+		if err != nil || !due {
+			return err
+		}
+		f, found, err = fixRange(ctx, tx, s.cfg.FlushRows)
+		return err
+	})
+	return f, found && err == nil, err
+}
+
+var errTurnLost = errors.New("another process took over the writing; it repeats this file")
+
+// record notes that the file is there.
+func (s *service) record(ctx context.Context, f file) error {
+	ctx, cancel := context.WithTimeout(ctx, s.lease)
+	defer cancel()
+	return s.db.InTx(ctx, func(tx *bus.Tx) error {
+		mine, err := keepTurn(ctx, tx, s.owner)
+		if err != nil {
+			return err
+		}
+		if !mine {
+			return errTurnLost
+		}
+		return recordFile(ctx, tx, f)
+	})
+}
+
+// leave hands the turn over without waiting for the lease to end.
+func (s *service) leave(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+	defer cancel()
+	if err := s.db.InTx(ctx, func(tx *bus.Tx) error { return leaveTurn(ctx, tx, s.owner) }); err != nil {
+		slog.Warn("cannot hand over the writing; another process takes over when the lease ends",
+			"module", "dataplatform", "error", err)
+	}
+}
