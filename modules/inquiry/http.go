@@ -1,0 +1,114 @@
+package inquiry
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"millrace/modules/consultation/consultationapi"
+	"millrace/modules/inquiry/inquiryapi"
+	"millrace/platform/web"
+)
+
+type (
+	roomPath struct {
+		ID int64 `path:"id" minimum:"1" doc:"The consultation's id"`
+	}
+
+	newRoomMessage struct {
+		Speaker inquiryapi.Speaker `json:"speaker" enum:"CUSTOMER,HOSPITAL"`
+		Text    string             `json:"text" minLength:"1" maxLength:"2000"`
+	}
+	sayInput struct {
+		roomPath
+		Key  string `header:"Idempotency-Key" maxLength:"255" doc:"Makes it safe to repeat this request: a copy with the same key is not posted again"`
+		Body newRoomMessage
+	}
+
+	transcriptInput struct {
+		roomPath
+		After int64 `query:"after" minimum:"0" doc:"Only entries after this position"`
+		Limit int   `query:"limit" minimum:"1" maximum:"1000" default:"200"`
+	}
+
+	// roomCard is what a status card shows.
+	roomCard struct {
+		Card       inquiryapi.Card            `json:"card" enum:"reservation_received,reservation_confirmed,reservation_changed,reservation_cancelled"`
+		Transition consultationapi.Transition `json:"transition" doc:"What happened"`
+		Actor      consultationapi.Actor      `json:"actor" doc:"Who decided it"`
+		PrevState  consultationapi.Status     `json:"prevState,omitempty" doc:"The status before; absent for a booking"`
+		Title      words                      `json:"title"`
+		Text       words                      `json:"text"`
+	}
+	roomEntry struct {
+		Position int64              `json:"position" doc:"1, 2, 3, … in the room"`
+		ID       string             `json:"id" format:"uuid"`
+		Speaker  inquiryapi.Speaker `json:"speaker" enum:"CUSTOMER,HOSPITAL" doc:"The side on which it appears"`
+		At       time.Time          `json:"at"`
+		Card     *roomCard          `json:"card,omitempty" doc:"Of a status card"`
+		Text     string             `json:"text,omitempty" doc:"Of a message"`
+	}
+	roomTranscript struct {
+		RoomID         string      `json:"roomId" format:"uuid"`
+		ConsultationID int64       `json:"consultationId"`
+		HospitalID     int64       `json:"hospitalId"`
+		MemberID       *int64      `json:"memberId,omitempty" doc:"The customer; absent while it is not known"`
+		Entries        []roomEntry `json:"entries" doc:"In order"`
+		Next           int64       `json:"next,omitempty" doc:"There may be more: ask again with after set to this"`
+	}
+
+	entryOutput      struct{ Body roomEntry }
+	transcriptOutput struct{ Body roomTranscript }
+)
+
+// Routes registers the module's operations.
+func (m *Module) Routes(api huma.API) {
+	tags := []string{"inquiry"}
+	web.Handle(api, huma.Operation{
+		OperationID: "get-room", Method: http.MethodGet, Path: "/rooms/{id}", Tags: tags,
+		Summary: "Read the chat of a consultation", Description: "Cards in Korean and English, and messages, in order. A room opens a moment after its consultation.",
+	}, m.transcript)
+	web.Handle(api, huma.Operation{
+		OperationID: "post-message", Method: http.MethodPost, Path: "/rooms/{id}/messages", DefaultStatus: http.StatusCreated, Tags: tags,
+		Summary: "Write in the chat of a consultation",
+	}, m.say)
+}
+
+func (m *Module) say(ctx context.Context, in *sayInput) (*entryOutput, error) {
+	posted, err := m.service.say(ctx, in.ID, saying{speaker: in.Body.Speaker, text: in.Body.Text, key: in.Key})
+	if err != nil {
+		return nil, err
+	}
+	return &entryOutput{Body: shown(posted)}, nil
+}
+
+func (m *Module) transcript(ctx context.Context, in *transcriptInput) (*transcriptOutput, error) {
+	r, entries, err := transcript(ctx, m.service.db, in.ID, in.After, in.Limit)
+	if err != nil {
+		return nil, err
+	}
+	t := roomTranscript{
+		RoomID: r.id.String(), ConsultationID: r.consultationID, HospitalID: r.hospitalID, MemberID: r.memberID,
+		Entries: make([]roomEntry, len(entries)),
+	}
+	for i, e := range entries {
+		t.Entries[i] = shown(e)
+	}
+	if len(entries) == in.Limit {
+		t.Next = entries[len(entries)-1].Position
+	}
+	return &transcriptOutput{Body: t}, nil
+}
+
+func shown(e entry) roomEntry {
+	s := roomEntry{Position: e.Position, ID: e.ID.String(), Speaker: e.Speaker, At: e.At.UTC(), Text: e.Text}
+	if e.Card != "" {
+		row := statusCards[did{e.Transition, e.Actor}]
+		s.Card = &roomCard{
+			Card: e.Card, Transition: e.Transition, Actor: e.Actor, PrevState: e.PrevState, Title: row.title, Text: row.text,
+		}
+	}
+	return s
+}
