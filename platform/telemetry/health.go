@@ -1,0 +1,95 @@
+package telemetry
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	"millrace/platform/errs"
+)
+
+// Check is one thing that must hold for the program to be ready.
+type Check struct {
+	Name  string                          // as "database"
+	Help  string                          // what to do when it does not hold
+	Probe func(ctx context.Context) error // has two seconds; called concurrently
+}
+
+const probeTimeout = 2 * time.Second
+
+type checkResult struct {
+	Name    string `json:"name"`
+	OK      bool   `json:"ok"`
+	Problem string `json:"problem,omitempty"` // the error's kind
+	Help    string `json:"help,omitempty"`
+}
+
+type healthAnswer struct {
+	Status string        `json:"status"` // ok, or failing
+	Checks []checkResult `json:"checks,omitempty"`
+}
+
+// ServeHealth serves /livez and /readyz.
+func ServeHealth(mux *http.ServeMux, log *slog.Logger, checks ...Check) {
+	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) {
+		answer(w, http.StatusOK, healthAnswer{Status: "ok"})
+	})
+	state := &health{checks: checks, log: log, failing: make([]bool, len(checks))}
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		results, ok := state.probe(r.Context())
+		if !ok {
+			answer(w, http.StatusServiceUnavailable, healthAnswer{"failing", results})
+			return
+		}
+		answer(w, http.StatusOK, healthAnswer{"ok", results})
+	})
+}
+
+func answer(w http.ResponseWriter, status int, body healthAnswer) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(body) // the reader left: nobody to tell
+}
+
+type health struct {
+	checks []Check
+	log    *slog.Logger
+
+	mu      sync.Mutex
+	failing []bool // what each check said last, so that only a change is logged
+}
+
+// probe asks every check at the same time.
+func (h *health) probe(ctx context.Context) ([]checkResult, bool) {
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	problems := make([]error, len(h.checks))
+	var wg sync.WaitGroup
+	for i, check := range h.checks {
+		wg.Go(func() { problems[i] = check.Probe(ctx) })
+	}
+	wg.Wait()
+
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	results, all := make([]checkResult, len(h.checks)), true
+	for i, check := range h.checks {
+		err := problems[i]
+		results[i] = checkResult{Name: check.Name, OK: err == nil}
+		if err != nil {
+			all = false
+			results[i].Problem, results[i].Help = errs.KindOf(err).String(), check.Help
+		}
+		switch {
+		case err != nil && !h.failing[i]:
+			h.log.WarnContext(ctx, "not ready", "check", check.Name, "error", err, "help", check.Help)
+		case err == nil && h.failing[i]:
+			h.log.InfoContext(ctx, "ready again", "check", check.Name)
+		}
+		h.failing[i] = err != nil
+	}
+	return results, all
+}

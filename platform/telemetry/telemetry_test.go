@@ -1,0 +1,104 @@
+package telemetry_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/ThreeDotsLabs/watermill"
+	"github.com/stretchr/testify/require"
+
+	"millrace/platform/bus"
+	"millrace/platform/errs"
+	"millrace/platform/telemetry"
+)
+
+func TestWhatIsNotKnownToBeHarmlessIsNotLogged(t *testing.T) {
+	t.Parallel()
+	var out strings.Builder
+	log, err := telemetry.NewLogger(&out, "debug", "json")
+	require.NoError(t, err)
+	w := telemetry.Watermill(log).With(watermill.LogFields{"subscriber_name": "delivery/payment.completed", "payload": "canary"})
+	w.Error("Cannot publish", errors.New("refused"), watermill.LogFields{"message_uuid": "id-1", "not_sent_message": "canary", "query_args": []any{"canary"}})
+	w.Info("i", watermill.LogFields{"metadata": "canary"})
+	w.Debug("d", nil)
+	w.Trace("t", watermill.LogFields{"query_args": "canary"})
+	require.NotContains(t, out.String(), "canary")
+	first, _, _ := strings.Cut(out.String(), "\n")
+	var line map[string]any
+	require.NoError(t, json.Unmarshal([]byte(first), &line))
+	require.Equal(t, "delivery", line["module"])
+	require.Equal(t, "delivery/payment.completed", line["subscriber"])
+	require.Equal(t, "id-1", line["message_id"])
+	require.Equal(t, "refused", line["error"])
+}
+
+func TestALineCarriesItsConversation(t *testing.T) {
+	t.Parallel()
+	var out strings.Builder
+	log, err := telemetry.NewLogger(&out, "info", "json")
+	require.NoError(t, err)
+	ctx := bus.WithCorrelation(t.Context(), "c-1")
+	log.With("a", 1).InfoContext(ctx, "one")
+	log.InfoContext(ctx, "two", "correlation_id", "said")
+	require.Equal(t, 1, strings.Count(out.String(), `"correlation_id":"c-1"`))
+	require.Equal(t, 2, strings.Count(out.String(), `"correlation_id"`))
+}
+
+func TestAFileThatIsNoTerminalGetsJSON(t *testing.T) {
+	t.Parallel()
+	var auto, text strings.Builder
+	log, err := telemetry.NewLogger(&auto, "info", "auto")
+	require.NoError(t, err)
+	log.Info("hello")
+	require.True(t, json.Valid([]byte(auto.String())))
+	log, err = telemetry.NewLogger(&text, "warn", "text")
+	require.NoError(t, err)
+	log.Info("below the level")
+	log.Warn("hello")
+	require.Contains(t, text.String(), "WRN hello")
+	require.NotContains(t, text.String(), "below")
+
+	_, err = telemetry.NewLogger(&text, "loud", "text")
+	require.ErrorContains(t, err, "log.level")
+	_, err = telemetry.NewLogger(&text, "info", "xml")
+	require.ErrorContains(t, err, "log.format")
+}
+
+func TestReadinessSaysWhatFailsAndWhatToDo(t *testing.T) {
+	t.Parallel()
+	var out strings.Builder
+	log, err := telemetry.NewLogger(&out, "info", "json")
+	require.NoError(t, err)
+	var problem error
+	mux := http.NewServeMux()
+	telemetry.ServeHealth(mux, log,
+		telemetry.Check{Name: "database", Help: "start PostgreSQL", Probe: func(context.Context) error { return problem }},
+		telemetry.Check{Name: "router", Help: "restart", Probe: func(context.Context) error { return nil }},
+	)
+	get := func(path string) *httptest.ResponseRecorder {
+		w := httptest.NewRecorder()
+		mux.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+		require.Equal(t, "application/json", w.Header().Get("Content-Type"))
+		return w
+	}
+	ready := `{"status":"ok","checks":[{"name":"database","ok":true},{"name":"router","ok":true}]}`
+	require.JSONEq(t, ready, get("/readyz").Body.String())
+
+	problem = errs.New(errs.Resource, "dial canary: refused")
+	for range 3 {
+		w := get("/readyz")
+		require.Equal(t, http.StatusServiceUnavailable, w.Code)
+		require.JSONEq(t, `{"status":"failing","checks":[{"name":"database","ok":false,"problem":"resource","help":"start PostgreSQL"},{"name":"router","ok":true}]}`, w.Body.String())
+	}
+	require.Equal(t, 1, strings.Count(out.String(), "canary"), "a change is logged, not every question")
+	require.Equal(t, http.StatusOK, get("/livez").Code, "a program that waits for its database is alive")
+
+	problem = nil
+	require.JSONEq(t, ready, get("/readyz").Body.String())
+	require.Contains(t, out.String(), "ready again")
+}
