@@ -1,0 +1,181 @@
+package arch
+
+import (
+	"fmt"
+	"go/ast"
+	"path"
+	"slices"
+	"sort"
+	"strings"
+)
+
+// doorExports are the names that a module shows to the composition root.
+var doorExports = []string{"Module", "New", "Config"}
+
+// onlyTheDoorIsExported: everything else in a module's package is unexported.
+// Methods with exported names may stand on unexported types.
+func onlyTheDoorIsExported(t *tree, fault func(string, ...any)) {
+	for _, s := range t.sources {
+		if s.test || moduleOf(s.dir()) == "" || s.dir() != door(moduleOf(s.dir())) {
+			continue
+		}
+		for _, name := range exported(s.ast) {
+			if !slices.Contains(doorExports, name) {
+				fault("%s: exports %s; a module exports %s", s.path, name, strings.Join(doorExports, ", "))
+			}
+		}
+	}
+}
+
+// exported lists the exported names that a file declares at its top.
+func exported(file *ast.File) (names []string) {
+	add := func(ids ...*ast.Ident) {
+		for _, id := range ids {
+			if id.IsExported() {
+				names = append(names, id.Name)
+			}
+		}
+	}
+	for _, declared := range file.Decls {
+		switch d := declared.(type) {
+		case *ast.FuncDecl:
+			if d.Recv == nil {
+				add(d.Name)
+			}
+		case *ast.GenDecl:
+			for _, spec := range d.Specs {
+				switch sp := spec.(type) {
+				case *ast.TypeSpec:
+					add(sp.Name)
+				case *ast.ValueSpec:
+					add(sp.Names...)
+				}
+			}
+		}
+	}
+	return names
+}
+
+// everyModuleHasTheSameFiles, so that who knows one knows all. A module that
+// says nothing has no contract.
+func everyModuleHasTheSameFiles(t *tree, fault func(string, ...any)) {
+	for _, name := range t.modules() {
+		want := []string{"module.go", name + ".go", "service.go", "store.go", "http.go", "handlers.go", "migrations/00001_" + name + ".sql"}
+		if !t.silent(name) {
+			want = append(want, name+"api/doc.go", name+"api/events.go")
+		}
+		for _, file := range want {
+			if _, ok := t.texts[door(name)+"/"+file]; !ok {
+				fault("module %s has no %s", name, file)
+			}
+		}
+		for file := range t.texts {
+			dir := path.Dir(file)
+			if strings.HasSuffix(dir, "/migrations") && moduleOf(dir) == name && dir != door(name)+"/migrations" {
+				fault("%s: module %s keeps its migrations in %s/migrations", file, name, door(name))
+			}
+		}
+	}
+}
+
+// silent tells whether the module declares that it publishes nothing.
+func (t *tree) silent(name string) bool {
+	for _, s := range t.sources {
+		if s.path != door(name)+"/module.go" {
+			continue
+		}
+		for _, declared := range s.ast.Decls {
+			f, ok := declared.(*ast.FuncDecl)
+			if !ok || f.Name.Name != "Publishes" || f.Body == nil || len(f.Body.List) != 1 {
+				continue
+			}
+			if ret, ok := f.Body.List[0].(*ast.ReturnStmt); ok && len(ret.Results) == 1 {
+				id, ok := ret.Results[0].(*ast.Ident)
+				return ok && id.Name == "nil"
+			}
+		}
+	}
+	return false
+}
+
+var (
+	topFolders = []string{"cmd", "config", "modules", "platform", "test"}
+	named      = []string{"README.md", "CHANGELOG.md", "LICENSE", "Makefile", "Dockerfile", "docker-compose.yml", "go.mod", "go.sum"}
+)
+
+// theFolderListingShowsTheHouse: nothing else lies at the top; no folder has a
+// name that says nothing.
+func theFolderListingShowsTheHouse(t *tree, fault func(string, ...any)) {
+	for _, folder := range t.folders {
+		if !slices.Contains(topFolders, folder) {
+			fault("%s/: the top has %s and no other folder", folder, strings.Join(topFolders, ", "))
+		}
+	}
+	for name := range t.texts {
+		if !strings.Contains(name, "/") && !slices.Contains(named, name) && !strings.HasPrefix(name, ".") && path.Ext(name) != ".csv" {
+			fault("%s: the top has no such file", name)
+		}
+	}
+	for _, s := range t.sources {
+		for _, part := range strings.Split(s.dir(), "/") {
+			if slices.Contains([]string{"util", "utils", "common", "shared", "helper", "helpers", "misc", "base", "types", "models"}, part) {
+				fault("%s: a folder called %s says nothing about what is in it", s.path, part)
+			}
+		}
+	}
+}
+
+// everyPackageSaysWhatItIs: a package comment, in one file at least.
+func everyPackageSaysWhatItIs(t *tree, fault func(string, ...any)) {
+	documented := map[string]bool{}
+	for _, s := range t.sources {
+		name := strings.TrimSuffix(s.ast.Name.Name, "_test")
+		text := s.ast.Doc.Text()
+		says := strings.HasPrefix(text, "Package "+name+" ") || (name == "main" && text != "")
+		documented[s.dir()] = documented[s.dir()] || says
+	}
+	for dir, ok := range documented {
+		if !ok {
+			fault("%s: the package has no comment that begins with \"Package …\"", dir)
+		}
+	}
+}
+
+// maxLines is how long a file may be.
+const maxLines = 400
+
+// filesAreShort: one job each.
+func filesAreShort(t *tree, fault func(string, ...any)) {
+	for name, text := range t.texts {
+		lines := strings.Count(text, "\n")
+		if slices.Contains([]string{".go", ".sql", ".html", ".css", ".js", ".sh"}, path.Ext(name)) && lines > maxLines && !inTestdata(name) {
+			fault("%s: %d lines; %d are the limit", name, lines, maxLines)
+		}
+	}
+}
+
+// rules, by the name of the promise.
+var rules = map[string]func(*tree, func(string, ...any)){
+	"platform knows no module":                           platformKnowsNoModule,
+	"contracts import the standard library only":         contractsAreLeaves,
+	"modules meet in contracts only":                     modulesMeetInContracts,
+	"only cmd and tests import a module's door":          doorsAreForTheComposition,
+	"production code needs no test tools":                productionNeedsNoTestTools,
+	"only the door of a module is exported":              onlyTheDoorIsExported,
+	"every module has the same files":                    everyModuleHasTheSameFiles,
+	"the folder listing shows the house":                 theFolderListingShowsTheHouse,
+	"every package says what it is":                      everyPackageSaysWhatItIs,
+	"files are short":                                    filesAreShort,
+	"a module's SQL names no schema":                     sqlNamesNoSchema,
+	"handlers touch nothing but their transaction":       handlersTouchOnlyTheirTransaction,
+	"no path of somebody's machine is in the repository": noPrivatePaths,
+	"a message is named after its owner":                 contractNamesBelongToTheirOwner,
+}
+
+// check runs one rule and returns what it found, sorted.
+func check(t *tree, rule func(*tree, func(string, ...any))) []string {
+	var found []string
+	rule(t, func(format string, args ...any) { found = append(found, fmt.Sprintf(format, args...)) })
+	sort.Strings(found)
+	return found
+}
