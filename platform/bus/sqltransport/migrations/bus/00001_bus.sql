@@ -18,7 +18,8 @@ COMMENT ON TABLE registrations IS 'Every type that any version of a subscriber h
 
 CREATE TABLE processes (
     id         uuid        PRIMARY KEY,
-    hosts      text[]      NOT NULL,
+    hosts      text[]      NOT NULL, -- modules
+    hears      text[]      NOT NULL, -- "module/type"
     started_at timestamptz NOT NULL DEFAULT now(),
     expires_at timestamptz NOT NULL
 );

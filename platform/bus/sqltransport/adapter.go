@@ -1,0 +1,178 @@
+package sqltransport
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/ThreeDotsLabs/watermill"
+	wsql "github.com/ThreeDotsLabs/watermill-sql/v4/pkg/sql"
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/lib/pq"
+
+	"millrace/platform/bus"
+	"millrace/platform/errs"
+)
+
+// The envelope's attributes that have columns of their own. They are put back
+// when the row is read.
+const (
+	metaID        = "ce_id"
+	metaType      = "ce_type"
+	metaKey       = "ce_partitionkey"
+	metaSubject   = "ce_subject"
+	metaSequence  = "ce_sequence"
+	metaTopic     = "topic"
+	metaPartition = "partition"
+)
+
+var inColumns = []string{metaID, metaType, metaKey, metaSubject, metaSequence, metaTopic, metaPartition}
+
+// adapter is the schema of a log, for watermill-sql's Publisher. Only writing
+// goes through it: watermill-sql's Subscriber reads below the oldest running
+// transaction's id, so that one slow transaction stops every topic, and its
+// queue deletes rows that were never acked. Reading is ours (reader.go).
+type adapter struct{ topo *bus.Topology }
+
+// InsertQuery makes one statement for all messages, whatever their topics: the
+// topic comes from each message's type.
+func (a adapter) InsertQuery(params wsql.InsertQueryParams) (wsql.Query, error) {
+	batches := map[string]*batch{}
+	var topics, lockTopics []string
+	var lockPartitions []int64
+	for _, msg := range params.Msgs {
+		name := msg.Metadata.Get(metaType)
+		topic := a.topo.TopicOf(name)
+		if topic == "" {
+			return wsql.Query{}, errs.New(errs.Invalid, "no module declares the message %q", name)
+		}
+		b := batches[topic]
+		if b == nil {
+			b = &batch{}
+			batches[topic] = b
+			topics = append(topics, topic)
+		}
+		partition, err := b.add(msg)
+		if err != nil {
+			return wsql.Query{}, err
+		}
+		lockTopics = append(lockTopics, topic)
+		lockPartitions = append(lockPartitions, partition)
+	}
+	slices.Sort(topics) // few texts, so that each is prepared once
+
+	var calls []string
+	var args []any
+	if len(topics) > 1 {
+		calls = append(calls, "bus.lock($1, $2)")
+		args = append(args, pq.Array(lockTopics), pq.Array(lockPartitions))
+	}
+	for _, topic := range topics {
+		n := len(args)
+		calls = append(calls, fmt.Sprintf("%s($%d, $%d, $%d, $%d, $%d, $%d)", appendFunction(topic), n+1, n+2, n+3, n+4, n+5, n+6))
+		args = append(args, batches[topic].args()...)
+	}
+	return wsql.Query{Query: "SELECT " + strings.Join(calls, ", "), Args: args}, nil
+}
+
+// The rest of the interface belongs to watermill-sql's Subscriber, which is not used.
+
+func (adapter) SelectQuery(wsql.SelectQueryParams) (wsql.Query, error) {
+	return wsql.Query{}, errNotRead
+}
+
+func (adapter) UnmarshalMessage(wsql.UnmarshalMessageParams) (wsql.Row, error) {
+	return wsql.Row{}, errNotRead
+}
+
+func (adapter) SchemaInitializingQueries(wsql.SchemaInitializingQueriesParams) ([]wsql.Query, error) {
+	return nil, errNotRead
+}
+
+func (adapter) SubscribeIsolationLevel() sql.IsolationLevel { return sql.LevelReadCommitted }
+
+var errNotRead = errs.New(errs.Unknown, "this schema is written through watermill-sql and read by package sqltransport")
+
+// batch holds the columns of one topic's messages.
+type batch struct {
+	partitions                 []int64
+	ids, types, keys, metadata []string
+	payloads                   [][]byte
+}
+
+func (b *batch) add(msg *message.Message) (partition int64, err error) {
+	rest := make(map[string]string, len(msg.Metadata))
+	for name, value := range msg.Metadata {
+		if !slices.Contains(inColumns, name) {
+			rest[name] = value
+		}
+	}
+	metadata, err := json.Marshal(rest)
+	if err != nil {
+		return 0, fmt.Errorf("metadata of message %s: %w", msg.UUID, err)
+	}
+	key := msg.Metadata.Get(metaKey)
+	partition = int64(PartitionOf(key))
+	b.partitions = append(b.partitions, partition)
+	b.ids = append(b.ids, msg.UUID)
+	b.types = append(b.types, msg.Metadata.Get(metaType))
+	b.keys = append(b.keys, key)
+	b.payloads = append(b.payloads, msg.Payload)
+	b.metadata = append(b.metadata, string(metadata))
+	return partition, nil
+}
+
+func (b *batch) args() []any {
+	return []any{
+		pq.Array(b.partitions), pq.Array(b.ids), pq.Array(b.types), pq.Array(b.keys),
+		pq.ByteaArray(b.payloads), pq.Array(b.metadata),
+	}
+}
+
+// table and appendFunction say where a topic lives: "payment.events" in
+// payment.log, "payment.commands" in payment.queue. Module names are a–z and
+// 0–9 (bus.NewTopology), so they need no quoting.
+func table(topic string) string {
+	module, kind, _ := strings.Cut(topic, ".")
+	if kind == "commands" {
+		return module + ".queue"
+	}
+	return module + ".log"
+}
+
+func appendFunction(topic string) string {
+	module, name, _ := strings.Cut(table(topic), ".")
+	return module + ".append_" + name
+}
+
+// Append writes what a transaction says, in one call of watermill-sql's
+// Publisher, at the end of the transaction: it takes the publish locks of the
+// partitions it writes, which are held until the commit.
+func (t *Transport) Append(ctx context.Context, tx *sql.Tx, messages []*message.Message) error {
+	if len(messages) == 0 {
+		return nil
+	}
+	publisher, err := wsql.NewPublisher(wsql.TxFromStdSQL(tx), wsql.PublisherConfig{SchemaAdapter: adapter{t.topo}}, watermill.NopLogger{})
+	if err != nil {
+		return fmt.Errorf("publisher: %w", err)
+	}
+	messages[0].SetContext(ctx) // Publish has no context of its own: it takes the first message's
+	return publisher.Publish("all", messages...)
+}
+
+// Committed wakes the readers of what a transaction said: this process's at
+// once, other processes by a notification.
+func (t *Transport) Committed(messages []*message.Message) {
+	if len(messages) == 0 {
+		return
+	}
+	dirty := wakeup{}
+	for _, msg := range messages {
+		dirty[t.topo.TopicOf(msg.Metadata.Get(metaType))] |= 1 << PartitionOf(msg.Metadata.Get(metaKey))
+	}
+	t.wake(dirty)
+	t.notifier.tell(dirty)
+}

@@ -1,0 +1,178 @@
+package sqltransport
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/lib/pq"
+
+	"millrace/platform/postgres"
+)
+
+// channel is the PostgreSQL notification channel that all processes share.
+const channel = "millrace"
+
+// wakeup says where something was committed: partitions as bits, by topic.
+type wakeup map[string]uint64
+
+// notifier tells other processes what was committed here: after the commit,
+// coalesced, on a connection of its own. (NOTIFY inside the transactions
+// themselves would make their commits wait for each other.) While no other
+// process lives it is silent; one that starts says hello.
+type notifier struct {
+	db      *sql.DB // one connection, synchronous_commit=off
+	process string
+	others  atomic.Bool
+	arrived chan struct{}
+
+	mu      sync.Mutex
+	pending wakeup
+}
+
+func newNotifier(db *sql.DB, process string) *notifier {
+	return &notifier{db: db, process: process, arrived: make(chan struct{}, 1), pending: wakeup{}}
+}
+
+func (n *notifier) tell(dirty wakeup) {
+	if !n.others.Load() {
+		return
+	}
+	n.mu.Lock()
+	for topic, partitions := range dirty {
+		n.pending[topic] |= partitions
+	}
+	n.mu.Unlock()
+	select {
+	case n.arrived <- struct{}{}:
+	default:
+	}
+}
+
+// loop sends until ctx ends. What could not be sent is sent again: a process
+// that missed it would find it only by its fall-back poll.
+func (n *notifier) loop(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-n.arrived:
+		}
+		n.mu.Lock()
+		sending := n.pending // cleared before sending: what comes meanwhile is sent next
+		n.pending = wakeup{}
+		n.mu.Unlock()
+		if len(sending) == 0 {
+			continue
+		}
+		if err := n.notify(ctx, encodeWakeup(n.process, sending)); err != nil && ctx.Err() == nil {
+			n.tell(sending)
+			select {
+			case <-ctx.Done():
+			case <-time.After(200 * time.Millisecond):
+			}
+		}
+	}
+}
+
+func (n *notifier) notify(ctx context.Context, payload string) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	if _, err := n.db.ExecContext(ctx, `SELECT pg_notify($1, $2)`, channel, payload); err != nil {
+		return fmt.Errorf("notify: %w", err)
+	}
+	return nil
+}
+
+// The payloads: "hello <process>", "log <process> <topic>=<hex bits> …", and
+// from an operator's tool "aside <subscriber> <topic> <partition>".
+
+func encodeWakeup(process string, dirty wakeup) string {
+	var b strings.Builder
+	b.WriteString("log " + process)
+	for topic, partitions := range dirty {
+		b.WriteString(" " + topic + "=" + strconv.FormatUint(partitions, 16))
+	}
+	return b.String()
+}
+
+// listen hears other processes until ctx ends. A connection that comes back
+// wakes everything, since what was said meanwhile is lost.
+func (t *Transport) listen(ctx context.Context, ready chan<- error) {
+	events := func(event pq.ListenerEventType, err error) {
+		if event == pq.ListenerEventConnectionAttemptFailed || event == pq.ListenerEventDisconnected {
+			t.cfg.Logger.Warn("notifications interrupted", "error", fmt.Sprint(err))
+		}
+	}
+	l, err := postgres.NewListener(postgres.Config{URL: t.cfg.URL, MaxConns: 1, Application: "millrace listener"}, events)
+	if err == nil {
+		defer l.Close()
+		err = l.Listen(channel)
+	}
+	if err != nil {
+		ready <- fmt.Errorf("listen: %w", err)
+		return
+	}
+	close(ready)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case n := <-l.Notify:
+			if n == nil { // reconnected
+				t.wakeAll()
+				continue
+			}
+			t.heard(n.Extra)
+		case <-time.After(30 * time.Second):
+			if err := l.Ping(); err != nil {
+				t.cfg.Logger.Warn("notifications interrupted", "error", err.Error())
+			}
+		}
+	}
+}
+
+func (t *Transport) heard(payload string) {
+	words := strings.Fields(payload)
+	switch {
+	case len(words) == 2 && words[0] == "hello":
+		if words[1] != t.process.String() {
+			t.notifier.others.Store(true)
+			t.lease.now()
+		}
+	case len(words) > 2 && words[0] == "log":
+		if words[1] == t.process.String() {
+			return
+		}
+		t.notifier.others.Store(true)
+		dirty := wakeup{}
+		for _, word := range words[2:] {
+			topic, bits, _ := strings.Cut(word, "=")
+			if partitions, err := strconv.ParseUint(bits, 16, 64); err == nil {
+				dirty[topic] = partitions
+			}
+		}
+		t.wake(dirty)
+	case len(words) == 4 && words[0] == "aside":
+		s := t.subscribers[words[1]]
+		partition, err := strconv.Atoi(words[3])
+		if s == nil || err != nil || s.tasks[words[2]] == nil || partition < 0 || partition >= Partitions {
+			return
+		}
+		s.queue.poke(&s.tasks[words[2]][partition])
+	}
+}
+
+// AsideChanged is the notification with which an operator's tool tells the
+// partition's owner, in whatever process, that it changed a state.
+func AsideChanged(ctx context.Context, tx *sql.Tx, subscriber, topic string, partition int) error {
+	if _, err := tx.ExecContext(ctx, `SELECT pg_notify($1, $2)`, channel, fmt.Sprintf("aside %s %s %d", subscriber, topic, partition)); err != nil {
+		return fmt.Errorf("notify: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,155 @@
+package sqltransport
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"sync"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/google/uuid"
+)
+
+// A window keeps a partition's newest rows for the subscribers of this process.
+const (
+	windowRows  = 256
+	windowBytes = 1 << 20
+)
+
+// record is one row of a log or a queue. It never changes: offsets are gapless
+// and follow the commit order, so a row that was read once is true for ever.
+type record struct {
+	offset   int64
+	id       uuid.UUID
+	typ      string
+	key      string
+	payload  []byte
+	metadata []byte // JSON
+}
+
+// message builds the message that the router sees.
+func (r record) message(topic string, partition int) *message.Message {
+	msg := message.NewMessage(r.id.String(), append([]byte(nil), r.payload...))
+	if err := json.Unmarshal(r.metadata, &msg.Metadata); err != nil || msg.Metadata == nil {
+		msg.Metadata = message.Metadata{} // unreadable: what the columns say is left
+	}
+	for name, value := range map[string]string{
+		metaID: r.id.String(), metaType: r.typ, metaKey: r.key, metaSubject: r.key,
+		metaSequence: strconv.FormatInt(r.offset, 10), metaTopic: topic, metaPartition: strconv.Itoa(partition),
+	} {
+		msg.Metadata[name] = value
+	}
+	return msg
+}
+
+// reader reads one topic for all its subscribers in this process: a row is
+// fetched once, by whoever needs it first. A subscriber that is far behind
+// reads past the window, directly.
+type reader struct {
+	db      *sql.DB
+	query   string
+	windows [Partitions]window
+}
+
+type window struct {
+	mu    sync.Mutex
+	dirty bool     // something may have been committed behind the last row
+	rows  []record // contiguous offsets
+	next  int64    // the offset after the last row
+	bytes int
+}
+
+func newReader(db *sql.DB, topic string) *reader {
+	r := &reader{db: db, query: fmt.Sprintf(
+		`SELECT "offset", id, type, key, payload, metadata FROM %s WHERE partition = $1 AND "offset" > $2 ORDER BY "offset" LIMIT $3`, table(topic))}
+	for p := range r.windows {
+		r.windows[p].dirty = true
+	}
+	return r
+}
+
+// touch says that something was committed to the partition. Call it before
+// waking the partition's tasks.
+func (r *reader) touch(partition int) {
+	w := &r.windows[partition]
+	w.mu.Lock()
+	w.dirty = true
+	w.mu.Unlock()
+}
+
+// after returns up to limit rows behind position, in order. None means that
+// there are none, and that a touch will follow when there are.
+func (r *reader) after(ctx context.Context, partition int, position int64, limit int) ([]record, error) {
+	w := &r.windows[partition]
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	first := w.next - int64(len(w.rows))
+	if len(w.rows) > 0 && position+1 < first { // a laggard
+		return r.fetch(ctx, partition, position, limit)
+	}
+	if len(w.rows) == 0 || position+1 > w.next { // an empty window, or a subscriber ahead of it
+		if position+1 != w.next {
+			w.rows, w.bytes, w.next, w.dirty = nil, 0, position+1, true
+		}
+		first = w.next
+	}
+	cached := w.rows[position+1-first:]
+	if len(cached) < limit && w.dirty {
+		w.dirty = false
+		fresh, err := r.fetch(ctx, partition, w.next-1, max(limit, 64))
+		if err != nil {
+			w.dirty = true
+			return nil, err
+		}
+		w.dirty = len(fresh) == max(limit, 64) // there may be more
+		w.add(fresh)
+		cached = w.rows[position+1-(w.next-int64(len(w.rows))):]
+	}
+	return append([]record(nil), cached[:min(limit, len(cached))]...), nil
+}
+
+func (w *window) add(fresh []record) {
+	for _, row := range fresh {
+		w.rows = append(w.rows, row)
+		w.bytes += len(row.payload)
+		w.next = row.offset + 1
+	}
+	drop := 0
+	for len(w.rows)-drop > len(fresh) && (len(w.rows)-drop > windowRows || w.bytes > windowBytes) {
+		w.bytes -= len(w.rows[drop].payload)
+		drop++
+	}
+	if drop > 0 {
+		w.rows = append([]record(nil), w.rows[drop:]...)
+	}
+}
+
+func (r *reader) fetch(ctx context.Context, partition int, position int64, limit int) (_ []record, err error) {
+	rows, err := r.db.QueryContext(ctx, r.query, partition, position, limit)
+	if err != nil {
+		return nil, fmt.Errorf("read partition %d after %d: %w", partition, position, err)
+	}
+	defer rows.Close()
+	var all []record
+	for rows.Next() {
+		var row record
+		if err := rows.Scan(&row.offset, &row.id, &row.typ, &row.key, &row.payload, &row.metadata); err != nil {
+			return nil, fmt.Errorf("read partition %d after %d: %w", partition, position, err)
+		}
+		all = append(all, row)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("read partition %d after %d: %w", partition, position, err)
+	}
+	return all, nil
+}
+
+// newest is the offset of the last row that was read of a partition.
+func (r *reader) newest(partition int) int64 {
+	w := &r.windows[partition]
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.next - 1
+}

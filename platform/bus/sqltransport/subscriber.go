@@ -1,0 +1,185 @@
+package sqltransport
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+
+	"millrace/platform/bus"
+	"millrace/platform/errs"
+)
+
+// subscriber is a module's message.Subscriber. The router subscribes to the
+// types one by one; work starts when it has subscribed to all of them, since a
+// type that is not yet subscribed would be taken for one that nobody wants.
+type subscriber struct {
+	t      *Transport
+	module string
+	db     *sql.DB
+	log    *slog.Logger
+	queue  *readyQueue
+	tasks  map[string]*[Partitions]task // by topic
+
+	mu       sync.Mutex
+	channels map[string]chan *message.Message // by type; complete once started
+	missing  []string                         // types that are not subscribed yet
+
+	started   chan struct{} // closed when all types are subscribed
+	stopping  chan struct{}
+	closed    chan struct{}
+	stopOnce  sync.Once
+	executors sync.WaitGroup
+	closeOnce sync.Once
+
+	unsure  bool         // the lease loop's: an answer to a claim was lost
+	paused  atomic.Int64 // failures in a row that paused this subscriber
+	solo    atomic.Int64 // runs of one message until then, in Unix milliseconds
+	runSize atomic.Int64 // how many messages a run may hold
+}
+
+func newSubscriber(t *Transport, module string, db *sql.DB) *subscriber {
+	s := &subscriber{
+		t: t, module: module, db: db, log: t.cfg.Logger.With("subscriber", module),
+		queue: newReadyQueue(), tasks: map[string]*[Partitions]task{},
+		channels: map[string]chan *message.Message{},
+		started:  make(chan struct{}), stopping: make(chan struct{}), closed: make(chan struct{}),
+	}
+	s.runSize.Store(maxRun)
+	for _, sub := range t.topo.SubscriptionsOf(module) {
+		s.missing = append(s.missing, sub.Type)
+		topic := t.topo.TopicOf(sub.Type)
+		if s.tasks[topic] == nil {
+			s.tasks[topic] = &[Partitions]task{}
+			for p := range s.tasks[topic] {
+				s.tasks[topic][p] = task{topic: topic, partition: p}
+			}
+		}
+	}
+	return s
+}
+
+// Subscribe is called by the router, once for each type. The channel closes
+// when ctx ends or the subscriber is closed; messages in flight are finished
+// first: their contexts do not come from ctx.
+func (s *subscriber) Subscribe(ctx context.Context, messageType string) (<-chan *message.Message, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	at := slices.Index(s.missing, messageType)
+	if at < 0 {
+		return nil, errs.New(errs.Invalid, "module %s has no subscription to %s, or has subscribed already", s.module, messageType)
+	}
+	s.missing = slices.Delete(s.missing, at, at+1)
+	ch := make(chan *message.Message)
+	s.channels[messageType] = ch
+	if len(s.missing) == 0 {
+		if err := s.start(ctx); err != nil {
+			return nil, err
+		}
+	}
+	go func() {
+		select {
+		case <-ctx.Done():
+			_ = s.Close() // it has no error to give
+		case <-s.closed:
+		}
+	}()
+	return ch, nil
+}
+
+// start registers the subscriber in the database, and begins to work.
+func (s *subscriber) start(ctx context.Context) error {
+	for messageType := range s.channels {
+		if _, err := s.db.ExecContext(ctx, `INSERT INTO bus.registrations (subscriber, type) VALUES ($1, $2) ON CONFLICT DO NOTHING`, s.module, messageType); err != nil {
+			return fmt.Errorf("register %s for %s: %w", s.module, messageType, err)
+		}
+	}
+	for topic := range s.tasks {
+		if _, err := s.db.ExecContext(ctx, `INSERT INTO positions (subscriber, topic, partition) SELECT $1, $2, p FROM generate_series(0, $3 - 1) p ON CONFLICT DO NOTHING`,
+			s.module, topic, Partitions); err != nil {
+			return fmt.Errorf("positions of %s in %s: %w", s.module, topic, err)
+		}
+	}
+	for range s.t.cfg.Executors {
+		s.executors.Add(1)
+		go s.execute()
+	}
+	close(s.started)
+	s.t.lease.now() // claim at once
+	return nil
+}
+
+// stop takes no new run and waits for those in flight.
+func (s *subscriber) stop() {
+	s.stopOnce.Do(func() {
+		close(s.stopping)
+		s.queue.stop()
+	})
+	s.executors.Wait()
+}
+
+// Close is called by the router, once for each of its handlers.
+func (s *subscriber) Close() error {
+	s.stop()
+	s.closeOnce.Do(func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		for _, ch := range s.channels {
+			close(ch)
+		}
+		close(s.closed)
+	})
+	return nil
+}
+
+func (s *subscriber) isStopping() bool {
+	select {
+	case <-s.stopping:
+		return true
+	default:
+		return false
+	}
+}
+
+func (s *subscriber) isStarted() bool {
+	select {
+	case <-s.started:
+		return true
+	default:
+		return false
+	}
+}
+
+// wake wakes the tasks of a topic's partitions, given as bits.
+func (s *subscriber) wake(topic string, partitions uint64) {
+	tasks := s.tasks[topic]
+	if tasks == nil || !s.isStarted() {
+		return
+	}
+	for p := range tasks {
+		if partitions&(1<<p) != 0 {
+			s.queue.wake(&tasks[p])
+		}
+	}
+}
+
+// sleep waits, unless the subscriber stops: false.
+func (s *subscriber) sleep(d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-s.stopping:
+		return false
+	}
+}
+
+var _ message.Subscriber = (*subscriber)(nil)
+var _ bus.Log = (*Transport)(nil)

@@ -1,0 +1,129 @@
+package sqltransport
+
+import (
+	"sync"
+	"time"
+)
+
+// taskState is where a task stands with its subscriber's executors.
+type taskState uint8
+
+const (
+	idle    taskState = iota // nothing to do, as far as anybody knows
+	queued                   // in the ready queue
+	running                  // an executor has it
+	again                    // running, and woken meanwhile
+)
+
+// task is one subscriber's work on one partition of one topic. Exactly one
+// executor runs it at a time, so its second group of fields needs no lock.
+type task struct {
+	topic     string
+	partition int
+
+	state   taskState // guarded by readyQueue.mu
+	release bool      // likewise: give the partition to another process
+	claimed bool      // likewise: this process may own it
+	poked   bool      // likewise: aside rows may be due
+
+	loaded   bool // position and aside are known; false makes the executor ask the database
+	position int64
+	aside    map[string]bool // keys that have open aside rows
+	drain    bool            // aside rows are to be looked at
+	blamed   map[int64]error // offsets whose handler is known to fail
+	timer    *time.Timer     // wakes the task when the next retry is due
+}
+
+// readyQueue holds the tasks that executors should run, in order of waking.
+type readyQueue struct {
+	mu      sync.Mutex
+	arrived sync.Cond
+	ready   []*task
+	stopped bool
+}
+
+func newReadyQueue() *readyQueue {
+	q := &readyQueue{}
+	q.arrived.L = &q.mu
+	return q
+}
+
+// wake makes sure that the task runs after this call, at least once.
+func (q *readyQueue) wake(t *task) { q.change(t, func() {}) }
+
+// change wakes the task after setting its guarded fields.
+func (q *readyQueue) change(t *task, set func()) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	set()
+	switch t.state {
+	case idle:
+		t.state = queued
+		q.ready = append(q.ready, t)
+		q.arrived.Signal()
+	case running:
+		t.state = again
+	case queued, again:
+	}
+}
+
+// next blocks until a task is ready; nil says that the queue was stopped.
+func (q *readyQueue) next() *task {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for len(q.ready) == 0 && !q.stopped {
+		q.arrived.Wait()
+	}
+	if q.stopped {
+		return nil
+	}
+	t := q.ready[0]
+	q.ready[0] = nil
+	q.ready = q.ready[1:]
+	t.state = running
+	return t
+}
+
+// done gives the task back; more queues it again behind the others.
+func (q *readyQueue) done(t *task, more bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if t.state == again || more {
+		t.state = queued
+		q.ready = append(q.ready, t)
+		q.arrived.Signal()
+		return
+	}
+	t.state = idle
+}
+
+func (q *readyQueue) stop() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.stopped = true
+	q.arrived.Broadcast()
+}
+
+// flags reads the guarded fields, and takes the poke.
+func (q *readyQueue) flags(t *task) (claimed, release, poked bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	poked, t.poked = t.poked, false
+	return t.claimed, t.release, poked
+}
+
+// poke wakes the task to look at what is aside.
+func (q *readyQueue) poke(t *task) { q.change(t, func() { t.poked = true }) }
+
+// claim tells the task that this process owns its partition.
+func (q *readyQueue) claim(t *task) { q.change(t, func() { t.claimed, t.release = true, false }) }
+
+// giveUp asks the task to hand its partition over.
+func (q *readyQueue) giveUp(t *task) { q.change(t, func() { t.release = true }) }
+
+// lost says that another process owns the partition.
+func (q *readyQueue) lost(t *task) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	t.claimed, t.release = false, false
+}

@@ -1,0 +1,298 @@
+package sqltransport
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"sync"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/google/uuid"
+
+	"millrace/platform/bus"
+	"millrace/platform/errs"
+	"millrace/platform/postgres"
+)
+
+// Config says how the transport works. URL is needed; the rest has defaults.
+type Config struct {
+	// URL is the database, as postgres.Config wants it.
+	URL string
+	// MaxConnsPerModule bounds each hosted module's pool: its executors use one
+	// connection each, the rest serves its requests. Default 10; at least
+	// Executors + 2. Beside the modules' pools the process uses SharedConns.
+	MaxConnsPerModule int
+	// Executors is how many runs a module may have in flight. Default 3.
+	Executors int
+	// LeaseTTL is how long this process is believed in after it was last heard
+	// of, default 2 s. It is renewed twice in that time.
+	LeaseTTL time.Duration
+	// Backoff are the waits before a failed message is tried again; after the
+	// last it is dead. Default 250 ms, 1 s, 4 s, 10 s.
+	Backoff []time.Duration
+	// Poll is the fall-back for lost notifications. Default 5 s.
+	Poll time.Duration
+	// KeepCommands is how long a handled command stays in its queue, for
+	// whoever traces a conversation. Default 10 minutes.
+	KeepCommands time.Duration
+	// Logger gets what an operator should know. Default: slog.Default.
+	Logger *slog.Logger
+}
+
+// SharedConns is how many connections a process uses beside its modules' pools:
+// reading and leases, the notifier, the listener.
+const SharedConns = sharedPool + 2
+
+const sharedPool = 4
+
+func (c *Config) setDefaults() error {
+	if c.URL == "" {
+		return errs.InvalidField("URL", "is empty: name the database")
+	}
+	if c.MaxConnsPerModule == 0 {
+		c.MaxConnsPerModule = 10
+	}
+	if c.Executors == 0 {
+		c.Executors = 3
+	}
+	if c.Executors < 1 || c.MaxConnsPerModule < c.Executors+2 {
+		return errs.InvalidField("MaxConnsPerModule", "is %d: %d executors need at least %d connections", c.MaxConnsPerModule, c.Executors, max(c.Executors, 1)+2)
+	}
+	if c.LeaseTTL == 0 {
+		c.LeaseTTL = 2 * time.Second
+	}
+	if c.Backoff == nil {
+		c.Backoff = []time.Duration{250 * time.Millisecond, time.Second, 4 * time.Second, 10 * time.Second}
+	}
+	if c.Poll == 0 {
+		c.Poll = 5 * time.Second
+	}
+	if c.KeepCommands == 0 {
+		c.KeepCommands = 10 * time.Minute
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	return nil
+}
+
+// Transport carries the messages of the modules that this process hosts.
+type Transport struct {
+	cfg         Config
+	topo        *bus.Topology
+	process     uuid.UUID
+	db          *sql.DB // schema bus; reads every log
+	notifyDB    *sql.DB
+	modules     map[string]*sql.DB
+	subscribers map[string]*subscriber
+	readers     map[string]*reader
+	lease       *lease
+	notifier    *notifier
+
+	cancel     context.CancelFunc
+	background sync.WaitGroup
+	closeOnce  sync.Once
+	closeErr   error
+}
+
+// Open connects the hosted modules. Nothing is handled before the router has
+// subscribed. The schema must have been migrated. It refuses a database whose
+// registry says that a topic travels by another transport.
+func Open(ctx context.Context, cfg Config, topo *bus.Topology, hosted []string) (_ *Transport, err error) {
+	if err := cfg.setDefaults(); err != nil {
+		return nil, err
+	}
+	process, err := uuid.NewV7()
+	if err != nil {
+		return nil, fmt.Errorf("process id: %w", err)
+	}
+	t := &Transport{
+		cfg: cfg, topo: topo, process: process,
+		modules: map[string]*sql.DB{}, subscribers: map[string]*subscriber{}, readers: map[string]*reader{},
+	}
+	running, cancel := context.WithCancel(context.Background())
+	t.cancel = cancel
+	defer func() {
+		if err != nil {
+			_ = t.Close() // the first error is the one to tell
+		}
+	}()
+	if t.db, err = postgres.Open(ctx, postgres.Config{URL: cfg.URL, Schema: "bus", Application: "millrace bus", MaxConns: sharedPool}); err != nil {
+		return nil, err
+	}
+	quiet, err := withParameter(cfg.URL, "synchronous_commit", "off")
+	if err != nil {
+		return nil, err
+	}
+	if t.notifyDB, err = postgres.Open(ctx, postgres.Config{URL: quiet, Schema: "bus", Application: "millrace notifier", MaxConns: 1}); err != nil {
+		return nil, err
+	}
+	t.lease, t.notifier = newLease(t), newNotifier(t.notifyDB, process.String())
+	if err := t.register(ctx); err != nil {
+		return nil, err
+	}
+	for _, module := range hosted {
+		db, err := postgres.Open(ctx, postgres.Config{URL: cfg.URL, Schema: module, Application: "millrace " + module, MaxConns: cfg.MaxConnsPerModule})
+		if err != nil {
+			return nil, err
+		}
+		t.modules[module] = db
+		s := newSubscriber(t, module, db)
+		t.subscribers[module] = s
+		for topic := range s.tasks {
+			if t.readers[topic] == nil {
+				t.readers[topic] = newReader(t.db, topic)
+			}
+		}
+	}
+	listening := make(chan error, 1)
+	t.goFor(running, func(ctx context.Context) { t.listen(ctx, listening) })
+	if err := <-listening; err != nil {
+		return nil, err
+	}
+	if err := t.notifier.notify(ctx, "hello "+process.String()); err != nil {
+		return nil, err
+	}
+	t.goFor(running, t.notifier.loop)
+	t.goFor(running, t.lease.loop)
+	t.goFor(running, t.keepHouse)
+	return t, nil
+}
+
+func (t *Transport) goFor(ctx context.Context, loop func(context.Context)) {
+	t.background.Add(1)
+	go func() {
+		defer t.background.Done()
+		loop(ctx)
+	}()
+}
+
+// register writes the topics into the registry, and compares.
+func (t *Transport) register(ctx context.Context) error {
+	for _, module := range t.topo.Modules() {
+		for _, topic := range []string{bus.EventsOf(module), bus.CommandsOf(module)} {
+			var carrier string
+			err := t.db.QueryRowContext(ctx, `
+				WITH new AS (INSERT INTO topics (name, transport) VALUES ($1, 'postgres') ON CONFLICT DO NOTHING RETURNING transport)
+				SELECT transport FROM new UNION ALL SELECT transport FROM topics WHERE name = $1 LIMIT 1`, topic).Scan(&carrier)
+			if errors.Is(err, sql.ErrNoRows) { // another process is writing it this moment
+				err = t.db.QueryRowContext(ctx, `SELECT transport FROM topics WHERE name = $1`, topic).Scan(&carrier)
+			}
+			if err != nil {
+				return fmt.Errorf("register topic %s: %w", topic, err)
+			}
+			if carrier != "postgres" {
+				return errs.InvalidField("transport", "topic %s travels by %s in this database; this process is configured for postgres", topic, carrier)
+			}
+		}
+	}
+	return nil
+}
+
+// DB is a hosted module's handle to its schema; nil for a module that is not hosted.
+func (t *Transport) DB(module string) *bus.DB {
+	if t.modules[module] == nil {
+		return nil
+	}
+	return bus.NewDB(t.modules[module], module, t.topo, t)
+}
+
+// Subscriber is what the router subscribes to for a hosted module.
+func (t *Transport) Subscriber(module string) message.Subscriber { return t.subscribers[module] }
+
+// Healthy is nil while this process's lease is valid: then it may handle messages.
+func (t *Transport) Healthy() error {
+	if !t.lease.valid() {
+		return errs.New(errs.Resource, "the lease could not be renewed for %s: is the database reachable?", t.cfg.LeaseTTL)
+	}
+	return nil
+}
+
+// wake wakes this process's readers of what was committed.
+func (t *Transport) wake(dirty wakeup) {
+	for topic, partitions := range dirty {
+		r := t.readers[topic]
+		if r == nil {
+			continue
+		}
+		for p := range Partitions {
+			if partitions&(1<<p) != 0 {
+				r.touch(p)
+			}
+		}
+		for _, s := range t.subscribers {
+			s.wake(topic, partitions)
+		}
+	}
+}
+
+// wakeAll wakes everything: something may have been missed.
+func (t *Transport) wakeAll() {
+	all := wakeup{}
+	for topic := range t.readers {
+		all[topic] = ^uint64(0)
+	}
+	t.wake(all)
+}
+
+// Drain takes no new message and waits for those in flight, at most until ctx
+// ends. The modules' handles stay open for requests in flight.
+func (t *Transport) Drain(ctx context.Context) error {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		var all sync.WaitGroup
+		for _, s := range t.subscribers {
+			all.Go(s.stop)
+		}
+		all.Wait()
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return errs.New(errs.Timeout, "messages are still in flight: their transactions will be rolled back, and they will be handled again")
+	}
+}
+
+// Close ends everything; call Drain, and the router's Close, before. What a
+// process did not finish another one does, or this one after its next start.
+func (t *Transport) Close() error {
+	t.closeOnce.Do(func() {
+		t.cancel()
+		t.background.Wait()
+		var failures []error
+		if t.lease != nil {
+			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+			defer cancel()
+			if err := t.lease.end(ctx); err != nil {
+				t.cfg.Logger.Debug("lease left to expire", "error", err.Error())
+			}
+		}
+		for _, db := range t.modules {
+			failures = append(failures, db.Close())
+		}
+		for _, db := range []*sql.DB{t.notifyDB, t.db} {
+			if db != nil {
+				failures = append(failures, db.Close())
+			}
+		}
+		t.closeErr = errors.Join(failures...)
+	})
+	return t.closeErr
+}
+
+func withParameter(target, name, value string) (string, error) {
+	parsed, err := url.Parse(target)
+	if err != nil {
+		return "", errs.InvalidField("URL", "is not a postgres:// URL")
+	}
+	query := parsed.Query()
+	query.Set(name, value)
+	parsed.RawQuery = query.Encode()
+	return parsed.String(), nil
+}
