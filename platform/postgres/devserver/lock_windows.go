@@ -1,0 +1,21 @@
+package devserver
+
+import (
+	"errors"
+	"math"
+	"os"
+
+	"golang.org/x/sys/windows"
+)
+
+// tryLock takes the lock on an open file, without waiting. The kernel lets go
+// of it when the process ends. It covers a byte that nobody writes, so that the
+// text in the file stays readable.
+func tryLock(f *os.File) (bool, error) {
+	at := windows.Overlapped{OffsetHigh: math.MaxInt32}
+	err := windows.LockFileEx(windows.Handle(f.Fd()), windows.LOCKFILE_EXCLUSIVE_LOCK|windows.LOCKFILE_FAIL_IMMEDIATELY, 0, 1, 0, &at)
+	if errors.Is(err, windows.ERROR_LOCK_VIOLATION) || errors.Is(err, windows.ERROR_IO_PENDING) {
+		return false, nil
+	}
+	return err == nil, err
+}

@@ -1,0 +1,2 @@
+// Package postgres opens and migrates databases.
+package postgres

@@ -1,0 +1,2 @@
+// Package pgtest gives each test a database of its own on a real PostgreSQL.
+package pgtest
