@@ -33,6 +33,7 @@ type Config struct {
 	Database     Database     `koanf:"database"`
 	Bus          Bus          `koanf:"bus"`
 	Payment      Payment      `koanf:"payment"`
+	Delivery     Delivery     `koanf:"delivery"`
 	Mail         Mail         `koanf:"mail"`
 	DataPlatform DataPlatform `koanf:"dataplatform"`
 	Log          Log          `koanf:"log"`
@@ -74,6 +75,12 @@ type Gateway struct {
 	SimulatorSeed    int64         `koanf:"simulator_seed"`    // its answers depend on this, the order and the attempt only
 }
 
+// Delivery is the warehouse's and the carrier's side.
+type Delivery struct {
+	AutoProgress      bool          `koanf:"auto_progress"`       // ships and delivers by itself; development only
+	AutoProgressAfter time.Duration `koanf:"auto_progress_after"` // how long a parcel then stays prepared, and shipped
+}
+
 // Mail is the way of outgoing mail.
 type Mail struct {
 	From string `koanf:"from"` // the sender's address
@@ -91,7 +98,9 @@ type SMTP struct {
 
 // DataPlatform is the stand-in for the outside data platform.
 type DataPlatform struct {
-	Dir string `koanf:"dir"` // where its Parquet files are written; empty: data_dir/dataplatform
+	Dir        string        `koanf:"dir"`         // where its Parquet files are written; empty: data_dir/dataplatform
+	FlushRows  int           `koanf:"flush_rows"`  // a file has at most so many events
+	FlushEvery time.Duration `koanf:"flush_every"` // and is written when the oldest has waited so long
 }
 
 // Log is what the program says about itself, on standard error.
@@ -126,8 +135,10 @@ func Default() Config {
 			Gateway: Gateway{Timeout: 5 * time.Second, SimulatorAddress: "127.0.0.1:0", SimulatorSeed: 1},
 			Secrets: []Secret{DevelopmentSecret},
 		},
-		Mail: Mail{From: "Millrace <no-reply@millrace.example>", SMTP: SMTP{Port: 587, TLS: "auto"}},
-		Log:  Log{Level: "info", Format: "auto"},
+		Delivery:     Delivery{AutoProgress: true, AutoProgressAfter: time.Second},
+		DataPlatform: DataPlatform{FlushRows: 10_000, FlushEvery: 5 * time.Second},
+		Mail:         Mail{From: "Millrace <no-reply@millrace.example>", SMTP: SMTP{Port: 587, TLS: "auto"}},
+		Log:          Log{Level: "info", Format: "auto"},
 	}
 }
 

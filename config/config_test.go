@@ -108,6 +108,9 @@ func TestEverySettingIsChecked(t *testing.T) {
 		"payment.gateway.simulator_address": func(c *config.Config) { c.Payment.Gateway.SimulatorAddress = "0.0.0.0:1" },
 		"payment.callback_url":              func(c *config.Config) { c.Payment.CallbackURL = "canary" },
 		"payment.callback_secrets":          func(c *config.Config) { c.Payment.Secrets = []config.Secret{"canary"} },
+		"delivery.auto_progress_after":      func(c *config.Config) { c.Delivery.AutoProgressAfter = -1 },
+		"dataplatform.flush_rows":           func(c *config.Config) { c.DataPlatform.FlushRows = 0 },
+		"dataplatform.flush_every":          func(c *config.Config) { c.DataPlatform.FlushEvery = 0 },
 		"mail.from":                         func(c *config.Config) { c.Mail.From = "nobody" },
 		"mail.smtp.port":                    func(c *config.Config) { c.Mail.SMTP.Port = 0 },
 		"mail.smtp.user":                    func(c *config.Config) { c.Mail.SMTP.Password = "canary" },
@@ -156,6 +159,7 @@ func production() config.Config {
 	c.Payment.Gateway.URL = "https://pg.example"
 	c.Payment.CallbackURL = "https://shop.example/callbacks/gateway"
 	c.Payment.Secrets = []config.Secret{"whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIz"}
+	c.Delivery.AutoProgress = false
 	c.Mail.SMTP.Host = "mail.example"
 	return c
 }
@@ -171,6 +175,7 @@ func TestProductionRefusesWhatIsForDevelopment(t *testing.T) {
 		"payment.callback_url: ":                        func(c *config.Config) { c.Payment.CallbackURL = "" },
 		"payment.callback_secrets: has the development": func(c *config.Config) { c.Payment.Secrets = config.Default().Payment.Secrets },
 		"payment.callback_secrets: item 1":              func(c *config.Config) { c.Payment.Secrets = []config.Secret{""} },
+		"delivery.auto_progress: ":                      func(c *config.Config) { c.Delivery.AutoProgress = true },
 		"mail.smtp.host: ":                              func(c *config.Config) { c.Mail.SMTP.Host = "" },
 		"mail.smtp.tls: ":                               func(c *config.Config) { c.Mail.SMTP.TLS = "plaintext" },
 	} {
@@ -180,7 +185,7 @@ func TestProductionRefusesWhatIsForDevelopment(t *testing.T) {
 	}
 	c := config.Default()
 	c.Environment = config.Production
-	require.Equal(t, 5, strings.Count(c.Validate(modules).Error(), "\n")+1, "all at once: %s", c.Validate(modules))
+	require.Equal(t, 6, strings.Count(c.Validate(modules).Error(), "\n")+1, "all at once: %s", c.Validate(modules))
 }
 
 func TestNoWayOfPrintingShowsASecret(t *testing.T) {

@@ -57,6 +57,15 @@ func (c Config) Validate(modules []string) error {
 	f.bus(c.Bus)
 	f.payment(c.Payment)
 	f.mail(c.Mail)
+	if c.Delivery.AutoProgressAfter < 0 || c.Delivery.AutoProgressAfter > time.Hour {
+		f.add("delivery.auto_progress_after", "%s is not between 0 and 1h", c.Delivery.AutoProgressAfter)
+	}
+	if c.DataPlatform.FlushRows < 1 || c.DataPlatform.FlushRows > 1_000_000 {
+		f.add("dataplatform.flush_rows", "%d is not between 1 and 1000000", c.DataPlatform.FlushRows)
+	}
+	if c.DataPlatform.FlushEvery <= 0 || c.DataPlatform.FlushEvery > time.Hour {
+		f.add("dataplatform.flush_every", "%s is not between 0 and 1h", c.DataPlatform.FlushEvery)
+	}
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(c.Log.Level)); err != nil {
 		f.add("log.level", "%q is none of debug, info, warn, error", c.Log.Level)
@@ -186,6 +195,9 @@ func (f *faults) production(c Config) {
 	}
 	if slices.Contains(c.Payment.Secrets, DevelopmentSecret) {
 		f.add("payment.callback_secrets", "has the development secret, which everybody knows")
+	}
+	if c.Delivery.AutoProgress {
+		f.add("delivery.auto_progress", "must be false: in production the warehouse and the carrier say what they did")
 	}
 	if c.DevInbox() {
 		f.add("mail.smtp.host", "is empty: production needs a mail server, not the development inbox")
