@@ -15,10 +15,8 @@ import (
 // statement costs the server a few tens of kB.
 const statementsPerConnection = 256
 
-// SQLSTATEs after which a prepared statement must be prepared again.
 const (
-	planChanged      = pq.ErrorCode("0A000") // "cached plan must not change result type": DDL happened
-	unknownStatement = pq.ErrorCode("26000") // DEALLOCATE or DISCARD ALL happened
+	unknownStatement = pq.ErrorCode("26000")
 	queryCancelled   = pq.ErrorCode("57014")
 )
 
@@ -124,17 +122,14 @@ func (c *conn) QueryContext(ctx context.Context, text string, args []driver.Name
 	if c.reading {
 		return nil, errReading
 	}
-	query := func(q interface {
-		QueryContext(context.Context, []driver.NamedValue) (driver.Rows, error)
-	}) (driver.Rows, error) {
-		return q.QueryContext(ctx, args)
-	}
 	var found driver.Rows
 	var err error
 	if len(args) == 0 {
 		found, err = c.pqConn.QueryContext(ctx, text, nil)
 	} else {
-		found, err = withStatement(ctx, c, text, func(stmt pqStmt) (driver.Rows, error) { return query(stmt) })
+		found, err = withStatement(ctx, c, text, func(stmt pqStmt) (driver.Rows, error) {
+			return stmt.QueryContext(ctx, args)
+		})
 	}
 	if err != nil {
 		return nil, err
@@ -145,7 +140,7 @@ func (c *conn) QueryContext(ctx context.Context, text string, args []driver.Name
 		return nil, fmt.Errorf("lib/pq's rows %T lack an interface of database/sql/driver", found)
 	}
 	c.reading = true
-	return &rows{pqRows: able, of: c}, nil
+	return &rows{pqRows: able, ctx: ctx, of: c}, nil
 }
 
 // withStatement runs use with the prepared statement of text. Outside a
@@ -156,6 +151,7 @@ func withStatement[R any](ctx context.Context, c *conn, text string, use func(pq
 	if err := ctx.Err(); err != nil {
 		return none, err
 	}
+	_, reused := c.statements[text]
 	stmt, err := c.statement(ctx, text)
 	if err != nil {
 		return none, err
@@ -164,7 +160,7 @@ func withStatement[R any](ctx context.Context, c *conn, text string, use func(pq
 	if err == nil {
 		return result, nil
 	}
-	if c.forgetIfStale(text, err) && !c.inTx {
+	if reused && c.forgetIfStale(text, err) && !c.inTx {
 		if stmt, prepareErr := c.statement(ctx, text); prepareErr == nil {
 			if result, againErr := use(stmt); againErr == nil {
 				return result, nil
@@ -172,6 +168,15 @@ func withStatement[R any](ctx context.Context, c *conn, text string, use func(pq
 		}
 	}
 	return none, c.cancelled(ctx, err)
+}
+
+// PrepareContext prepares a statement that the caller keeps and closes; COPY
+// needs it.
+func (c *conn) PrepareContext(ctx context.Context, text string) (driver.Stmt, error) {
+	if c.reading {
+		return nil, errReading
+	}
+	return c.pqConn.PrepareContext(ctx, text)
 }
 
 // statement returns the prepared statement of text. Preparing does not follow
@@ -207,19 +212,24 @@ func (c *conn) forget(kept *list.Element) error {
 	return old.stmt.Close()
 }
 
-// forgetIfStale forgets the statement of text when err says that it went stale.
+// forgetIfStale forgets the statement of text when err says, or may say, that
+// it went stale:
+//
+//   - 0A000 "cached plan must not change result type": a column of the answer changed
+//   - class 42, as "operator does not exist": a column that an argument is compared with changed
+//   - 26000 "prepared statement does not exist": DEALLOCATE or DISCARD ALL
 func (c *conn) forgetIfStale(text string, err error) bool {
 	var pg *pq.Error
 	if !errors.As(err, &pg) {
 		return false
 	}
-	switch pg.Code {
-	case planChanged:
+	switch {
+	case pg.Code == "0A000", pg.Code.Class() == "42":
 		if kept, ok := c.statements[text]; ok {
 			_ = c.forget(kept) // if closing fails the connection is gone, and says so at the next statement
 		}
 		return true
-	case unknownStatement: // the server forgot one, so it forgot all
+	case pg.Code == unknownStatement: // the server forgot one, so it forgot all
 		clear(c.statements)
 		c.recent.Init()
 		return true
@@ -278,7 +288,14 @@ func (t *tx) Rollback() error { t.of.inTx = false; return t.Tx.Rollback() }
 
 type rows struct {
 	pqRows
-	of *conn
+	ctx context.Context
+	of  *conn
 }
 
-func (r *rows) Close() error { r.of.reading = false; return r.pqRows.Close() }
+func (r *rows) Close() error {
+	r.of.reading = false
+	if r.ctx.Err() != nil {
+		r.of.stained = true
+	}
+	return r.pqRows.Close()
+}

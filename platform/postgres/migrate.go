@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"io/fs"
+	"path"
 	"time"
 
 	"github.com/pressly/goose/v3"
@@ -51,6 +52,10 @@ func Migrate(ctx context.Context, db *sql.DB, schema, versionTable string, files
 		return err
 	}
 	_, err = provider.Up(ctx)
+	var partial *goose.PartialError
+	if errors.As(err, &partial) && partial.Failed != nil && partial.Failed.Source != nil {
+		return fmt.Errorf("%s: %w", path.Base(partial.Failed.Source.Path), partial.Err)
+	}
 	return err
 }
 

@@ -163,6 +163,9 @@ func (c *connector) where() string {
 
 // cannotConnect says what failed and what to do, without the password.
 func (c *connector) cannotConnect(cause error) error {
+	if errors.Is(cause, context.Canceled) {
+		return cause
+	}
 	advice := "is the server running, and is that its address?"
 	var pg *pq.Error
 	switch {

@@ -1,0 +1,147 @@
+package postgres_test
+
+import (
+	"net"
+	"net/url"
+	"testing"
+	"testing/fstest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"millrace/platform/errs"
+	"millrace/platform/postgres"
+	"millrace/platform/postgres/pgtest"
+)
+
+const secret = "s3cret-canary"
+
+func TestAConfigThatCannotWorkIsRefusedByName(t *testing.T) {
+	t.Parallel()
+	good := postgres.Config{URL: "postgres://u:" + secret + "@127.0.0.1/db", MaxConns: 1}
+	for name, broken := range map[string]struct {
+		change func(*postgres.Config)
+		field  string
+	}{
+		"no connections":         {func(c *postgres.Config) { c.MaxConns = 0 }, "MaxConns"},
+		"no URL":                 {func(c *postgres.Config) { c.URL = "" }, "URL"},
+		"not PostgreSQL":         {func(c *postgres.Config) { c.URL = "mysql://u:" + secret + "@h/db" }, "URL"},
+		"a slash in a password":  {func(c *postgres.Config) { c.URL = "postgres://u:" + secret + "/x@h/db" }, "URL"},
+		"a letter in a port":     {func(c *postgres.Config) { c.URL = "postgres://u:" + secret + "@h:54e2/db" }, "URL"},
+		"an sslmode nobody has":  {func(c *postgres.Config) { c.URL += "?sslmode=maybe" }, "URL"},
+		"a schema with a quote":  {func(c *postgres.Config) { c.Schema = `a"b` }, "Schema"},
+		"a schema in upper case": {func(c *postgres.Config) { c.Schema = "Payment" }, "Schema"},
+	} {
+		cfg := good
+		broken.change(&cfg)
+		_, err := postgres.Open(t.Context(), cfg)
+		require.Error(t, err, name)
+		require.Equal(t, errs.Invalid, errs.KindOf(err), name)
+		require.Equal(t, broken.field, errs.FieldOf(err), name)
+		require.NotContains(t, err.Error(), secret, name)
+	}
+}
+
+func TestAServerThatCannotBeReachedIsNamedAndThePasswordIsNot(t *testing.T) {
+	t.Parallel()
+	closed, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	address := closed.Addr().String()
+	require.NoError(t, closed.Close())
+	_, err = postgres.Open(t.Context(), postgres.Config{URL: "postgres://clerk:" + secret + "@" + address + "/orders", MaxConns: 1})
+	require.Equal(t, errs.Resource, errs.KindOf(err))
+	require.ErrorContains(t, err, address)
+	require.ErrorContains(t, err, `user "clerk", database "orders"`)
+	require.ErrorContains(t, err, "is the server running")
+	require.NotContains(t, err.Error(), secret)
+}
+
+func TestAServerThatDoesNotAnswerIsGivenUp(t *testing.T) {
+	t.Parallel()
+	mute, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer mute.Close() //nolint:errcheck // it never spoke
+	_, err = postgres.Open(t.Context(), postgres.Config{URL: "postgres://u@" + mute.Addr().String() + "/db", MaxConns: 1, ConnectTimeout: 50 * time.Millisecond})
+	require.Equal(t, errs.Resource, errs.KindOf(err))
+	require.ErrorContains(t, err, "nothing answered in 50ms")
+}
+
+func TestAMissingDatabaseIsSaidToBeMissing(t *testing.T) {
+	t.Parallel()
+	_, err := postgres.Open(t.Context(), postgres.Config{URL: changed(t, pgtest.URL(t), func(u *url.URL) { u.Path = "/nowhere" }), MaxConns: 1})
+	require.Equal(t, errs.Resource, errs.KindOf(err))
+	require.ErrorContains(t, err, "create the database first")
+}
+
+func TestASettingInTheURLWinsOverTheDefaultAndLosesToTheConfig(t *testing.T) {
+	t.Parallel()
+	u := changed(t, pgtest.URL(t), func(u *url.URL) {
+		q := u.Query()
+		q.Set("statement_timeout", "11000")
+		q.Set("lock_timeout", "12000")
+		u.RawQuery = q.Encode()
+	})
+	db := open(t, postgres.Config{URL: u, LockTimeout: 13 * time.Second})
+	require.Equal(t, "11s", text(t, db, "SHOW statement_timeout"))
+	require.Equal(t, "13s", text(t, db, "SHOW lock_timeout"))
+}
+
+func TestAFrozenTransactionIsEndedByTheServerAndItsWaiterGoesOn(t *testing.T) {
+	t.Parallel()
+	u := pgtest.URL(t)
+	frozen := open(t, postgres.Config{URL: u, IdleInTxTimeout: 100 * time.Millisecond})
+	exec(t, frozen, "CREATE TABLE a (x int); INSERT INTO a VALUES (1)")
+	tx, err := frozen.BeginTx(t.Context(), nil)
+	require.NoError(t, err)
+	exec(t, tx, "UPDATE a SET x = $1", 2)
+
+	waiter := open(t, postgres.Config{URL: u})
+	exec(t, waiter, "UPDATE a SET x = x + $1", 10) // waits for the frozen one, and outlives it
+	require.Equal(t, "11", text(t, waiter, "SELECT x::text FROM a"))
+	require.Error(t, tx.Commit())
+}
+
+func TestThePoolIsBounded(t *testing.T) {
+	t.Parallel()
+	db := open(t, postgres.Config{MaxConns: 3})
+	require.Equal(t, 3, db.Stats().MaxOpenConnections)
+}
+
+func TestAMigrationTakesAsLongAsItTakes(t *testing.T) {
+	t.Parallel()
+	db := open(t, postgres.Config{MaxConns: 1, StatementTimeout: 20 * time.Millisecond, IdleInTxTimeout: 20 * time.Millisecond})
+	slow := fstest.MapFS{"00001_slow.sql": {Data: []byte("-- +goose Up\nSELECT pg_sleep(0.2);\nCREATE TABLE here (x int);\n-- +goose Down\nSELECT 1;\n")}}
+	require.NoError(t, postgres.Migrate(t.Context(), db, "delivery", "delivery_version", slow))
+	require.Equal(t, "delivery.here", text(t, db, "SELECT to_regclass('delivery.here')::text"))
+	require.NoError(t, postgres.Migrate(t.Context(), db, "delivery", "delivery_version", slow), "again is no change")
+}
+
+func TestAMigrationThatFailsLeavesTheOnesBeforeIt(t *testing.T) {
+	t.Parallel()
+	db := open(t, postgres.Config{})
+	files := fstest.MapFS{
+		"00001_good.sql": {Data: []byte("-- +goose Up\nCREATE TABLE good (x int);\n-- +goose Down\nSELECT 1;\n")},
+		"00002_bad.sql":  {Data: []byte("-- +goose Up\nCREATE TABLE half (x int);\nSELECT nonsense;\n-- +goose Down\nSELECT 1;\n")},
+	}
+	err := postgres.Migrate(t.Context(), db, "inquiry", "inquiry_version", files)
+	require.ErrorContains(t, err, "migrate schema inquiry")
+	require.ErrorContains(t, err, "00002_bad.sql")
+	require.Equal(t, "true", text(t, db, "SELECT (to_regclass('inquiry.good') IS NOT NULL AND to_regclass('inquiry.half') IS NULL)::text"))
+	files["00002_bad.sql"].Data = []byte("-- +goose Up\nCREATE TABLE half (x int);\n-- +goose Down\nSELECT 1;\n")
+	require.NoError(t, postgres.Migrate(t.Context(), db, "inquiry", "inquiry_version", files))
+}
+
+func TestASchemaWithoutMigrationsIsJustCreated(t *testing.T) {
+	t.Parallel()
+	db := open(t, postgres.Config{})
+	require.NoError(t, postgres.Migrate(t.Context(), db, "empty", "empty_version", fstest.MapFS{}))
+	require.Equal(t, "1", text(t, db, "SELECT count(*)::text FROM pg_namespace WHERE nspname = 'empty'"))
+}
+
+func changed(t *testing.T, address string, change func(*url.URL)) string {
+	t.Helper()
+	u, err := url.Parse(address)
+	require.NoError(t, err)
+	change(u)
+	return u.String()
+}
