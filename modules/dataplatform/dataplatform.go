@@ -16,7 +16,8 @@
 //     clock, says which; one that woke up late can only repeat a file that it
 //     was entitled to, with the same rows, and records nothing.
 //   - Within a file, the events of one topic and partition (hence of one key)
-//     are in their order, and so they are from file to file.
+//     are in their order, and so they are from file to file (unless the
+//     database's clock was set back between two of them).
 //
 // # What it does not promise
 //
