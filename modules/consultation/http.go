@@ -15,13 +15,9 @@ import (
 )
 
 type (
-	consultationPath struct {
+	getInput struct {
 		ID int64 `path:"id" minimum:"1" doc:"The consultation's id"`
 	}
-	repeatable struct {
-		Key string `header:"Idempotency-Key" maxLength:"255" doc:"Makes it safe to repeat this request: a copy with the same key has no second effect"`
-	}
-
 	newConsultation struct {
 		HospitalID    int64                 `json:"hospitalId" minimum:"1" maximum:"9007199254740991"`
 		MemberID      int64                 `json:"memberId" minimum:"1" maximum:"9007199254740991" doc:"The customer"`
@@ -32,7 +28,7 @@ type (
 		Memo          string                `json:"memo,omitempty" maxLength:"2000"`
 	}
 	createInput struct {
-		repeatable
+		Key  string `header:"Idempotency-Key" maxLength:"255" doc:"Makes it safe to repeat this request: a copy with the same key has no second effect"`
 		Body newConsultation
 	}
 
@@ -42,7 +38,7 @@ type (
 		Memo        *string `json:"memo,omitempty" maxLength:"2000"`
 	}
 	changeInput struct {
-		consultationPath
+		ID   int64 `path:"id" minimum:"1" doc:"The consultation's id"`
 		Body consultationFields
 	}
 
@@ -52,8 +48,8 @@ type (
 		Actor         consultationapi.Actor  `json:"actor" enum:"MEMBER,HOSPITAL,SYSTEM" doc:"Who decided it"`
 	}
 	moveInput struct {
-		consultationPath
-		repeatable
+		ID   int64  `path:"id" minimum:"1" doc:"The consultation's id"`
+		Key  string `header:"Idempotency-Key" maxLength:"255" doc:"Makes it safe to repeat this request: a copy with the same key has no second effect"`
 		Body newMove
 	}
 
@@ -160,7 +156,7 @@ func (m *Module) move(ctx context.Context, in *moveInput) (*moveOutput, error) {
 	return &moveOutput{Body: made}, nil
 }
 
-func (m *Module) get(ctx context.Context, in *consultationPath) (*viewOutput, error) {
+func (m *Module) get(ctx context.Context, in *getInput) (*viewOutput, error) {
 	return m.view(ctx, in.ID)
 }
 

@@ -13,22 +13,18 @@ import (
 )
 
 type (
-	roomPath struct {
-		ID int64 `path:"id" minimum:"1" doc:"The consultation's id"`
-	}
-
 	newRoomMessage struct {
 		Speaker inquiryapi.Speaker `json:"speaker" enum:"CUSTOMER,HOSPITAL"`
 		Text    string             `json:"text" minLength:"1" maxLength:"2000"`
 	}
 	sayInput struct {
-		roomPath
+		ID   int64  `path:"id" minimum:"1" doc:"The consultation's id"`
 		Key  string `header:"Idempotency-Key" maxLength:"255" doc:"Makes it safe to repeat this request: a copy with the same key is not posted again"`
 		Body newRoomMessage
 	}
 
 	transcriptInput struct {
-		roomPath
+		ID    int64 `path:"id" minimum:"1" doc:"The consultation's id"`
 		After int64 `query:"after" minimum:"0" doc:"Only entries after this position"`
 		Limit int   `query:"limit" minimum:"1" maximum:"1000" default:"200"`
 	}
