@@ -1,0 +1,83 @@
+package app
+
+import (
+	"context"
+	"net/http"
+
+	"millrace/platform/errs"
+	"millrace/platform/telemetry"
+	"millrace/platform/web"
+)
+
+// inboxPath is where the development inbox's page is.
+const inboxPath = "/dev/mail/"
+
+// routes makes everything that this process answers.
+func (a *App) routes() (http.Handler, error) {
+	mux := http.NewServeMux()
+	api := web.NewAPI(mux, a.version, a.log)
+	names := make([]string, 0, len(a.hosted))
+	for _, m := range a.hosted {
+		m.Routes(api)
+		names = append(names, m.Name())
+	}
+	telemetry.ServeHealth(mux, a.log, a.checks()...)
+	if a.inbox != nil {
+		mux.Handle(inboxPath, http.StripPrefix(inboxPath[:len(inboxPath)-1], a.inbox.Handler()))
+	}
+	if err := web.StartPage(mux, a.version, names, a.links()); err != nil {
+		return nil, err
+	}
+	return web.Handler(mux, a.log), nil
+}
+
+func (a *App) links() []web.Link {
+	links := []web.Link{
+		{Href: "/docs", Name: "API", Korean: "모든 요청의 설명. 여기에서 바로 불러 볼 수 있습니다.", English: "Every operation, described and to be tried."},
+		{Href: "/openapi.json", Name: "OpenAPI 3.1", Korean: "같은 설명을 프로그램이 읽는 형식으로.", English: "The same description for programs."},
+		{Href: "/readyz", Name: "/readyz", Korean: "일할 준비가 되었는지, 아니라면 무엇을 해야 하는지.", English: "Whether it is ready, and if not, what to do."},
+		{Href: "/livez", Name: "/livez", Korean: "프로그램이 살아 있는지.", English: "Whether it is alive."},
+	}
+	if a.inbox != nil {
+		links = append(links, web.Link{Href: inboxPath, Name: "Mail", Korean: "보낸 메일을 모아 둔 개발용 편지함. 밖으로는 나가지 않습니다.", English: "The development inbox: every mail that was sent, and none leaves."})
+	}
+	if url := a.SimulatorURL(); url != "" {
+		links = append(links, web.Link{Href: url + "/", Name: "Gateway simulator", Korean: "개발용 결제 대행사와 그 장부. 실제 돈은 움직이지 않습니다.", English: "The stand-in for the payment gateway, and its book. No money moves."})
+	}
+	return links
+}
+
+// checks are what must hold for requests to be sent here.
+func (a *App) checks() []telemetry.Check {
+	return []telemetry.Check{
+		{
+			Name: "database", Help: "start PostgreSQL, or correct database.url; the program goes on by itself",
+			Probe: func(ctx context.Context) error {
+				var one int
+				return a.probe.QueryRowContext(ctx, "SELECT 1").Scan(&one)
+			},
+		},
+		{
+			Name: "lease", Help: "the process could not renew its lease in time: look at the database's load and at this machine's",
+			Probe: func(context.Context) error { return a.transport.Healthy() },
+		},
+		{
+			Name: "router", Help: "messages are not handled: it is starting, or about to exit; if this stays, restart it",
+			Probe: func(context.Context) error {
+				if !a.router.IsRunning() || a.router.IsClosed() {
+					return errs.New(errs.Resource, "the router is not running")
+				}
+				return nil
+			},
+		},
+		{
+			Name: "process", Help: "it is going down: send requests to another",
+			Probe: func(context.Context) error {
+				if a.stopping.Load() {
+					return errs.New(errs.Shutdown, "going down")
+				}
+				return nil
+			},
+		},
+	}
+}
