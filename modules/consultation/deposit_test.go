@@ -94,6 +94,25 @@ func TestACancellationAsksOnceForTheRefundOfAPaidDeposit(t *testing.T) {
 	h.ThenRow(`SELECT state, refund_id, refunded_at > paid_at FROM deposit`, "refunded", refund, true)
 }
 
+// Whichever comes first, the money goes back, once.
+func TestACancellationAndAPaymentAtOnceLeadToOneRefund(t *testing.T) {
+	h := start(t)
+	ids := make([]int64, 10)
+	for i := range ids {
+		ids[i] = book(t, h)
+	}
+	for _, id := range ids {
+		both := paid(id)
+		both.PaymentID = fmt.Sprintf("0195a3f0-0000-7000-8000-%012d", id)
+		cancelled := make(chan int, 1)
+		go func() { cancelled <- h.Do(moves(id), `{"to":"CANCELED","actor":"MEMBER"}`).Code }()
+		h.When(both)
+		require.Equal(t, 201, <-cancelled)
+		h.ThenRow(fmt.Sprintf(`SELECT count(*), max(convert_from(payload, 'UTF8')::jsonb->>'requestId') FROM payment.queue WHERE key = 'deposit-%d'`, id), 1, both.PaymentID)
+		h.ThenRow(fmt.Sprintf(`SELECT status, (SELECT state FROM deposit d WHERE d.consultation_id = c.id) FROM consultation c WHERE id = %d`, id), "CANCELED", "refund_requested")
+	}
+}
+
 func TestTheDepositOfACustomerWhoDidNotComeIsKept(t *testing.T) {
 	h := start(t)
 	id := book(t, h)

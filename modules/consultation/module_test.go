@@ -131,16 +131,18 @@ func TestEveryMoveHasItsEventAndItsHistoryWithThePreviousStateRight(t *testing.T
 	require.Len(t, path, 13*13+1)
 	for _, actor := range consultationapi.Actors() {
 		id := book(t, h)
+		var said []any
 		for i, to := range path[1:] {
 			from, transition, body := path[i], consultationapi.To(to), fmt.Sprintf(`{"to":%q,"actor":%q}`, to, actor)
 			if from == to {
 				transition, body = consultationapi.ReservationChanged, fmt.Sprintf(`{"reservationAt":"2026-12-01T10:%02d:00Z","actor":%q}`, i%60, actor)
 			}
 			h.Given(moves(id), body)
-			h.Then(consultationapi.Changed{
+			said = append(said, consultationapi.Changed{
 				ConsultationID: id, HospitalID: 4848, StateTransition: transition, StateTransitionActor: actor, PrevState: from,
 			})
 		}
+		h.Then(said...)
 		seen := get(t, h, id)
 		require.Equal(t, path[len(path)-1], seen.Status)
 		require.Len(t, seen.History, len(path), "the booking and every move")
