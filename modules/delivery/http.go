@@ -24,9 +24,9 @@ type (
 		City     string `json:"city,omitempty" maxLength:"100"`
 		Country  string `json:"country,omitempty" maxLength:"2" doc:"ISO 3166-1, two letters; KR when left out" example:"KR"`
 	}
-	addressInput struct {
-		orderPath
-		Body newAddress
+	addressInput struct { // huma does not look into embedded types that are unexported
+		OrderKey string `path:"orderKey" maxLength:"64" pattern:"^[A-Za-z0-9-]+$" patternDescription:"letters, digits and hyphens" doc:"The key of an order of goods" example:"goods-17"`
+		Body     newAddress
 	}
 	addressView struct {
 		OrderKey string `json:"orderKey"`
