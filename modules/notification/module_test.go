@@ -1,0 +1,268 @@
+package notification_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"millrace/modules/delivery/deliveryapi"
+	"millrace/modules/notification"
+	"millrace/modules/notification/notificationapi"
+	"millrace/modules/payment/paymentapi"
+	"millrace/platform/bus"
+	"millrace/platform/bus/bustest"
+	"millrace/platform/mail"
+	"millrace/platform/mail/devinbox"
+)
+
+const order = "goods-17"
+
+type bundle struct {
+	*bustest.Harness
+	inbox *devinbox.Inbox
+}
+
+// setup starts the module with a mail server of its own. Mails are tried four
+// times, quickly.
+func setup(t *testing.T) bundle {
+	t.Helper()
+	inbox, err := devinbox.Start(devinbox.Config{})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, inbox.Close()) })
+	host, port := inbox.HostPort()
+	return bundle{inbox: inbox, Harness: bustest.Start(t, func(db *bus.DB) bustest.Module {
+		return notification.New(db, notification.Config{
+			Mail:        mail.Config{Host: host, Port: port, From: "Millrace <no-reply@millrace.example>"},
+			MaxAttempts: 4, Backoff: []time.Duration{time.Millisecond},
+		})
+	})}
+}
+
+func (b bundle) contact(email, language string) {
+	b.Given("PUT /contacts/1001", fmt.Sprintf(`{"email":%q,"language":%q}`, email, language))
+}
+
+func completed() paymentapi.Completed {
+	return paymentapi.Completed{PaymentID: "p", OrderKey: order, OrderKind: paymentapi.Goods, UserID: "1001", Amount: 15000, Currency: "KRW"}
+}
+
+func card(template, actor string) notificationapi.Send {
+	return notificationapi.Send{UserID: "1001", Template: template, Subject: "17", Params: map[string]string{
+		notificationapi.ParamConsultationID: "17", notificationapi.ParamActor: actor,
+	}}
+}
+
+func TestEveryMessageThatConcernsAUserBecomesOneMail(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.contact("kim@example.com", "ko")
+	for _, c := range []struct {
+		message         any
+		template, title string
+	}{
+		{completed(), "payment_completed", "결제가 완료되었습니다 (goods-17)"},
+		{paymentapi.Failed{OrderKey: order, OrderKind: paymentapi.Goods, UserID: "1001", Currency: "KRW", FailedReason: "declined"}, "payment_failed", "결제에 실패했습니다 (goods-17)"},
+		{paymentapi.Refunded{OrderKey: order, OrderKind: paymentapi.Goods, UserID: "1001", Currency: "KRW", Reason: "customer asked"}, "payment_refunded", "결제가 환불되었습니다 (goods-17)"},
+		{deliveryapi.Shipped{OrderKey: order, UserID: "1001", Carrier: "ems", TrackingNumber: "EM1"}, "delivery_shipped", "상품이 발송되었습니다 (goods-17)"},
+		{deliveryapi.Delivered{OrderKey: order, UserID: "1001", Carrier: "ems", TrackingNumber: "EM1"}, "delivery_delivered", "상품이 배송 완료되었습니다 (goods-17)"},
+		{card(notificationapi.ReservationConfirmed, "HOSPITAL"), "reservation_confirmed", "예약이 확정되었습니다"},
+	} {
+		b.When(c.message)
+		b.Then(notificationapi.Sent{UserID: "1001", Template: c.template})
+		b.ThenAgainNothing()
+		mails := b.inbox.Messages()
+		require.Equal(t, c.title, mails[len(mails)-1].Subject)
+		require.Equal(t, []string{"kim@example.com"}, mails[len(mails)-1].To)
+	}
+	require.Len(t, b.inbox.Messages(), 6)
+	b.ThenRow(`SELECT count(*), count(DISTINCT cause_id), bool_and(state = 'sent' AND attempts = 1) FROM notifications`, 6, 6, true)
+}
+
+func TestAUserWhoseContactIsNotKnownIsToldLater(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.When(completed(), card(notificationapi.ReservationReceived, "MEMBER"))
+	b.ThenRow(`SELECT count(*) FROM notifications WHERE state = 'awaiting_contact'`, 2)
+	b.ThenNothing()
+	response := b.Given("PUT /contacts/1001", `{"email":"kim@example.com","language":"en"}`)
+	require.JSONEq(t, `{"userId":"1001","language":"en","released":2}`, response.Body.String())
+	b.ThenRow(`SELECT count(*) FROM notifications WHERE state = 'sent'`, 2)
+	require.Len(t, b.inbox.Messages(), 2)
+	response = b.Given("PUT /contacts/1001", `{"email":"kim@example.com","language":"en"}`)
+	require.Contains(t, response.Body.String(), `"released":0`)
+}
+
+func TestAContactAndAMessageAtTheSameMomentMeet(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	const users = 20
+	var puts sync.WaitGroup
+	var events []any
+	for n := range users {
+		user := fmt.Sprintf("user-%d", n)
+		puts.Go(func() { b.Do("PUT /contacts/"+user, `{"email":"kim@example.com","language":"ko"}`) })
+		e := completed()
+		e.UserID, e.OrderKey = user, fmt.Sprintf("goods-%d", n)
+		events = append(events, e)
+	}
+	b.When(events...)
+	puts.Wait()
+	b.ThenRow(`SELECT count(*) FILTER (WHERE state = 'sent'), count(*) FROM notifications`, users, users)
+	require.Len(t, b.inbox.Messages(), users)
+}
+
+func TestAMailCarriesTheNotificationsIDAndNothingElseCarriesTheAddress(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.contact("canary@example.com", "en")
+	b.When(completed())
+	b.Then(notificationapi.Sent{Subject: order})
+	var view struct {
+		Notifications []struct{ NotificationID, MessageID, State, CauseType, CauseID string }
+	}
+	body := b.Given("GET /notifications?subject=goods-17", "").Body
+	require.NoError(t, json.Unmarshal(body.Bytes(), &view))
+	require.Len(t, view.Notifications, 1)
+	n := view.Notifications[0]
+	require.Equal(t, "payment.completed", n.CauseType)
+	require.Equal(t, n.NotificationID+"@millrace.example", n.MessageID)
+	require.Equal(t, n.MessageID, b.inbox.Messages()[0].MessageID)
+	one := b.Given("GET /notifications/"+n.NotificationID, "").Body.String()
+	require.Contains(t, one, `"state":"sent"`)
+
+	require.NotContains(t, one+body.String(), "canary")
+	b.ThenRow(`SELECT count(*) FROM log WHERE convert_from(payload, 'UTF8') LIKE '%canary%'`, 0)
+	b.ThenRow(`SELECT count(*) FROM dispatch WHERE payload::text LIKE '%canary%'`, 0)
+}
+
+func TestARefusalForGoodFailsAtOnce(t *testing.T) {
+	t.Parallel()
+	for name, fault := range map[string]devinbox.Fault{"recipient": devinbox.RefuseRecipient, "content": devinbox.RefuseContent} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			b.inbox.Misbehave(func(string) devinbox.Fault { return fault })
+			b.contact("kim@example.com", "ko")
+			b.When(completed())
+			b.Then(notificationapi.Failed{UserID: "1001", Subject: order, Template: "payment_completed"})
+			b.ThenRow(`SELECT state, attempts, last_error LIKE 'the mail server refused the `+name+`%' FROM notifications`, "failed", 1, true)
+			b.ThenRow(`SELECT count(*) FROM log WHERE convert_from(payload, 'UTF8') LIKE '%kim%'`, 0)
+		})
+	}
+}
+
+func TestAServerThatPutsTheMailOffIsAskedAgain(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	asked := make(chan string, 4)
+	b.inbox.Misbehave(func(to string) devinbox.Fault {
+		asked <- to
+		if len(asked) < 3 {
+			return devinbox.PutOff
+		}
+		return devinbox.None
+	})
+	b.contact("kim@example.com", "ko")
+	b.When(completed())
+	b.Then(notificationapi.Sent{Subject: order})
+	b.ThenRow(`SELECT state, attempts FROM notifications`, "sent", 3)
+	require.Len(t, b.inbox.Messages(), 1)
+}
+
+func TestAMailThatNobodyTakesFailsWhenTheAttemptsAreUsedUp(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.inbox.Misbehave(func(string) devinbox.Fault { return devinbox.PutOff })
+	b.contact("kim@example.com", "ko")
+	b.When(completed())
+	b.Then(notificationapi.Failed{Subject: order})
+	b.ThenRow(`SELECT state, attempts FROM notifications`, "failed", 4)
+	require.Empty(t, b.inbox.Messages())
+}
+
+func TestAnAcceptanceThatNobodyHeardIsSentAgainWithTheSameMessageID(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	broken := make(chan struct{}, 1)
+	b.inbox.Misbehave(func(string) devinbox.Fault {
+		select {
+		case broken <- struct{}{}:
+			return devinbox.BreakAccepted
+		default:
+			return devinbox.None
+		}
+	})
+	b.contact("kim@example.com", "ko")
+	b.When(completed())
+	b.Then(notificationapi.Sent{Subject: order})
+	mails := b.inbox.Messages()
+	require.Len(t, mails, 2)
+	require.Equal(t, mails[0].MessageID, mails[1].MessageID)
+	b.ThenRow(`SELECT count(*), max(attempts) FROM notifications`, 1, 2)
+}
+
+func TestACorrectedAddressServesWhatIsStillQueued(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	refused := make(chan struct{}, 4)
+	b.inbox.Misbehave(func(to string) devinbox.Fault {
+		if strings.HasPrefix(to, "old") {
+			refused <- struct{}{}
+			return devinbox.Hang
+		}
+		return devinbox.None
+	})
+	b.contact("old@example.com", "ko")
+	b.When(completed())
+	<-refused
+	b.contact("new@example.com", "en")
+	b.inbox.Misbehave(nil) // the old mailbox answers that it is busy
+	b.Then(notificationapi.Sent{Subject: order})
+	mails := b.inbox.Messages()
+	require.Equal(t, []string{"new@example.com"}, mails[len(mails)-1].To)
+	require.Equal(t, "Your payment is complete (goods-17)", mails[len(mails)-1].Subject)
+}
+
+func TestACommandThatCouldNeverBecomeAMailIsADeadLetter(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.contact("kim@example.com", "ko")
+	unknown := card("reservation_forgotten", "MEMBER")
+	heard := card("payment_completed", "MEMBER") // the module tells of payments by itself
+	heard.Subject = "18"
+	incomplete := card(notificationapi.ReservationReceived, "MEMBER")
+	incomplete.Subject, incomplete.Params = "19", nil
+	b.When(unknown, heard, incomplete)
+	b.ThenNothing()
+	require.Len(t, b.DeadLetters(), 3)
+	b.ThenRow(`SELECT count(*) FROM notifications`, 0)
+}
+
+func TestABadContactIsRefusedByName(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	for body, field := range map[string]string{
+		`{"email":"kim","language":"ko"}`:             "body.email",
+		`{"language":"ko"}`:                           "body.email",
+		`{"email":"kim@example.com","language":"fr"}`: "body.language",
+	} {
+		response := b.Do("PUT /contacts/1001", body)
+		require.Equal(t, http.StatusUnprocessableEntity, response.Code, body)
+		require.Contains(t, response.Body.String(), `"`+field+`"`, body)
+	}
+	require.Equal(t, http.StatusNotFound, b.Do("GET /notifications/01930e5c-0a00-7000-8000-000000000021", "").Code)
+	require.Equal(t, http.StatusUnprocessableEntity, b.Do("GET /notifications/x", "").Code)
+	require.Equal(t, http.StatusUnprocessableEntity, b.Do("GET /notifications", "").Code)
+	require.Contains(t, b.Given("GET /notifications?subject=goods-99", "").Body.String(), `"notifications":[]`)
+}
+
+func TestAMailServerThatIsNotConfiguredStopsTheProgram(t *testing.T) {
+	t.Parallel()
+	require.ErrorContains(t, notification.New(nil, notification.Config{}).Run(t.Context()), "host: name the SMTP server")
+}
