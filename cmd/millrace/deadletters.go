@@ -1,0 +1,107 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"text/tabwriter"
+
+	"millrace/cmd/millrace/app"
+	"millrace/config"
+	"millrace/platform/bus"
+	"millrace/platform/bus/deadletter"
+	"millrace/platform/postgres"
+)
+
+type deadlettersCmd struct {
+	List  deadlettersListCmd  `cmd:"" default:"1" help:"List the messages that failed for good, and what waits behind them."`
+	Retry deadlettersRetryCmd `cmd:"" help:"Hand dead letters back to their subscribers, to be tried anew."`
+}
+
+type deadlettersListCmd struct{}
+
+// Run lists. It may run while the program serves, and changes nothing.
+func (*deadlettersListCmd) Run(ctx context.Context, cfg config.Config, log *slog.Logger, out io.Writer) error {
+	return look(ctx, cfg, log, func(db *sql.DB, topo *bus.Topology) error {
+		letters, err := deadletter.List(ctx, db, topo.Modules())
+		if err != nil {
+			return err
+		}
+		if len(letters) == 0 {
+			fmt.Fprintln(out, "There are no dead letters.")
+			return nil
+		}
+		table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+		fmt.Fprintln(table, "ID\tMESSAGE\tKEY\tATTEMPTS\tFAILED\tBEHIND IT\tKIND\tERROR")
+		for _, l := range letters {
+			fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%s\t%d\t%s\t%s\n", l.ID, l.Type, l.Key, l.Attempts,
+				l.FailedAt.Local().Format("2006-01-02 15:04:05"), l.Behind, l.Kind, oneLine(l.Error, 120))
+		}
+		if err := table.Flush(); err != nil {
+			return err
+		}
+		fmt.Fprintln(out, "\nMend the cause, then: millrace deadletters retry ID")
+		return nil
+	})
+}
+
+type deadlettersRetryCmd struct {
+	IDs []string `arg:"" name:"id" help:"As the list shows them: delivery/17."`
+}
+
+// Run hands the letters back, each in a transaction of its own. Those that
+// cannot be are told, and the others are handed back all the same.
+func (c *deadlettersRetryCmd) Run(ctx context.Context, cfg config.Config, log *slog.Logger, out io.Writer) error {
+	return look(ctx, cfg, log, func(db *sql.DB, topo *bus.Topology) error {
+		var failures []error
+		for _, id := range c.IDs {
+			if err := deadletter.Retry(ctx, db, topo.Modules(), id); err != nil {
+				failures = append(failures, err)
+				continue
+			}
+			fmt.Fprintf(out, "%s is tried again by its subscriber, as soon as one serves.\n", id)
+		}
+		return errors.Join(failures...)
+	})
+}
+
+// look gives a command the database of the configuration, migrated, and the map
+// of messages.
+func look(ctx context.Context, cfg config.Config, log *slog.Logger, do func(*sql.DB, *bus.Topology) error) error {
+	if err := cfg.Validate(app.Modules()); err != nil {
+		return err
+	}
+	database, err := app.OpenDatabase(ctx, cfg, log)
+	if err != nil {
+		return err
+	}
+	err = func() error {
+		if err := app.Migrate(ctx, cfg, database); err != nil {
+			return err
+		}
+		db, err := postgres.Open(ctx, postgres.Config{URL: database.URL(), Schema: "bus", MaxConns: 2, Application: "millrace operator"})
+		if err != nil {
+			return err
+		}
+		topo, err := app.Topology()
+		if err == nil {
+			err = do(db, topo)
+		}
+		return errors.Join(err, db.Close())
+	}()
+	return errors.Join(err, database.Close())
+}
+
+// oneLine shortens a text to one line of at most n runes.
+func oneLine(text string, n int) string {
+	runes := []rune(text)
+	for i, r := range runes {
+		if r == '\n' || i == n {
+			return string(runes[:i]) + "…"
+		}
+	}
+	return text
+}
