@@ -1,0 +1,57 @@
+# Everything here is a plain command that also works without make; nothing
+# needs more than Go, but what says so.
+
+GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## show this list
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: run
+run: ## bring up the whole product: http://127.0.0.1:8080
+	go run ./cmd/millrace
+
+.PHONY: demo
+demo: ## play the main job from end to end and check it
+	go run ./cmd/millrace demo
+
+.PHONY: build
+build: ## build the program into .build/
+	CGO_ENABLED=0 go build -trimpath -o .build/ ./cmd/millrace
+
+.PHONY: test
+test: ## run all tests; they bring their own PostgreSQL
+	go test ./...
+
+.PHONY: race
+race: ## run all tests with the race detector
+	go test -race ./...
+
+.PHONY: arch
+arch: ## check the architecture rules
+	go test ./test/arch
+
+.PHONY: fmt
+fmt: ## format the sources
+	gofmt -w cmd config modules platform test
+
+.PHONY: lint
+lint: .build/golangci-lint ## run the linters of .golangci.yml (the first time builds them: minutes)
+	.build/golangci-lint run
+
+.build/golangci-lint:
+	GOBIN=$(CURDIR)/.build go install $(GOLANGCI)
+
+.PHONY: ci
+ci: ## run the whole gate, as the server does
+	.ci/run
+
+.PHONY: up
+up: ## the product, PostgreSQL and a mail catcher in containers (needs Docker)
+	docker compose up --build
+
+.PHONY: wipe
+wipe: ## remove what the program keeps on this machine
+	rm -rf .data

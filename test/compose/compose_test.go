@@ -1,0 +1,119 @@
+package compose
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/compose-spec/compose-go/v2/loader"
+	"github.com/compose-spec/compose-go/v2/types"
+	"github.com/stretchr/testify/require"
+
+	"millrace/config"
+)
+
+func read(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("..", "..", name))
+	require.NoError(t, err)
+	return string(text)
+}
+
+// load reads a compose file as an engine does: strictly, by its schema.
+func load(t *testing.T, text string) *types.Project {
+	t.Helper()
+	project, err := loader.LoadWithContext(t.Context(), types.ConfigDetails{
+		WorkingDir:  "../..",
+		ConfigFiles: []types.ConfigFile{{Filename: "docker-compose.yml", Content: []byte(text)}},
+	})
+	require.NoError(t, err)
+	return project
+}
+
+func TestTheComposeFileExposesNothingButOnLoopback(t *testing.T) {
+	t.Parallel()
+	require.Empty(t, faultsOf(load(t, read(t, "docker-compose.yml"))))
+}
+
+func TestTheImageDoesNotRunAsRoot(t *testing.T) {
+	t.Parallel()
+	require.Empty(t, faultsOfDockerfile(read(t, "Dockerfile")))
+}
+
+// TestTheProgramUnderstandsItsEnvironment reads the compose file's settings as
+// the program does, which refuses what it does not know.
+func TestTheProgramUnderstandsItsEnvironment(t *testing.T) {
+	t.Parallel()
+	program := load(t, read(t, "docker-compose.yml")).Services["millrace"]
+	var environment []string
+	for name, value := range program.Environment {
+		require.NotNil(t, value, name)
+		environment = append(environment, name+"="+*value)
+	}
+	for line := range strings.Lines(read(t, "Dockerfile")) {
+		if setting, ok := strings.CutPrefix(strings.TrimSpace(line), "ENV "); ok {
+			environment = append(environment, setting)
+		}
+	}
+	c, err := config.Load("", environment)
+	require.NoError(t, err)
+	require.NoError(t, c.Validate(nil))
+	require.Equal(t, config.Development, c.Environment)
+	require.True(t, c.HTTP.InsecureExposeWithoutLogin, "said, not implied")
+	require.Equal(t, "0.0.0.0:8080", c.HTTP.Address)
+	require.EqualValues(t, 8080, program.Ports[0].Target)
+	require.False(t, c.Embedded(), "the database is the container's")
+	require.True(t, c.Simulator(), "the gateway is the simulator")
+	require.False(t, c.DevInbox(), "the mail catcher is the container's")
+	require.Equal(t, program.Volumes[0].Target, c.DataDir, "what it keeps is in the volume")
+}
+
+// TestEveryFaultIsSeen plants the faults that the checks are for.
+func TestEveryFaultIsSeen(t *testing.T) {
+	t.Parallel()
+	good := read(t, "docker-compose.yml")
+	for name, p := range map[string]struct{ old, new string }{
+		"published everywhere":  {`"127.0.0.1:8080:8080"`, `"8080:8080"`},
+		"published on a LAN":    {`"127.0.0.1:8025:8025"`, `"192.0.2.7:8025:8025"`},
+		"the newest image":      {"postgres:17.6", "postgres:latest"},
+		"no version":            {"axllent/mailpit:v1.27.0", "axllent/mailpit"},
+		"a folder of the host":  {"- mail:/data", "- ./mail:/data"},
+		"the host's network":    {"build: .", "build: .\n    network_mode: host\n"},
+		"root":                  {"build: .", "build: .\n    user: \"0:0\""},
+		"health of what":        {"/readyz\"", "/\""},
+		"no health check":       {"interval: 2s", "disable: true"},
+		"not waiting":           {"condition: service_healthy", "condition: service_started"},
+		"too little time":       {"stop_grace_period: 30s # it", "stop_grace_period: 10s # it"},
+		"a service is missing":  {"\n  mail:\n    image", "\n  post:\n    image"},
+		"a further service too": {"services:\n", "services:\n  more:\n    image: alpine:3.22.2\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			bad := strings.Replace(good, p.old, p.new, 1)
+			require.False(t, good == bad, "the planted fault has a place")
+			if name == "a service is missing" {
+				bad = strings.Replace(bad, "      mail:\n", "      post:\n", 1)
+			}
+			if name == "the host's network" {
+				bad = strings.Replace(bad, "    ports:\n      - \"127.0.0.1:8080:8080\"\n", "", 1)
+			}
+			require.NotEmpty(t, faultsOf(load(t, bad)))
+		})
+	}
+	image := read(t, "Dockerfile")
+	for name, p := range map[string]struct{ old, new string }{
+		"root":             {"USER 65532:65532", "USER root"},
+		"root's number":    {"USER 65532:65532", "USER 0"},
+		"no user":          {"USER 65532:65532\n", ""},
+		"a floating image": {"alpine:3.22.2", "alpine"},
+		"one stage":        {" AS build", ""},
+	} {
+		t.Run("Dockerfile: "+name, func(t *testing.T) {
+			t.Parallel()
+			bad := strings.Replace(image, p.old, p.new, 1)
+			require.False(t, image == bad, "the planted fault has a place")
+			require.NotEmpty(t, faultsOfDockerfile(bad))
+		})
+	}
+}
