@@ -95,6 +95,12 @@ var planted = []struct {
 		"modules/payment/paymentapi/events.go": `package paymentapi; func (C) EventName() string { return "delivery.shipped" }`}},
 	{"a message is named after its owner", "outside the contract", map[string]string{
 		"modules/payment/payment.go": `package payment; func (c) EventName() string { return "payment.completed" }`}},
+	{"tests neither sleep nor skip", "a pause", map[string]string{
+		"platform/bus/bus_test.go": `package bus; import "time"; func f() { time.Sleep(1) }`}},
+	{"tests neither sleep nor skip", "a skip", map[string]string{
+		"platform/bus/bus_test.go": `package bus; func f(t T) { t.Skip() }`}},
+	{"nothing is left undone in words", "work that is meant to be done", map[string]string{
+		"platform/bus/bus.go": "package bus // TO" + "DO: all of it"}},
 	{"no path of somebody's machine is in the repository", "a home folder", map[string]string{
 		"README.md": "see /ho" + "me/kim/notes"}},
 }

@@ -169,6 +169,8 @@ var rules = map[string]func(*tree, func(string, ...any)){
 	"a module's SQL names no schema":                     sqlNamesNoSchema,
 	"handlers touch nothing but their transaction":       handlersTouchOnlyTheirTransaction,
 	"no path of somebody's machine is in the repository": noPrivatePaths,
+	"tests neither sleep nor skip":                       testsNeitherSleepNorSkip,
+	"nothing is left undone in words":                    nothingIsLeftUndone,
 	"a message is named after its owner":                 contractNamesBelongToTheirOwner,
 }
 

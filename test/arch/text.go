@@ -5,6 +5,7 @@ import (
 	"go/token"
 	"path"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -106,6 +107,41 @@ func noPrivatePaths(t *tree, fault func(string, ...any)) {
 		for i, line := range strings.Split(text, "\n") {
 			if found := private.FindString(line); found != "" && found != "/home/linuxbrew" { // Homebrew's own folder
 				fault("%s:%d: %q is a path of one machine", name, i+1, found)
+			}
+		}
+	}
+}
+
+// testsNeitherSleepNorSkip: a test waits for a signal with a deadline, and one
+// without what it needs fails.
+func testsNeitherSleepNorSkip(t *tree, fault func(string, ...any)) {
+	for _, s := range t.sources {
+		if !s.test && !within(s.path, "test") {
+			continue
+		}
+		ast.Inspect(s.ast, func(n ast.Node) bool {
+			call, ok := n.(*ast.SelectorExpr)
+			if !ok {
+				return true
+			}
+			on, _ := call.X.(*ast.Ident)
+			if on != nil && on.Name == "time" && call.Sel.Name == "Sleep" || slices.Contains([]string{"Skip", "Skipf", "SkipNow"}, call.Sel.Name) {
+				fault("%s: calls %s", s.path, call.Sel.Name)
+			}
+			return true
+		})
+	}
+}
+
+// undone matches the words for work that somebody meant to do. It is put
+// together here so that this file does not match.
+var undone = regexp.MustCompile(`\b(?:TO` + `DO|FIX` + `ME|XX` + `X)\b|(?i:not yet impl` + `emented)`)
+
+func nothingIsLeftUndone(t *tree, fault func(string, ...any)) {
+	for name, text := range t.texts {
+		for i, line := range strings.Split(text, "\n") {
+			if found := undone.FindString(line); found != "" && !inTestdata(name) {
+				fault("%s:%d: %s", name, i+1, found)
 			}
 		}
 	}
