@@ -1,0 +1,44 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+
+	"millrace/cmd/millrace/app"
+	"millrace/config"
+)
+
+type serveCmd struct {
+	Modules []string `placeholder:"NAME,…" help:"Modules that this process hosts; the default is all."`
+}
+
+// Run serves until ctx ends.
+func (c *serveCmd) Run(ctx context.Context, cfg config.Config, log *slog.Logger, out io.Writer) error {
+	if len(c.Modules) > 0 {
+		cfg.Modules = c.Modules
+	}
+	a, err := app.New(ctx, cfg, app.Options{Version: version(), Log: log})
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil // asked to end before it had begun: nothing was in flight
+		}
+		return err
+	}
+	ended := make(chan struct{})
+	told := make(chan struct{})
+	go func() {
+		defer close(told)
+		select {
+		case <-a.Ready():
+			fmt.Fprintf(out, "Millrace is ready: %s/\n", a.URL())
+		case <-ended:
+		}
+	}()
+	err = a.Run(ctx)
+	close(ended)
+	<-told
+	return errors.Join(err, a.Close())
+}
