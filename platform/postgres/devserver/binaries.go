@@ -30,6 +30,9 @@ type Binaries struct {
 	// Default https://repo1.maven.org/maven2; "off" downloads nothing.
 	Repository string
 
+	// Major is the version that is downloaded for a new cluster. Default 17.
+	Major int
+
 	// Cache is where downloads are kept. Default: DataDir/postgresql.
 	Cache string
 }

@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"archive/zip"
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -37,9 +38,7 @@ func (b Binaries) download(ctx context.Context, wanted int, files layout, who ac
 	if b.Repository == "off" {
 		return programs{}, errors.New("downloading is switched off")
 	}
-	if wanted == 0 {
-		wanted = preferredMajor
-	}
+	wanted = cmp.Or(wanted, b.Major, preferredMajor)
 	version, ok := published[wanted]
 	if !ok {
 		return programs{}, fmt.Errorf("no download of PostgreSQL %d is known", wanted)
@@ -49,7 +48,7 @@ func (b Binaries) download(ctx context.Context, wanted int, files layout, who ac
 		cache = filepath.Join(files.dir, "postgresql")
 	}
 	dir := filepath.Join(cache, version)
-	if p, err := inspect(ctx, filepath.Join(dir, "bin"), who); err == nil {
+	if p, err := inspect(ctx, filepath.Join(dir, "bin"), who); err == nil && p.major == wanted {
 		return p, nil
 	}
 	if err := makeDir(cache); err != nil {
@@ -60,7 +59,7 @@ func (b Binaries) download(ctx context.Context, wanted int, files layout, who ac
 		return programs{}, err
 	}
 	defer lock.Close() //nolint:errcheck // releases the lock
-	if p, err := inspect(ctx, filepath.Join(dir, "bin"), who); err == nil {
+	if p, err := inspect(ctx, filepath.Join(dir, "bin"), who); err == nil && p.major == wanted {
 		return p, nil
 	}
 	if err := b.fetchInto(ctx, dir, version, log); err != nil {
@@ -69,6 +68,9 @@ func (b Binaries) download(ctx context.Context, wanted int, files layout, who ac
 	p, err := inspect(ctx, filepath.Join(dir, "bin"), who)
 	if err != nil {
 		return programs{}, fmt.Errorf("the downloaded PostgreSQL does not run here: %w", err)
+	}
+	if p.major != wanted {
+		return programs{}, fmt.Errorf("the archive of PostgreSQL %s holds %s", version, p.version)
 	}
 	return p, nil
 }

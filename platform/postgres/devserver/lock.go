@@ -12,6 +12,10 @@ import (
 	"millrace/platform/errs"
 )
 
+// lockGrace is how long a start waits for a holder to go: one that was killed a
+// moment ago still holds the lock while the kernel takes it apart.
+const lockGrace = 500 * time.Millisecond
+
 // lockDir makes this process the one user of a data folder, or says who is.
 // The lock ends with the process, however it ends. The file stays.
 func lockDir(path string, cfg Config) (*os.File, error) {
@@ -20,6 +24,10 @@ func lockDir(path string, cfg Config) (*os.File, error) {
 		return nil, errs.InvalidField(cfg.Setting, "%s cannot be written: %s; choose a folder that can", cfg.DataDir, err)
 	}
 	mine, err := tryLock(f)
+	for end := time.Now().Add(lockGrace); err == nil && !mine && time.Now().Before(end); {
+		time.Sleep(10 * time.Millisecond)
+		mine, err = tryLock(f)
+	}
 	if err == nil && !mine {
 		err = errs.InvalidField(cfg.Setting, "%s is already in use by %s: stop it, or give this one another folder", cfg.DataDir, holder(f))
 	}

@@ -23,7 +23,8 @@ type process struct {
 
 // startProcess starts cmd from a thread that lives as long as the child: where
 // the kernel ends a child with its parent (Linux), "parent" is the thread that
-// forked it, and the Go runtime ends idle threads as it likes.
+// forked it, and the Go runtime ends a thread when a goroutine that was locked
+// to it returns.
 func startProcess(cmd *exec.Cmd) (*process, error) {
 	p := &process{done: make(chan struct{})}
 	started := make(chan error)

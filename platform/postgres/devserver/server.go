@@ -241,13 +241,23 @@ func (s *Server) explain(err error, said string) error {
 	if err == nil {
 		return nil
 	}
-	text := err.Error() + said
 	switch {
-	case strings.Contains(text, "No space left on device"), strings.Contains(text, "no space left on device"),
-		strings.Contains(text, "not enough space on the disk"):
+	case saysFull(err.Error() + said), s.full():
 		return errs.As(errs.Resource, fmt.Errorf("the disk that holds %s is full: free some space, or move the data with %s: %w", s.files.dir, s.cfg.Setting, err))
 	case errors.Is(err, os.ErrPermission):
 		return errs.InvalidField(s.cfg.Setting, "%s cannot be written: %s; choose a folder that can", s.files.dir, err)
 	}
 	return err
+}
+
+func saysFull(text string) bool {
+	return strings.Contains(strings.ToLower(text), "no space left on device") || strings.Contains(text, "not enough space on the disk")
+}
+
+// full tries to write, for on a full disk the server cannot even log why it ends.
+func (s *Server) full() bool {
+	probe := filepath.Join(s.files.dir, "probe")
+	defer os.Remove(probe) //nolint:errcheck // if it is not there, good
+	err := os.WriteFile(probe, make([]byte, 64<<10), 0o600)
+	return err != nil && saysFull(err.Error())
 }

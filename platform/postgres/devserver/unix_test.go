@@ -1,0 +1,81 @@
+//go:build unix
+
+package devserver_test
+
+import (
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"millrace/platform/errs"
+	"millrace/platform/postgres/devserver"
+)
+
+func running(pid int) bool { return !errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) }
+
+// fakePrograms writes an initdb and a postgres that print and fail.
+func fakePrograms(t *testing.T, says string) string {
+	t.Helper()
+	dir := filepath.Join(dataDir(t), "bin")
+	require.NoError(t, os.MkdirAll(dir, 0o755))
+	for _, name := range []string{"initdb", "postgres"} {
+		script := "#!/bin/sh\nif [ \"$1\" = --version ]; then echo '" + name + " (PostgreSQL) 15.1'; exit; fi\necho '" + says + "' >&2\nexit 1\n"
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(script), 0o755))
+	}
+	return dir
+}
+
+func TestAFullDiskIsSaidToBeFull(t *testing.T) {
+	t.Parallel()
+	cfg := config(dataDir(t))
+	cfg.Binaries.Dir = fakePrograms(t, `initdb: error: could not write file "pg_hba.conf": No space left on device`)
+	err := startError(t, cfg)
+	require.Equal(t, errs.Resource, errs.KindOf(err))
+	require.ErrorContains(t, err, "is full")
+	require.ErrorContains(t, err, "data_dir")
+	require.ErrorContains(t, err, cfg.DataDir)
+}
+
+func TestWhyAServerDidNotStartIsInTheError(t *testing.T) {
+	t.Parallel()
+	cfg := config(dataDir(t))
+	require.NoError(t, start(t, cfg).Stop())
+	cfg.Binaries.Dir = fakePrograms(t, "FATAL: something nobody foresaw")
+	err := startError(t, cfg)
+	require.ErrorContains(t, err, "something nobody foresaw")
+	require.ErrorContains(t, err, "server.log")
+}
+
+func TestAFollowerDiesWithItsParent(t *testing.T) {
+	t.Parallel()
+	cmd, out, _ := startChild(t, "parent", "")
+	require.NoError(t, cmd.Process.Kill())
+	ended := make(chan error, 1)
+	go func() {
+		_, err := io.Copy(io.Discard, out) // ends when nobody holds the pipe's other end
+		ended <- err
+	}()
+	select {
+	case err := <-ended:
+		require.NoError(t, err)
+	case <-time.After(10 * time.Second):
+		t.Fatal("the follower lives on")
+	}
+}
+
+func TestAnUnusedFolderIsRemovedAndAUsedOneIsNot(t *testing.T) {
+	t.Parallel()
+	cfg := config(dataDir(t))
+	server := start(t, cfg)
+	devserver.RemoveUnused(cfg.DataDir)
+	require.DirExists(t, cfg.DataDir)
+	require.NoError(t, server.Stop())
+	devserver.RemoveUnused(cfg.DataDir)
+	require.NoDirExists(t, cfg.DataDir)
+}
