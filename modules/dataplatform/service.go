@@ -12,8 +12,10 @@ import (
 	"millrace/platform/errs"
 )
 
-// turnLease is how long a process that writes is believed to be alive.
-const turnLease = 10 * time.Second
+const (
+	turnLease = 10 * time.Second // how long a process that writes is believed to be alive
+	patience  = 10 * time.Second // with a database that neither answers nor refuses
+)
 
 // service writes the files. One of it per process.
 type service struct {
@@ -74,14 +76,14 @@ func (s *service) writeNext(ctx context.Context) (wrote bool, err error) {
 	if err := s.record(ctx, f); err != nil {
 		return false, err
 	}
-	slog.Info("events written", "module", "dataplatform", "file", f.name(), "rows", f.rows(), "bytes", f.Bytes)
+	slog.Debug("events written", "module", "dataplatform", "file", f.name(), "rows", f.rows(), "bytes", f.Bytes)
 	return true, nil
 }
 
 // next returns the file to write: one that was begun and not recorded, else a
 // new range if it is due.
 func (s *service) next(ctx context.Context) (f file, found bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, s.lease)
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	err = s.db.InTx(ctx, func(tx *bus.Tx) error {
 		mine, err := takeTurn(ctx, tx, s.owner, s.lease)
@@ -105,7 +107,7 @@ var errTurnLost = errors.New("another process took over the writing; it repeats 
 
 // record notes that the file is there.
 func (s *service) record(ctx context.Context, f file) error {
-	ctx, cancel := context.WithTimeout(ctx, s.lease)
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	return s.db.InTx(ctx, func(tx *bus.Tx) error {
 		mine, err := keepTurn(ctx, tx, s.owner)

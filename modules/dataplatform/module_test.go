@@ -1,0 +1,66 @@
+package dataplatform_test
+
+import (
+	"encoding/json"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/parquet-go/parquet-go"
+	"github.com/stretchr/testify/require"
+
+	"millrace/modules/dataplatform"
+	"millrace/modules/delivery/deliveryapi"
+	"millrace/modules/payment/paymentapi"
+	"millrace/platform/bus"
+	"millrace/platform/bus/bustest"
+)
+
+// TestEveryEventOfEveryOwnerEndsInAFileOnce goes the whole way: the transport,
+// the router, the staged row, the file.
+func TestEveryEventOfEveryOwnerEndsInAFileOnce(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	d := bustest.Start(t, func(db *bus.DB) bustest.Module {
+		return dataplatform.New(db, dataplatform.Config{Dir: dir, FlushRows: 100, FlushEvery: 50 * time.Millisecond})
+	}, paymentapi.Completed{}, deliveryapi.Shipped{})
+
+	d.When(paymentapi.Completed{OrderKey: "goods-17", Amount: 12000, Currency: "KRW"}, deliveryapi.Shipped{OrderKey: "goods-17"})
+	d.ThenNothing() // it only listens
+	d.ThenRow(`SELECT count(*), count(DISTINCT message_id), min(key), max(key), min(sequence) FROM record`, 2, 2, "goods-17", "goods-17", 1)
+	d.ThenAgainNothing()
+	d.ThenRow(`SELECT count(*) FROM record`, 2)
+	require.Empty(t, d.DeadLetters())
+
+	var files struct {
+		Files []struct {
+			Name string `json:"name"`
+			Rows int    `json:"rows"`
+		} `json:"files"`
+	}
+	filed := 0
+	require.Eventually(t, func() bool {
+		require.NoError(t, json.Unmarshal(d.Given(`GET /dataplatform/files`, "").Body.Bytes(), &files))
+		filed = 0
+		for _, f := range files.Files {
+			filed += f.Rows
+		}
+		return filed >= 2
+	}, 10*time.Second, 20*time.Millisecond)
+	require.Equal(t, 2, filed)
+
+	type row struct {
+		Type    string `parquet:"type"`
+		Payload string `parquet:"payload"`
+	}
+	types := map[string]int{}
+	for _, f := range files.Files {
+		rows, err := parquet.ReadFile[row](filepath.Join(dir, f.Name))
+		require.NoError(t, err)
+		for _, r := range rows {
+			types[r.Type]++
+			require.Contains(t, r.Payload, `"orderKey":"goods-17"`)
+		}
+	}
+	require.Equal(t, map[string]int{"payment.completed": 1, "delivery.shipped": 1}, types)
+}
