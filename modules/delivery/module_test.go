@@ -4,8 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"net/http/httptest"
-	"sync"
 	"testing"
 	"time"
 
@@ -203,27 +201,6 @@ func TestAnAddressMayChangeUntilTheParcelIsShipped(t *testing.T) {
 	d.Given("PUT /deliveries/goods-17/address", address("63122")) // the same
 	require.Equal(t, http.StatusConflict, d.Do("PUT /deliveries/goods-17/address", address("04524")).Code)
 	require.Equal(t, []string{"prepare", "readdress", "ship"}, historyOf(t, d, order))
-}
-
-func TestAnAddressAndAPaymentAtTheSameMomentMeet(t *testing.T) {
-	t.Parallel()
-	d := start(t, delivery.Config{})
-	const orders = 20
-	var puts sync.WaitGroup
-	answers := make(chan *httptest.ResponseRecorder, orders)
-	var events []any
-	for n := range orders {
-		key := fmt.Sprintf("goods-%d", n)
-		puts.Go(func() { answers <- d.Do("PUT /deliveries/"+key+"/address", address("04524")) })
-		events = append(events, completed(key))
-	}
-	d.When(events...)
-	puts.Wait()
-	for range orders {
-		require.Equal(t, http.StatusOK, (<-answers).Code)
-	}
-	d.ThenRow(`SELECT count(*) FILTER (WHERE state = 'prepared'), count(*) FROM deliveries`, orders, orders)
-	d.ThenRow(`SELECT count(*) FROM log WHERE type = 'delivery.prepared'`, orders)
 }
 
 func TestABadFieldOfAnAddressIsNamed(t *testing.T) {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -26,6 +25,7 @@ const order = "goods-17"
 type bundle struct {
 	*bustest.Harness
 	inbox *devinbox.Inbox
+	db    *bus.DB
 }
 
 // setup starts the module with a mail server of its own. Mails are tried four
@@ -36,12 +36,15 @@ func setup(t *testing.T) bundle {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, inbox.Close()) })
 	host, port := inbox.HostPort()
-	return bundle{inbox: inbox, Harness: bustest.Start(t, func(db *bus.DB) bustest.Module {
+	b := bundle{inbox: inbox}
+	b.Harness = bustest.Start(t, func(db *bus.DB) bustest.Module {
+		b.db = db
 		return notification.New(db, notification.Config{
 			Mail:        mail.Config{Host: host, Port: port, From: "Millrace <no-reply@millrace.example>"},
 			MaxAttempts: 4, Backoff: []time.Duration{time.Millisecond},
 		})
-	})}
+	})
+	return b
 }
 
 func (b bundle) contact(email, language string) {
@@ -96,25 +99,6 @@ func TestAUserWhoseContactIsNotKnownIsToldLater(t *testing.T) {
 	require.Len(t, b.inbox.Messages(), 2)
 	response = b.Given("PUT /contacts/1001", `{"email":"kim@example.com","language":"en"}`)
 	require.Contains(t, response.Body.String(), `"released":0`)
-}
-
-func TestAContactAndAMessageAtTheSameMomentMeet(t *testing.T) {
-	t.Parallel()
-	b := setup(t)
-	const users = 20
-	var puts sync.WaitGroup
-	var events []any
-	for n := range users {
-		user := fmt.Sprintf("user-%d", n)
-		puts.Go(func() { b.Do("PUT /contacts/"+user, `{"email":"kim@example.com","language":"ko"}`) })
-		e := completed()
-		e.UserID, e.OrderKey = user, fmt.Sprintf("goods-%d", n)
-		events = append(events, e)
-	}
-	b.When(events...)
-	puts.Wait()
-	b.ThenRow(`SELECT count(*) FILTER (WHERE state = 'sent'), count(*) FROM notifications`, users, users)
-	require.Len(t, b.inbox.Messages(), users)
 }
 
 func TestAMailCarriesTheNotificationsIDAndNothingElseCarriesTheAddress(t *testing.T) {
