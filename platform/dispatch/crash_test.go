@@ -196,3 +196,31 @@ func TestACallIsBoundedByItsTimeout(t *testing.T) {
 	h.is(id, "failed")
 	require.Equal(t, context.DeadlineExceeded.Error(), h.text(`SELECT last_error FROM dispatch WHERE id = $1`, id))
 }
+
+func TestADatabaseThatGoesAwayUsesUpNoAttempt(t *testing.T) {
+	t.Parallel()
+	h := setup(t)
+	calls, settles := atomic.Int32{}, atomic.Int32{}
+	d := New(h.db, Outside[letter, string]{Name: "letter", MaxAttempts: 1,
+		Call: func(context.Context, Intent[letter]) (string, error) {
+			calls.Add(1)
+			_, err := h.sql.Exec(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()`)
+			return "250 ok", err
+		},
+		Settle: func(ctx context.Context, tx *bus.Tx, in Intent[letter], out Outcome[string]) error {
+			if err := effect(ctx, tx, in, out); err != nil {
+				return err
+			}
+			if settles.Add(1) <= 3 { // in the middle of the transaction, too
+				_, err := tx.ExecContext(ctx, `SELECT pg_terminate_backend(pg_backend_pid())`)
+				return err
+			}
+			return nil
+		}})
+	id := h.record(d, "goods-1")
+	h.start(d)
+	h.is(id, "done")
+	require.EqualValues(t, 1, calls.Load())
+	require.EqualValues(t, 4, settles.Load())
+	require.Equal(t, "1 1 1", h.text(`SELECT (SELECT count(*) FROM effects) || ' ' || (SELECT count(*) FROM said) || ' ' || attempts FROM dispatch`))
+}
