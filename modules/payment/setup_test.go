@@ -1,0 +1,175 @@
+package payment
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"millrace/modules/payment/gateway"
+	"millrace/platform/bus"
+	"millrace/platform/bus/bustest"
+)
+
+const secret, olderSecret = "the secret in use", "the secret before it"
+
+// fake is a gateway whose answers a test decides; it answers PENDING, and
+// REFUNDED, unless told otherwise.
+type fake struct {
+	mu       sync.Mutex
+	onCharge func(gateway.Charge) (gateway.Result, error)
+	onRefund func(gateway.Refund) (gateway.RefundResult, error)
+	charges  []gateway.Charge
+	refunds  []gateway.Refund
+}
+
+func (f *fake) Charge(_ context.Context, c gateway.Charge) (gateway.Result, error) {
+	f.mu.Lock()
+	f.charges = append(f.charges, c)
+	answer := f.onCharge
+	f.mu.Unlock()
+	if answer != nil {
+		return answer(c)
+	}
+	return resultOf(c, gateway.Pending), nil
+}
+
+func (f *fake) Refund(_ context.Context, r gateway.Refund) (gateway.RefundResult, error) {
+	f.mu.Lock()
+	f.refunds = append(f.refunds, r)
+	answer := f.onRefund
+	f.mu.Unlock()
+	if answer != nil {
+		return answer(r)
+	}
+	return refundOf(r, gateway.Refunded), nil
+}
+
+func (f *fake) refundsAsked() []gateway.Refund {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return append([]gateway.Refund{}, f.refunds...)
+}
+
+func resultOf(c gateway.Charge, s gateway.Status) gateway.Result {
+	return gateway.Result{TransactionKey: c.TransactionKey, OrderKey: c.OrderKey, Amount: c.Amount, Currency: c.Currency, Status: s}
+}
+
+func refundOf(r gateway.Refund, s gateway.Status) gateway.RefundResult {
+	return gateway.RefundResult{RefundID: r.RefundID, TransactionKey: r.TransactionKey, Amount: r.Amount, Currency: r.Currency, Status: s}
+}
+
+// bundle is the payment module at work, alone, beside a fake gateway.
+type bundle struct {
+	*bustest.Harness
+	t       *testing.T
+	gateway *fake
+	module  *Module
+	db      *bus.DB
+}
+
+func setup(t *testing.T) *bundle {
+	t.Parallel()
+	b := &bundle{t: t, gateway: &fake{}}
+	b.Harness = bustest.Start(t, func(db *bus.DB) bustest.Module {
+		b.db = db
+		b.module = newModule(db, Config{
+			CallbackSecrets: []string{secret, olderSecret}, CallbackURL: "http://127.0.0.1:1/callbacks/gateway",
+			GatewayTimeout: time.Second, ChaseAfter: time.Hour,
+		}, b.gateway)
+		return b.module
+	})
+	return b
+}
+
+func bodyFor(orderKey string) string {
+	return fmt.Sprintf(`{"orderKey":%q,"userId":"user-9","amount":15000,"currency":"KRW","method":"card"}`, orderKey)
+}
+
+func (b *bundle) pay(key, body string) *httptest.ResponseRecorder {
+	b.t.Helper()
+	return b.Do("POST /payments", body, "Idempotency-Key: "+key)
+}
+
+// started pays for an order and waits until the gateway's PENDING is noted.
+func (b *bundle) started(orderKey string) started {
+	b.t.Helper()
+	s := b.asked(orderKey)
+	b.ThenRow(`SELECT count(*) FROM gateway_results WHERE transaction_key = '`+s.TransactionKey+`'`, 1)
+	return s
+}
+
+// asked pays for an order.
+func (b *bundle) asked(orderKey string) started {
+	b.t.Helper()
+	response := b.pay(uuid.NewString(), bodyFor(orderKey))
+	require.Equal(b.t, http.StatusAccepted, response.Code, response.Body)
+	var s started
+	require.NoError(b.t, json.Unmarshal(response.Body.Bytes(), &s))
+	return s
+}
+
+// result is the body of a right callback.
+func (b *bundle) result(s started, status gateway.Status) gateway.Result {
+	r := gateway.Result{TransactionKey: s.TransactionKey, OrderKey: s.OrderKey, Amount: 15000, Currency: "KRW", Status: status}
+	if status == gateway.Declined {
+		r.FailedReason = "insufficient_funds"
+	}
+	return r
+}
+
+// callback sends a signed callback and returns the status.
+func (b *bundle) callback(r gateway.Result) int {
+	b.t.Helper()
+	body, err := json.Marshal(r)
+	require.NoError(b.t, err)
+	return b.send(uuid.NewString(), time.Now(), body, gateway.Sign([]byte(secret), "", time.Time{}, nil))
+}
+
+// send sends bytes as a callback; a signature made of nothing is replaced by the right one.
+func (b *bundle) send(id string, at time.Time, body []byte, signatures string) int {
+	b.t.Helper()
+	if signatures == gateway.Sign([]byte(secret), "", time.Time{}, nil) {
+		signatures = gateway.Sign([]byte(secret), id, at, body)
+	}
+	return b.Do("POST /callbacks/gateway", string(body), gateway.HeaderID+": "+id,
+		gateway.HeaderTimestamp+": "+strconv.FormatInt(at.Unix(), 10), gateway.HeaderSignature+": "+signatures).Code
+}
+
+// view reads a payment as a client does.
+func (b *bundle) view(s started) paymentView {
+	b.t.Helper()
+	var v paymentView
+	require.NoError(b.t, json.Unmarshal(b.Given("GET /payments/"+s.PaymentID, "").Body.Bytes(), &v))
+	return v
+}
+
+// hash is one over all rows of all tables of the schema, but for the lease rows
+// that the transport renews by itself.
+func (b *bundle) hash() string {
+	b.t.Helper()
+	rows, err := b.db.QueryContext(b.t.Context(), `SELECT table_name FROM information_schema.tables
+		WHERE table_schema = 'payment' AND table_type = 'BASE TABLE' ORDER BY 1`)
+	require.NoError(b.t, err)
+	defer rows.Close()
+	var parts []string
+	for rows.Next() {
+		var name, sum string
+		require.NoError(b.t, rows.Scan(&name))
+		require.NoError(b.t, b.db.QueryRowContext(b.t.Context(),
+			fmt.Sprintf(`SELECT count(*) || ':' || md5(coalesce(string_agg(t::text, '|' ORDER BY t::text), '')) FROM %q t`, name)).Scan(&sum))
+		parts = append(parts, name+"="+sum)
+	}
+	require.NoError(b.t, rows.Err())
+	require.Contains(b.t, strings.Join(parts, " "), "payment_history=")
+	return strings.Join(parts, "\n")
+}
