@@ -279,6 +279,9 @@ func nameOf(m any) string {
 	return fmt.Sprintf("%T", m)
 }
 
+// zeroTime is how a time that was left out is encoded.
+const zeroTime = "0001-01-01T00:00:00Z"
+
 // pick reduces actual to what expected says something about; a zero value in
 // expected says nothing, and is copied.
 func pick(actual, expected any) any {
@@ -289,7 +292,7 @@ func pick(actual, expected any) any {
 	}
 	picked := map[string]any{}
 	for name, value := range want {
-		if value == nil || reflect.ValueOf(value).IsZero() {
+		if value == nil || value == zeroTime || reflect.ValueOf(value).IsZero() {
 			picked[name] = value
 			continue
 		}
