@@ -43,7 +43,11 @@ func refundOf(orderKey string) paymentapi.Refunded {
 func historyOf(t *testing.T, d *bustest.Harness, orderKey string) (all []string) {
 	t.Helper()
 	var view struct {
-		History []struct{ Action, From, To string }
+		History []struct {
+			Action string `json:"action"`
+			From   string `json:"from"`
+			To     string `json:"to"`
+		} `json:"history"`
 	}
 	require.NoError(t, json.Unmarshal(d.Given("GET /deliveries/"+orderKey, "").Body.Bytes(), &view))
 	state := ""

@@ -22,14 +22,15 @@ func lockOrder(ctx context.Context, tx *bus.Tx, orderKey string) error {
 
 const deliveryColumns = `d.id, d.order_key, d.user_id, d.payment_id, d.state, d.carrier, d.tracking_number, d.reason, d.created_at, d.updated_at`
 
-func (d *delivery) fields() []any {
+// into is where a row of deliveryColumns goes.
+func into(d *delivery) []any {
 	return []any{&d.ID, &d.OrderKey, &d.UserID, &d.PaymentID, &d.State, &d.Carrier, &d.TrackingNumber, &d.Reason, &d.CreatedAt, &d.UpdatedAt}
 }
 
 // lockDelivery returns the order's delivery, locked; its state is unpaid when
 // there is none.
 func lockDelivery(ctx context.Context, tx *bus.Tx, orderKey string) (d delivery, err error) {
-	err = tx.QueryRowContext(ctx, `SELECT `+deliveryColumns+` FROM deliveries d WHERE order_key = $1 FOR UPDATE`, orderKey).Scan(d.fields()...)
+	err = tx.QueryRowContext(ctx, `SELECT `+deliveryColumns+` FROM deliveries d WHERE order_key = $1 FOR UPDATE`, orderKey).Scan(into(&d)...)
 	if errors.Is(err, sql.ErrNoRows) {
 		return delivery{OrderKey: orderKey}, nil
 	}
@@ -42,7 +43,7 @@ func lockMoving(ctx context.Context, tx *bus.Tx, resting time.Duration) (d deliv
 	err = tx.QueryRowContext(ctx, `
 		SELECT `+deliveryColumns+` FROM deliveries d
 		WHERE state IN ('prepared', 'shipped') AND updated_at <= now() - $1 * interval '1 millisecond'
-		ORDER BY updated_at LIMIT 1 FOR UPDATE SKIP LOCKED`, resting.Milliseconds()).Scan(d.fields()...)
+		ORDER BY updated_at LIMIT 1 FOR UPDATE SKIP LOCKED`, resting.Milliseconds()).Scan(into(&d)...)
 	if errors.Is(err, sql.ErrNoRows) {
 		return d, false, nil
 	}
@@ -110,10 +111,10 @@ func readDelivery(ctx context.Context, db *bus.DB, orderKey string) (d delivery,
 	if err != nil {
 		return d, nil, err
 	}
-	defer rows.Close() //nolint:errcheck // rows.Err tells
+	defer rows.Close()
 	for rows.Next() {
 		var c change
-		if err := rows.Scan(append(d.fields(), &c.Action, &c.From, &c.To, &c.Note, &c.CauseID, &c.At)...); err != nil {
+		if err := rows.Scan(append(into(&d), &c.Action, &c.From, &c.To, &c.Note, &c.CauseID, &c.At)...); err != nil {
 			return d, nil, err
 		}
 		history = append(history, c)

@@ -108,7 +108,11 @@ func TestAMailCarriesTheNotificationsIDAndNothingElseCarriesTheAddress(t *testin
 	b.When(completed())
 	b.Then(notificationapi.Sent{Subject: order})
 	var view struct {
-		Notifications []struct{ NotificationID, MessageID, State, CauseType, CauseID string }
+		Notifications []struct {
+			NotificationID string `json:"notificationId"`
+			MessageID      string `json:"messageId"`
+			CauseType      string `json:"causeType"`
+		} `json:"notifications"`
 	}
 	body := b.Given("GET /notifications?subject=goods-17", "").Body
 	require.NoError(t, json.Unmarshal(body.Bytes(), &view))

@@ -61,7 +61,7 @@ func release(ctx context.Context, tx *bus.Tx, userID string) (released []notific
 	if err != nil {
 		return nil, err
 	}
-	defer rows.Close() //nolint:errcheck // rows.Err tells
+	defer rows.Close()
 	for rows.Next() {
 		var n notification
 		if err := rows.Scan(&n.ID, &n.Subject); err != nil {
@@ -126,7 +126,7 @@ func list(ctx context.Context, db *bus.DB, subject string, limit int) (all []not
 	if err != nil {
 		return nil, err
 	}
-	defer rows.Close() //nolint:errcheck // rows.Err tells
+	defer rows.Close()
 	for rows.Next() {
 		n, err := scan(rows)
 		if err != nil {

@@ -140,7 +140,7 @@ func TestAHangingServerIsLeftWhenTheContextEnds(t *testing.T) {
 // up when it has none. It returns its port.
 func scripted(t *testing.T, greeting string, answers map[string]string) int {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = listener.Close() })
 	go func() {
@@ -164,7 +164,9 @@ func scripted(t *testing.T, greeting string, answers map[string]string) int {
 			_, _ = conn.Write([]byte(answer + "\r\n"))
 		}
 	}()
-	return listener.Addr().(*net.TCPAddr).Port
+	addr, ok := listener.Addr().(*net.TCPAddr)
+	require.True(t, ok)
+	return addr.Port
 }
 
 func TestAConnectionThatBreaksAfterTheAcceptanceIsNoFailure(t *testing.T) {

@@ -44,14 +44,32 @@ type Cancelled struct {
 	Reason     string `json:"reason"`
 }
 
-func (Prepared) EventName() string  { return "delivery.prepared" }
-func (Shipped) EventName() string   { return "delivery.shipped" }
+// EventName is the event's stable name.
+func (Prepared) EventName() string { return "delivery.prepared" }
+
+// Key is the order.
+func (e Prepared) Key() string { return e.OrderKey }
+
+// EventName is the event's stable name.
+func (Shipped) EventName() string { return "delivery.shipped" }
+
+// Key is the order.
+func (e Shipped) Key() string { return e.OrderKey }
+
+// EventName is the event's stable name.
 func (Delivered) EventName() string { return "delivery.delivered" }
-func (Failed) EventName() string    { return "delivery.failed" }
+
+// Key is the order.
+func (e Delivered) Key() string { return e.OrderKey }
+
+// EventName is the event's stable name.
+func (Failed) EventName() string { return "delivery.failed" }
+
+// Key is the order.
+func (e Failed) Key() string { return e.OrderKey }
+
+// EventName is the event's stable name.
 func (Cancelled) EventName() string { return "delivery.cancelled" }
 
-func (e Prepared) Key() string  { return e.OrderKey }
-func (e Shipped) Key() string   { return e.OrderKey }
-func (e Delivered) Key() string { return e.OrderKey }
-func (e Failed) Key() string    { return e.OrderKey }
+// Key is the order.
 func (e Cancelled) Key() string { return e.OrderKey }

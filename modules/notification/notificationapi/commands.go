@@ -25,5 +25,8 @@ type Send struct {
 	Params   map[string]string `json:"params"`  // ids and facts, no personal data
 }
 
+// CommandName is the command's stable name.
 func (Send) CommandName() string { return "notification.send" }
-func (c Send) Key() string       { return c.Subject }
+
+// Key is what the notification is about.
+func (c Send) Key() string { return c.Subject }

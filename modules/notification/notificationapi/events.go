@@ -20,8 +20,14 @@ type Failed struct {
 	Reason         string `json:"reason"` // the server's code, without the address
 }
 
-func (Sent) EventName() string   { return "notification.sent" }
+// EventName is the event's stable name.
+func (Sent) EventName() string { return "notification.sent" }
+
+// Key is what the notification is about.
+func (e Sent) Key() string { return e.Subject }
+
+// EventName is the event's stable name.
 func (Failed) EventName() string { return "notification.failed" }
 
-func (e Sent) Key() string   { return e.Subject }
+// Key is what the notification is about.
 func (e Failed) Key() string { return e.Subject }

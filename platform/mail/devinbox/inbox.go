@@ -66,7 +66,7 @@ func Start(cfg Config) (*Inbox, error) {
 	if cfg.Keep <= 0 {
 		cfg.Keep = defaultKeep
 	}
-	listener, err := net.Listen("tcp", cfg.Addr)
+	listener, err := new(net.ListenConfig).Listen(context.Background(), "tcp", cfg.Addr)
 	if err != nil {
 		return nil, fmt.Errorf("mail inbox: %w", err)
 	}
@@ -90,7 +90,10 @@ func (i *Inbox) Addr() string { return i.listener.Addr().String() }
 
 // HostPort is Addr in the two parts that a sender's configuration wants.
 func (i *Inbox) HostPort() (host string, port int) {
-	addr := i.listener.Addr().(*net.TCPAddr) // net.Listen("tcp", …) gives no other
+	addr, ok := i.listener.Addr().(*net.TCPAddr)
+	if !ok {
+		return "", 0 // a listener on "tcp" has no other
+	}
 	return addr.IP.String(), addr.Port
 }
 
@@ -144,7 +147,7 @@ func (i *Inbox) Wait(ctx context.Context, enough func([]Message) bool) error {
 func (i *Inbox) find(seq int64) (Message, bool) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	at, found := slices.BinarySearchFunc(i.messages, seq, func(m Message, seq int64) int { return int(m.Seq - seq) })
+	at, found := slices.BinarySearchFunc(i.messages, seq, func(m Message, seq int64) int { return cmp.Compare(m.Seq, seq) })
 	if !found {
 		return Message{}, false
 	}

@@ -31,9 +31,10 @@ func send(t *testing.T, inbox *devinbox.Inbox, m mail.Message) {
 	require.NoError(t, sender.Send(t.Context(), m))
 }
 
-func get(inbox *devinbox.Inbox, path string) *httptest.ResponseRecorder {
+func get(t *testing.T, inbox *devinbox.Inbox, path string) *httptest.ResponseRecorder {
+	t.Helper()
 	w := httptest.NewRecorder()
-	inbox.Handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+	inbox.Handler().ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil))
 	return w
 }
 
@@ -44,24 +45,25 @@ func TestNothingOfAMailIsPartOfThePageButAsText(t *testing.T) {
 	inbox := start(t, devinbox.Config{})
 	send(t, inbox, mail.Message{ID: "1", To: "kim@example.com", Subject: hostile, Text: hostile, HTML: "<p>" + hostile + "</p>"})
 	for _, path := range []string{"/", "/messages/1"} {
-		page := get(inbox, path)
+		page := get(t, inbox, path)
 		require.Equal(t, http.StatusOK, page.Code)
 		require.NotContains(t, page.Body.String(), "<script")
 		require.Contains(t, page.Body.String(), "&lt;script&gt;")
 		require.NotContains(t, page.Header().Get("Content-Security-Policy"), "unsafe")
 		require.NotContains(t, page.Body.String(), "style=")
 	}
-	require.Contains(t, get(inbox, "/messages/1").Body.String(), `<iframe sandbox title=`)
-	frame := get(inbox, "/messages/1/html")
+	require.Contains(t, get(t, inbox, "/messages/1").Body.String(), `<iframe sandbox title=`)
+	frame := get(t, inbox, "/messages/1/html")
 	require.Contains(t, frame.Header().Get("Content-Security-Policy"), "sandbox; default-src 'none'")
-	require.Equal(t, "text/css; charset=utf-8", get(inbox, "/style.css").Header().Get("Content-Type"))
+	require.Equal(t, "SAMEORIGIN", frame.Header().Get("X-Frame-Options"))
+	require.Equal(t, "text/css; charset=utf-8", get(t, inbox, "/style.css").Header().Get("Content-Type"))
 }
 
 func TestAMailThatIsNotThereIs404(t *testing.T) {
 	t.Parallel()
 	inbox := start(t, devinbox.Config{})
 	for _, path := range []string{"/messages/1", "/messages/x", "/messages/1/html", "/other"} {
-		require.Equal(t, http.StatusNotFound, get(inbox, path).Code, path)
+		require.Equal(t, http.StatusNotFound, get(t, inbox, path).Code, path)
 	}
 }
 
@@ -72,15 +74,15 @@ func TestTheListForChecksIsInTheOrderOfAcceptance(t *testing.T) {
 		send(t, inbox, mail.Message{ID: fmt.Sprint(n), To: "kim@example.com", Subject: "s", Text: "t"})
 	}
 	var got struct {
-		Total    int64
-		Messages []devinbox.Message
+		Total    int64              `json:"total"`
+		Messages []devinbox.Message `json:"messages"`
 	}
-	require.NoError(t, json.Unmarshal(get(inbox, "/messages.json?after=1").Body.Bytes(), &got))
+	require.NoError(t, json.Unmarshal(get(t, inbox, "/messages.json?after=1").Body.Bytes(), &got))
 	require.EqualValues(t, 3, got.Total)
 	require.Len(t, got.Messages, 2)
 	require.Equal(t, "1@example.com", got.Messages[0].MessageID)
 	require.Equal(t, "2@example.com", got.Messages[1].MessageID)
-	require.Equal(t, http.StatusBadRequest, get(inbox, "/messages.json?after=x").Code)
+	require.Equal(t, http.StatusBadRequest, get(t, inbox, "/messages.json?after=x").Code)
 }
 
 func TestTheOldestMailsAreForgottenFirst(t *testing.T) {
@@ -93,8 +95,8 @@ func TestTheOldestMailsAreForgottenFirst(t *testing.T) {
 	require.Len(t, kept, 2)
 	require.EqualValues(t, 2, kept[0].Seq)
 	require.EqualValues(t, 3, inbox.Total())
-	require.Equal(t, http.StatusNotFound, get(inbox, "/messages/1").Code)
-	require.Equal(t, http.StatusOK, get(inbox, "/messages/3").Code)
+	require.Equal(t, http.StatusNotFound, get(t, inbox, "/messages/1").Code)
+	require.Equal(t, http.StatusOK, get(t, inbox, "/messages/3").Code)
 }
 
 func TestItListensOnLoopbackOnly(t *testing.T) {

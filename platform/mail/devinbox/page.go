@@ -98,6 +98,7 @@ func headers(w http.ResponseWriter, contentType, policy string) {
 	w.Header().Set("Content-Type", contentType)
 	w.Header().Set("Content-Security-Policy", policy)
 	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.Header().Set("X-Frame-Options", "SAMEORIGIN") // stricter around us; a mail's HTML is in a frame of ours
 	w.Header().Set("Referrer-Policy", "no-referrer")
 	w.Header().Set("Cache-Control", "no-store")
 }
