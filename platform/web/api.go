@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"log/slog"
 	"net/http"
+	"path"
+	"reflect"
 	"strings"
 	"sync"
 
@@ -37,6 +39,7 @@ func NewAPI(mux *http.ServeMux, version string, log *slog.Logger) huma.API {
 	// its /openapi.json is filled in by the first request without a lock.
 	config.OpenAPIPath, config.DocsPath, config.SchemasPath = "", "", ""
 	config.CreateHooks = nil // no "$schema" in bodies
+	config.Components.Schemas = huma.NewMapRegistry("#/components/schemas/", schemaName)
 	config.Transformers = []huma.Transformer{tidyProblem}
 
 	api := humago.New(mux, config)
@@ -57,6 +60,20 @@ func NewAPI(mux *http.ServeMux, version string, log *slog.Logger) huma.API {
 	})
 	serveDocs(mux)
 	return api
+}
+
+// schemaName puts the package before a type's name: two modules may both have a
+// "view".
+func schemaName(t reflect.Type, hint string) string {
+	name := huma.DefaultSchemaNamer(t, hint)
+	for t.Kind() == reflect.Pointer || t.Kind() == reflect.Slice {
+		t = t.Elem()
+	}
+	module := path.Base(t.PkgPath())
+	if t.Name() == "" || module == "." || t.PkgPath() == "github.com/danielgtaylor/huma/v2" {
+		return name
+	}
+	return strings.ToUpper(module[:1]) + module[1:] + name
 }
 
 // Handle registers an operation. An error of h becomes a problem as the package

@@ -271,3 +271,20 @@ func TestTheDocumentationLoadsNothingFromElsewhere(t *testing.T) {
 		require.NotEmpty(t, body)
 	}
 }
+
+func TestTwoModulesMayNameATypeAlike(t *testing.T) {
+	t.Parallel()
+	api := web.NewAPI(http.NewServeMux(), "test", slog.New(slog.DiscardHandler))
+	type out struct{ Body huma.Schema }
+	type other struct{ Body struct{ One Schema } }
+	web.Handle(api, huma.Operation{OperationID: "a", Method: http.MethodGet, Path: "/a"},
+		func(context.Context, *struct{}) (*out, error) { return nil, nil })
+	web.Handle(api, huma.Operation{OperationID: "b", Method: http.MethodGet, Path: "/b"},
+		func(context.Context, *struct{}) (*other, error) { return nil, nil })
+	require.Contains(t, api.OpenAPI().Components.Schemas.Map(), "Web_testSchema")
+}
+
+// Schema has the name of a type of another package.
+type Schema struct {
+	Name string `json:"name"`
+}
