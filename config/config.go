@@ -62,13 +62,15 @@ type Bus struct {
 
 // Payment is the payment gateway.
 type Payment struct {
-	Gateway     Gateway  `koanf:"gateway"`
-	CallbackURL string   `koanf:"callback_url"`     // where the gateway reaches POST /callbacks/gateway; empty: this server's own address
-	Secrets     []Secret `koanf:"callback_secrets"` // whsec_ and base64 of at least 24 bytes; two while they are rotated
+	Gateway     Gateway       `koanf:"gateway"`
+	ChaseAfter  time.Duration `koanf:"chase_after"`      // how long a result may be missing before it is asked for again
+	CallbackURL string        `koanf:"callback_url"`     // where the gateway reaches POST /callbacks/gateway; empty: this server's own address
+	Secrets     []Secret      `koanf:"callback_secrets"` // whsec_ and base64 of at least 24 bytes; two while they are rotated
 }
 
 // Gateway is the payment gateway's own side.
 type Gateway struct {
+	Name             string        `koanf:"name"`              // kept with every payment, and in its events
 	URL              string        `koanf:"url"`               // empty: the simulator in this process, development only
 	Timeout          time.Duration `koanf:"timeout"`           // of one request to it
 	SimulatorAddress string        `koanf:"simulator_address"` // where the simulator listens; loopback
@@ -132,8 +134,9 @@ func Default() Config {
 			Backoff: []time.Duration{100 * time.Millisecond, time.Second, 5 * time.Second, 30 * time.Second},
 		},
 		Payment: Payment{
-			Gateway: Gateway{Timeout: 5 * time.Second, SimulatorAddress: "127.0.0.1:0", SimulatorSeed: 1},
-			Secrets: []Secret{DevelopmentSecret},
+			ChaseAfter: time.Minute,
+			Gateway:    Gateway{Name: "simulator", Timeout: 5 * time.Second, SimulatorAddress: "127.0.0.1:0", SimulatorSeed: 1},
+			Secrets:    []Secret{DevelopmentSecret},
 		},
 		Delivery:     Delivery{AutoProgress: true, AutoProgressAfter: time.Second},
 		DataPlatform: DataPlatform{FlushRows: 10_000, FlushEvery: 5 * time.Second},

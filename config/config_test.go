@@ -103,6 +103,8 @@ func TestEverySettingIsChecked(t *testing.T) {
 		"bus.lease_ttl":                     func(c *config.Config) { c.Bus.LeaseTTL = time.Millisecond },
 		"bus.executors":                     func(c *config.Config) { c.Bus.Executors = 0 },
 		"bus.backoff":                       func(c *config.Config) { c.Bus.Backoff = nil },
+		"payment.gateway.name":              func(c *config.Config) { c.Payment.Gateway.Name = "A gateway" },
+		"payment.chase_after":               func(c *config.Config) { c.Payment.ChaseAfter = time.Hour },
 		"payment.gateway.url":               func(c *config.Config) { c.Payment.Gateway.URL = "ftp://canary" },
 		"payment.gateway.timeout":           func(c *config.Config) { c.Payment.Gateway.Timeout = 0 },
 		"payment.gateway.simulator_address": func(c *config.Config) { c.Payment.Gateway.SimulatorAddress = "0.0.0.0:1" },

@@ -25,6 +25,7 @@ const (
 	maxPool        = 200
 	minLease       = time.Second
 	maxLease       = time.Minute
+	maxChase       = 5 * time.Minute // a payment without a result is never left alone for longer
 )
 
 // faults collects what is wrong, so that all of it is told at once.
@@ -138,6 +139,12 @@ func (f *faults) bus(c Bus) {
 }
 
 func (f *faults) payment(c Payment) {
+	if !isName(c.Gateway.Name) {
+		f.add("payment.gateway.name", "%q is not 1 to 40 of a-z, 0-9 and -", c.Gateway.Name)
+	}
+	if c.ChaseAfter < time.Second || c.ChaseAfter > maxChase {
+		f.add("payment.chase_after", "%s is not between 1s and %s", c.ChaseAfter, maxChase)
+	}
 	if c.Gateway.URL != "" && !isHTTP(c.Gateway.URL) {
 		f.add("payment.gateway.url", "is not an http or https address")
 	}
@@ -210,6 +217,12 @@ func (f *faults) production(c Config) {
 func loopback(host string) bool {
 	ip := net.ParseIP(host)
 	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+func isName(text string) bool {
+	return text != "" && len(text) <= 40 && !strings.ContainsFunc(text, func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '-'
+	})
 }
 
 func isPort(text string, least int) bool {
