@@ -17,6 +17,7 @@ import (
 
 	"millrace/platform/errs"
 	"millrace/platform/postgres/devserver"
+	"millrace/platform/postgres/pgtest"
 )
 
 // childVariable makes the test binary play a program that is killed.
@@ -85,16 +86,8 @@ func startChild(t *testing.T, role, dir string) (cmd *exec.Cmd, out *bufio.Reade
 	return cmd, out, pid
 }
 
-// dataDir is a new folder that the user whom the server runs as can reach; t.TempDir is
-// closed to it when the tests run as root.
-func dataDir(t *testing.T) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "devserver-")
-	require.NoError(t, err)
-	require.NoError(t, os.Chmod(dir, 0o755))
-	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
-	return filepath.Join(dir, "data")
-}
+// dataDir is where a new server's folder will be.
+func dataDir(t *testing.T) string { return filepath.Join(pgtest.Dir(t), "data") }
 
 func config(dir string) devserver.Config {
 	return devserver.Config{DataDir: dir, Setting: "data_dir", NoSync: true, Template: template}
@@ -234,9 +227,11 @@ func TestANumberInPostmasterPidThatBelongsToAnotherProcessIsNoObstacle(t *testin
 	start(t, config(dir))
 }
 
-func TestAServerThatDiesIsNoticed(t *testing.T) {
+func TestAServerThatDiesIsNoticedAndTheNextStartRecovers(t *testing.T) {
 	t.Parallel()
-	server := start(t, config(dataDir(t)))
+	cfg := config(dataDir(t))
+	server := start(t, cfg)
+	exec1(t, connect(t, server, "postgres"), "CREATE TABLE a AS SELECT 17 AS x")
 	process, err := os.FindProcess(server.PID())
 	require.NoError(t, err)
 	require.NoError(t, process.Kill())
@@ -245,6 +240,8 @@ func TestAServerThatDiesIsNoticed(t *testing.T) {
 	case <-time.After(20 * time.Second):
 		t.Fatal("nobody noticed")
 	}
+	require.NoError(t, server.Stop())
+	require.Equal(t, "17", value(t, connect(t, start(t, cfg), "postgres"), "SELECT x FROM a"))
 }
 
 func TestADroppedDatabaseIsGoneWithItsClients(t *testing.T) {

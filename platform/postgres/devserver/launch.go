@@ -68,7 +68,6 @@ func (s *Server) arguments() []string {
 	set("logging_collector", "off")
 	if s.cfg.NoSync {
 		set("fsync", "off")
-		set("synchronous_commit", "off")
 		set("full_page_writes", "off")
 	}
 	return args

@@ -8,7 +8,6 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -90,20 +89,25 @@ var shared = sync.OnceValues(func() (*server, error) {
 // start starts a server in a folder that belongs to this process, after it has
 // removed the folders of processes that are gone.
 func start() (*devserver.Server, error) {
-	home := filepath.Join(os.TempDir(), "millrace-pgtest-"+strconv.Itoa(os.Getuid()))
-	sweep(filepath.Join(home, "run"))
-	return devserver.Start(context.Background(), devserver.Config{
-		DataDir:        filepath.Join(home, "run", rand.Text()[:10]), // never used twice
+	runs := filepath.Join(ours(fastDir()), "run")
+	sweep(runs)
+	dir := filepath.Join(runs, rand.Text()[:10]) // never used twice
+	kept := ours(os.TempDir())
+	server, err := devserver.Start(context.Background(), devserver.Config{
+		DataDir:        dir,
 		Setting:        "TMPDIR",
-		Template:       filepath.Join(home, "template"),
-		Binaries:       devserver.Binaries{Cache: filepath.Join(home, "postgresql")},
+		Template:       filepath.Join(kept, "template"),
+		Binaries:       devserver.Binaries{Cache: filepath.Join(kept, "postgresql")},
 		MaxConnections: 300,
 		NoSync:         true,
 	})
+	if err != nil {
+		return nil, err
+	}
+	return server, reap(dir)
 }
 
-// sweep removes what processes left that are gone. A test process has no hook
-// at its end, so its successor cleans up after it.
+// sweep removes what processes left that are gone, where reap could not.
 func sweep(runs string) {
 	old, err := filepath.Glob(filepath.Join(runs, "*"))
 	if err != nil {
