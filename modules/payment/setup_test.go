@@ -173,3 +173,18 @@ func (b *bundle) hash() string {
 	require.Contains(b.t, strings.Join(parts, " "), "payment_history=")
 	return strings.Join(parts, "\n")
 }
+
+func (b *bundle) inTx(f func(*bus.Tx) error) error { return b.db.InTx(b.t.Context(), f) }
+
+// exec changes the tables behind the module's back.
+func (b *bundle) exec(query string, args ...any) (n int64, err error) {
+	err = b.inTx(func(tx *bus.Tx) error {
+		result, err := tx.ExecContext(b.t.Context(), query, args...)
+		if err != nil {
+			return err
+		}
+		n, err = result.RowsAffected()
+		return err
+	})
+	return n, err
+}

@@ -1,0 +1,189 @@
+package payment
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"millrace/modules/payment/gateway"
+	"millrace/modules/payment/paymentapi"
+	"millrace/platform/bus"
+	"millrace/platform/errs"
+)
+
+func TestARefundThatComesBeforeTheCaptureIsNotLost(t *testing.T) {
+	b := setup(t)
+	s := b.started("deposit-42")
+	b.When(paymentapi.Refund{OrderKey: "deposit-42", Reason: "cancelled"}, paymentapi.Refund{OrderKey: "deposit-42", Reason: "cancelled again"})
+	b.ThenNothing()
+	require.Equal(t, refundWaiting, b.view(s).Refunds[0].Status)
+	require.Equal(t, 204, b.callback(b.result(s, gateway.Approved)))
+	b.Then(paymentapi.Completed{OrderKey: "deposit-42"}, paymentapi.Refunded{OrderKey: "deposit-42", OrderKind: paymentapi.Deposit, Amount: 15000, Reason: "cancelled"})
+	v := b.view(s)
+	require.Equal(t, refunded, v.Status)
+	require.Len(t, v.Refunds, 1)
+	require.Len(t, v.History, 4)
+	require.Len(t, b.gateway.refundsAsked(), 1)
+	require.Empty(t, b.DeadLetters())
+}
+
+func TestARefundIsDroppedWhenNothingIsCaptured(t *testing.T) {
+	b := setup(t)
+	s := b.started("goods-17")
+	b.When(paymentapi.Refund{OrderKey: "goods-17", Reason: "changed my mind"})
+	require.Equal(t, 204, b.callback(b.result(s, gateway.Declined)))
+	b.Then(paymentapi.Failed{OrderKey: "goods-17"})
+	require.Equal(t, refundDropped, b.view(s).Refunds[0].Status)
+	require.Empty(t, b.gateway.refundsAsked())
+}
+
+func TestARefundOfNothingIsADeadLetter(t *testing.T) {
+	b := setup(t)
+	s := b.started("goods-17")
+	require.Equal(t, 204, b.callback(b.result(s, gateway.Declined)))
+	b.Then(paymentapi.Failed{OrderKey: "goods-17"})
+	b.When(paymentapi.Refund{OrderKey: "goods-17"}, paymentapi.Refund{OrderKey: "goods-18"})
+	b.ThenNothing()
+	dead := b.DeadLetters()
+	require.Len(t, dead, 2)
+	require.Contains(t, dead[0], "nothing to give back")
+}
+
+func TestARefundIsAskedForUntilItIsAnsweredAlwaysUnderItsOneName(t *testing.T) {
+	b := setup(t)
+	asked := 0
+	b.gateway.onRefund = func(r gateway.Refund) (gateway.RefundResult, error) {
+		asked++
+		switch asked {
+		case 1:
+			return gateway.RefundResult{}, context.DeadlineExceeded // it may have been made
+		case 2:
+			return refundOf(r, gateway.Pending), nil
+		}
+		return refundOf(r, gateway.Refunded), nil
+	}
+	s := b.started("goods-17")
+	require.Equal(t, 204, b.callback(b.result(s, gateway.Approved)))
+	b.When(paymentapi.Refund{OrderKey: "goods-17"})
+	b.Then(paymentapi.Completed{OrderKey: "goods-17"}, paymentapi.Refunded{OrderKey: "goods-17"})
+	all := b.gateway.refundsAsked()
+	require.Len(t, all, 3)
+	require.Equal(t, []string{all[0].RefundID, all[0].RefundID}, []string{all[1].RefundID, all[2].RefundID})
+}
+
+func TestARefusedRefundLeavesThePaymentCompletedAndMayBeAskedForAnew(t *testing.T) {
+	b := setup(t)
+	answers := []func(gateway.Refund) (gateway.RefundResult, error){
+		func(r gateway.Refund) (gateway.RefundResult, error) {
+			g := refundOf(r, gateway.Refused)
+			g.FailedReason = "account_closed"
+			return g, nil
+		},
+		func(gateway.Refund) (gateway.RefundResult, error) {
+			return gateway.RefundResult{}, &errs.Error{Kind: errs.Invalid, Field: "limit", Msg: "refused"}
+		},
+		func(r gateway.Refund) (gateway.RefundResult, error) { return refundOf(r, gateway.Refunded), nil },
+	}
+	b.gateway.onRefund = func(r gateway.Refund) (gateway.RefundResult, error) {
+		answer := answers[0]
+		answers = answers[1:]
+		return answer(r)
+	}
+	s := b.started("goods-17")
+	require.Equal(t, 204, b.callback(b.result(s, gateway.Approved)))
+	b.Then(paymentapi.Completed{OrderKey: "goods-17"})
+	for i, reason := range []string{"account_closed", "limit"} {
+		b.When(paymentapi.Refund{OrderKey: "goods-17"})
+		b.ThenRow(`SELECT p.status, p.refunded, (SELECT count(*) FROM refunds WHERE status = 'refused') FROM payments p`, "completed", 0, i+1)
+		v := b.view(s)
+		require.Equal(t, reason, v.Refunds[i].FailedReason)
+		require.Contains(t, v.History[len(v.History)-1].Detail, reason)
+		b.ThenNothing()
+	}
+	b.When(paymentapi.Refund{OrderKey: "goods-17"})
+	b.Then(paymentapi.Refunded{OrderKey: "goods-17"})
+	b.ThenRow(everyChangeHasItsHistory, 0)
+	all := b.gateway.refundsAsked()
+	require.NotEqual(t, all[0].RefundID, all[2].RefundID, "a refusal is final for its name")
+}
+
+func TestTheDatabaseRefusesMoneyThatWasNeverCaptured(t *testing.T) {
+	b := setup(t)
+	s := b.started("goods-17")
+	for _, change := range []string{
+		"captured = 15000", "captured = -1", "refunded = 1", "status = 'completed'", "status = 'completed', captured = 15001",
+		"status = 'refunded', captured = 100, refunded = 101", "status = 'refunded', captured = 100", "status = 'failed'", "failed_reason = 'x'",
+		"amount = 0", "currency = 'krw'", "order_kind = 'gift'", "status = 'odd'",
+	} {
+		_, err := b.exec(`UPDATE payments SET `+change+` WHERE payment_id = $1`, s.PaymentID)
+		require.Equal(t, errs.Conflict, errs.KindOf(err), change)
+	}
+	require.Equal(t, pending, b.view(s).Status)
+}
+
+func TestATimeoutIsNoFailureAndTheSameChargeIsAskedAbout(t *testing.T) {
+	b := setup(t)
+	failures := []error{context.DeadlineExceeded, errs.New(errs.Resource, "503"), errors.New("an answer that is not JSON")}
+	b.gateway.onCharge = func(c gateway.Charge) (gateway.Result, error) {
+		if len(failures) > 0 {
+			err := failures[0]
+			failures = failures[1:]
+			return gateway.Result{}, err
+		}
+		return resultOf(c, gateway.Approved), nil
+	}
+	s := b.asked("goods-17")
+	b.Then(paymentapi.Completed{OrderKey: "goods-17", TransactionKey: s.TransactionKey})
+	require.Len(t, b.gateway.charges, 4)
+	for _, c := range b.gateway.charges {
+		require.Equal(t, b.gateway.charges[0], c)
+	}
+	require.Equal(t, s.TransactionKey, b.gateway.charges[0].TransactionKey)
+	require.Equal(t, "http://127.0.0.1:1/callbacks/gateway", b.gateway.charges[0].CallbackURL)
+}
+
+func TestARefusedChargeFailsThePayment(t *testing.T) {
+	b := setup(t)
+	b.gateway.onCharge = func(gateway.Charge) (gateway.Result, error) {
+		return gateway.Result{}, &errs.Error{Kind: errs.Invalid, Field: "unsupported_currency", Msg: "refused"}
+	}
+	s := b.asked("goods-17")
+	b.Then(paymentapi.Failed{OrderKey: "goods-17", FailedReason: "unsupported_currency"})
+	require.Equal(t, failed, b.view(s).Status)
+}
+
+func TestWhatHasNoResultIsChased(t *testing.T) {
+	b := setup(t)
+	s := b.started("goods-17")
+	require.NoError(t, b.module.service.chase(t.Context(), 0))
+	b.ThenRow(`SELECT count(*) FROM dispatch WHERE state = 'done'`, 2)
+	b.gateway.mu.Lock()
+	require.Equal(t, b.gateway.charges[0], b.gateway.charges[1], "the same charge")
+	b.gateway.onCharge = func(c gateway.Charge) (gateway.Result, error) { return resultOf(c, gateway.Approved), nil }
+	b.gateway.mu.Unlock()
+	require.NoError(t, b.module.service.chase(t.Context(), 0))
+	b.Then(paymentapi.Completed{OrderKey: "goods-17"})
+	require.NoError(t, b.module.service.chase(t.Context(), 0))
+	b.ThenRow(`SELECT count(*) FROM dispatch`, 3) // what is final is left alone
+
+	// A refund whose intent ended without a result.
+	require.NoError(t, b.inTx(func(tx *bus.Tx) error {
+		p, err := lockPayment(t.Context(), tx, s.TransactionKey)
+		if err != nil {
+			return err
+		}
+		r, err := newRefund(p, paymentapi.Refund{OrderKey: "goods-17", Reason: "chased"})
+		if err != nil {
+			return err
+		}
+		p.Status, r.Status = refunding, refundAsked
+		if err := savePayment(t.Context(), tx, p, byRefund, ""); err != nil {
+			return err
+		}
+		return saveRefund(t.Context(), tx, p.ID, r)
+	}))
+	require.NoError(t, b.module.service.chase(t.Context(), 0))
+	b.Then(paymentapi.Refunded{OrderKey: "goods-17", Reason: "chased"})
+}
