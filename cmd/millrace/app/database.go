@@ -119,7 +119,7 @@ func Migrate(ctx context.Context, cfg config.Config, database *Database) error {
 	}
 	defer func() { _ = db.Close() }() // nothing is left to do on it
 	for _, m := range all {
-		if err := postgres.Migrate(ctx, db, m.Name(), m.Name()+"_version", m.Migrations()); err != nil {
+		if err := postgres.Migrate(ctx, db, m.Name(), "module_version", m.Migrations()); err != nil {
 			return err
 		}
 		if err := postgres.Migrate(ctx, db, m.Name(), "dispatch_version", dispatch.Migrations()); err != nil {

@@ -13,6 +13,7 @@ import (
 	"millrace/modules/delivery"
 	"millrace/modules/inquiry"
 	"millrace/modules/notification"
+	"millrace/modules/payment"
 	"millrace/platform/bus"
 	"millrace/platform/mail"
 )
@@ -41,6 +42,10 @@ func modules(cfg config.Config, db func(name string) *bus.DB, out outside) []mod
 		files = filepath.Join(cfg.DataDir, "dataplatform")
 	}
 	return []module{
+		payment.New(db("payment"), payment.Config{
+			Provider: cfg.Payment.Gateway.Name, GatewayURL: out.gatewayURL, GatewayTimeout: cfg.Payment.Gateway.Timeout,
+			CallbackURL: out.callbackURL, CallbackSecrets: secrets(cfg.Payment.Secrets), ChaseAfter: cfg.Payment.ChaseAfter,
+		}),
 		delivery.New(db("delivery"), delivery.Config{
 			AutoProgress:      cfg.Delivery.AutoProgress,
 			AutoProgressAfter: cfg.Delivery.AutoProgressAfter,
@@ -52,6 +57,14 @@ func modules(cfg config.Config, db func(name string) *bus.DB, out outside) []mod
 			Dir: files, FlushRows: cfg.DataPlatform.FlushRows, FlushEvery: cfg.DataPlatform.FlushEvery,
 		}),
 	}
+}
+
+func secrets(configured []config.Secret) []string {
+	revealed := make([]string, len(configured))
+	for i, secret := range configured {
+		revealed[i] = secret.Reveal()
+	}
+	return revealed
 }
 
 func mailOf(cfg config.Mail, out outside) mail.Config {
