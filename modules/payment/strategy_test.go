@@ -2,6 +2,7 @@ package payment
 
 import (
 	"fmt"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -156,4 +157,25 @@ func TestPendingAfterTheResultChangesNothing(t *testing.T) {
 	require.Equal(t, completed, v.Status)
 	require.Equal(t, late, v.GatewayResults[1].Verdict)
 	b.ThenNothing()
+}
+
+// Opposite results at the same moment: the row lock lets one of them decide.
+func TestOfOppositeResultsAtOnceOneDecides(t *testing.T) {
+	b := setup(t)
+	const orders = 20
+	for i := range orders {
+		s := b.asked(fmt.Sprintf("goods-%d", i))
+		var both sync.WaitGroup
+		for _, said := range []gateway.Status{gateway.Approved, gateway.Declined} {
+			both.Go(func() {
+				if code := b.callback(b.result(s, said)); code != 204 {
+					t.Errorf("%s: %d", said, code)
+				}
+			})
+		}
+		both.Wait()
+	}
+	b.ThenRow(`SELECT count(*), count(DISTINCT key) FROM log`, orders, orders)
+	b.ThenRow(`SELECT count(*), count(*) FILTER (WHERE verdict = 'settled') FROM gateway_results WHERE status <> 'PENDING'`, 2*orders, orders)
+	b.ThenRow(`SELECT count(*) FROM payment_history`, 2*orders)
 }

@@ -1,0 +1,128 @@
+package payment
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"millrace/modules/payment/gateway"
+	"millrace/modules/payment/gateway/simulator"
+	"millrace/modules/payment/paymentapi"
+	"millrace/platform/bus"
+	"millrace/platform/bus/bustest"
+)
+
+// simulated is the payment module beside the misbehaving gateway. Every seventh
+// callback is handled and its answer lost; every eleventh is not heard at all.
+func simulated(t *testing.T) (*bundle, *simulator.Simulator) {
+	t.Parallel()
+	var b *bundle
+	var calls atomic.Int64
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		n := calls.Add(1)
+		if n%11 == 0 {
+			panic(http.ErrAbortHandler)
+		}
+		var headers []string
+		for name := range r.Header {
+			headers = append(headers, name+": "+r.Header.Get(name))
+		}
+		response := b.Do("POST "+r.URL.Path, string(body), headers...)
+		if n%7 == 0 {
+			panic(http.ErrAbortHandler)
+		}
+		w.WriteHeader(response.Code)
+	}))
+	t.Cleanup(server.Close)
+	s, err := simulator.New(simulator.Config{Seed: 3, Secret: secret, OldSecret: olderSecret, CallbackURL: server.URL + "/callbacks/gateway", Late: 200 * time.Millisecond})
+	require.NoError(t, err)
+	require.NoError(t, s.Start())
+	t.Cleanup(func() { require.NoError(t, s.Close()) })
+	b = &bundle{t: t}
+	b.Harness = bustest.Start(t, func(db *bus.DB) bustest.Module {
+		b.db = db
+		return New(db, Config{GatewayURL: s.URL(), GatewayTimeout: 300 * time.Millisecond, CallbackURL: "http://127.0.0.1:1/", CallbackSecrets: []string{secret}})
+	})
+	return b, s
+}
+
+// S6: at most one successful charge per order, also after a time-out that hid a
+// success; checked against the simulator's own book. S1: a payment completed ⇔
+// one payment.completed in the log.
+func TestTheGatewaysBookAndOursAgreeWhateverItDoes(t *testing.T) {
+	b, s := simulated(t)
+	const orders = 200
+	var paying sync.WaitGroup
+	for i := range orders {
+		paying.Go(func() {
+			key := fmt.Sprintf("goods-%d", i)
+			if code := b.pay("key-"+key, bodyFor(key)).Code; code != http.StatusAccepted {
+				t.Errorf("%s: %d", key, code)
+			}
+		})
+	}
+	paying.Wait()
+	require.Eventually(t, func() bool {
+		book := s.Book()
+		return len(book.Charges) == orders && book.Open == 0
+	}, 60*time.Second, 20*time.Millisecond, "every callback is answered")
+	b.ThenRow(`SELECT count(*) FROM payments WHERE status = 'pending'`, 0)
+	b.ThenRow(`SELECT count(*) FROM dispatch WHERE state <> 'done'`, 0)
+
+	book := s.Book()
+	approved := map[string]int{}
+	captured := int64(0)
+	for _, c := range book.Charges {
+		if c.Status == gateway.Approved {
+			approved[c.OrderKey]++
+			captured += c.Amount
+		}
+		require.Equal(t, 1, c.Attempt, "the order was charged by one charge")
+		if simulator.PlanFor(3, c.OrderKey, 1).Answer == simulator.TimeoutHidesSuccess {
+			require.GreaterOrEqual(t, c.Asked, 2, "the time-out was asked about")
+		}
+		for _, told := range c.Callbacks {
+			want := map[string]int{simulator.Forged: 401, simulator.WrongAmount: 422}[told.Kind]
+			if want == 0 {
+				want = 204
+			}
+			require.Equal(t, want, told.Answer, "%s %s", c.OrderKey, told.Kind)
+		}
+	}
+	for _, name := range simulator.ChargeMisbehaviours {
+		require.Positive(t, book.Misbehaviours[name], name)
+	}
+	for order, n := range approved {
+		require.Equal(t, 1, n, order)
+		b.ThenRow(`SELECT status, captured FROM payments WHERE order_key = '`+order+`'`, "completed", 15000)
+	}
+	b.ThenRow(`SELECT count(*), sum(captured) FROM payments WHERE status = 'completed'`, len(approved), captured)
+	b.ThenRow(`SELECT count(*), count(DISTINCT key) FROM log WHERE type = 'payment.completed'`, len(approved), len(approved))
+	b.ThenRow(`SELECT count(*), count(DISTINCT key) FROM log WHERE type = 'payment.failed'`, orders-len(approved), orders-len(approved))
+	b.ThenRow(everyChangeHasItsHistory, 0)
+	b.ThenRow(`SELECT count(*) FROM gateway_results WHERE verdict IN ('contradiction', 'unknown')`, 0)
+
+	// Now everything goes back.
+	refunds := make([]any, 0, orders)
+	for order := range approved {
+		refunds = append(refunds, paymentapi.Refund{OrderKey: order, Reason: "test"})
+	}
+	b.When(refunds...)
+	b.ThenRow(`SELECT count(*), sum(refunded) FROM payments WHERE status = 'refunded'`, len(approved), captured)
+	back := int64(0)
+	for _, c := range s.Book().Charges {
+		back += c.Refunded
+	}
+	require.Equal(t, captured, back)
+	require.Len(t, s.Book().Refunds, len(approved))
+	b.ThenRow(`SELECT count(*), count(DISTINCT key) FROM log WHERE type = 'payment.refunded'`, len(approved), len(approved))
+	require.Empty(t, b.DeadLetters())
+}
