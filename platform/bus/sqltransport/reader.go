@@ -13,9 +13,12 @@ import (
 )
 
 // A window keeps a partition's newest rows for the subscribers of this process.
+// A page is what one query fetches; it is at most one message larger than
+// windowBytes.
 const (
 	windowRows  = 256
-	windowBytes = 1 << 20
+	windowBytes = 256 << 10
+	pageRows    = 64
 )
 
 // record is one row of a log or a queue. It never changes: offsets are gapless
@@ -49,6 +52,7 @@ func (r record) message(topic string, partition int) *message.Message {
 // reads past the window, directly.
 type reader struct {
 	db      *sql.DB
+	topic   string
 	query   string
 	windows [Partitions]window
 }
@@ -62,8 +66,11 @@ type window struct {
 }
 
 func newReader(db *sql.DB, topic string) *reader {
-	r := &reader{db: db, query: fmt.Sprintf(
-		`SELECT "offset", id, type, key, payload, metadata FROM %s WHERE partition = $1 AND "offset" > $2 ORDER BY "offset" LIMIT $3`, table(topic))}
+	r := &reader{db: db, topic: topic, query: fmt.Sprintf(`
+		SELECT "offset", id, type, key, payload, metadata FROM (
+			SELECT *, sum(octet_length(payload)) OVER (ORDER BY "offset") - octet_length(payload) AS before
+			FROM (SELECT * FROM %s WHERE partition = $1 AND "offset" > $2 ORDER BY "offset" LIMIT $3) AS page) AS page
+		WHERE before < $4 ORDER BY "offset"`, table(topic))}
 	for p := range r.windows {
 		r.windows[p].dirty = true
 	}
@@ -98,26 +105,29 @@ func (r *reader) after(ctx context.Context, partition int, position int64, limit
 	cached := w.rows[position+1-first:]
 	if len(cached) < limit && w.dirty {
 		w.dirty = false
-		fresh, err := r.fetch(ctx, partition, w.next-1, max(limit, 64))
+		fresh, err := r.fetch(ctx, partition, w.next-1, pageRows)
 		if err != nil {
 			w.dirty = true
 			return nil, err
 		}
-		w.dirty = len(fresh) == max(limit, 64) // there may be more
-		w.add(fresh)
-		cached = w.rows[position+1-(w.next-int64(len(w.rows))):]
+		size := 0
+		for _, row := range fresh {
+			size += len(row.payload)
+		}
+		w.dirty = len(fresh) == pageRows || size >= windowBytes // there may be more
+		w.rows = append(w.rows, fresh...)
+		w.bytes += size
+		w.next += int64(len(fresh))
+		cached = w.rows[position+1-first:]
+		defer w.trim(len(fresh)) // not before the rows that are asked for were copied
 	}
 	return append([]record(nil), cached[:min(limit, len(cached))]...), nil
 }
 
-func (w *window) add(fresh []record) {
-	for _, row := range fresh {
-		w.rows = append(w.rows, row)
-		w.bytes += len(row.payload)
-		w.next = row.offset + 1
-	}
+// trim drops the oldest rows, but keeps the newest page whole.
+func (w *window) trim(keep int) {
 	drop := 0
-	for len(w.rows)-drop > len(fresh) && (len(w.rows)-drop > windowRows || w.bytes > windowBytes) {
+	for len(w.rows)-drop > keep && (len(w.rows)-drop > windowRows || w.bytes > windowBytes) {
 		w.bytes -= len(w.rows[drop].payload)
 		drop++
 	}
@@ -126,8 +136,11 @@ func (w *window) add(fresh []record) {
 	}
 }
 
+// fetch reads a page. Offsets have no gaps, so a row that is missing is a lost
+// one (somebody deleted it by hand, or restored half a database): it is an
+// error, which stops the partition and says so, and never skipped.
 func (r *reader) fetch(ctx context.Context, partition int, position int64, limit int) (_ []record, err error) {
-	rows, err := r.db.QueryContext(ctx, r.query, partition, position, limit)
+	rows, err := r.db.QueryContext(ctx, r.query, partition, position, limit, windowBytes)
 	if err != nil {
 		return nil, fmt.Errorf("read partition %d after %d: %w", partition, position, err)
 	}
@@ -137,6 +150,9 @@ func (r *reader) fetch(ctx context.Context, partition int, position int64, limit
 		var row record
 		if err := rows.Scan(&row.offset, &row.id, &row.typ, &row.key, &row.payload, &row.metadata); err != nil {
 			return nil, fmt.Errorf("read partition %d after %d: %w", partition, position, err)
+		}
+		if want := position + 1 + int64(len(all)); row.offset != want {
+			return nil, fmt.Errorf("%s, partition %d: row %d is missing, the next one is %d", r.topic, partition, want, row.offset)
 		}
 		all = append(all, row)
 	}

@@ -1,0 +1,157 @@
+package sqltransport
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"testing"
+
+	"github.com/google/uuid"
+	"github.com/lib/pq"
+	"github.com/stretchr/testify/require"
+
+	"millrace/platform/bus"
+	"millrace/platform/postgres"
+	"millrace/platform/postgres/pgtest"
+)
+
+type mute struct{ name string }
+
+func (m mute) Name() string                    { return m.name }
+func (mute) Publishes() []bus.Event            { return nil }
+func (mute) Sends() []bus.Command              { return nil }
+func (mute) Subscriptions() []bus.Subscription { return nil }
+
+// shop returns a database with the log of a module called shop.
+func shop(t *testing.T) *sql.DB {
+	t.Helper()
+	url := pgtest.URL(t)
+	topo, err := bus.NewTopology(mute{"shop"})
+	require.NoError(t, err)
+	require.NoError(t, Migrate(t.Context(), url, topo))
+	db, err := postgres.Open(t.Context(), postgres.Config{URL: url, MaxConns: 2, Schema: "bus"})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, db.Close()) })
+	return db
+}
+
+// say appends n messages of size bytes to partition 7 of the shop's log.
+func say(t *testing.T, db *sql.DB, n, size int) {
+	t.Helper()
+	var partitions []int64
+	var ids, texts, metadata []string
+	var payloads [][]byte
+	for range n {
+		partitions = append(partitions, 7)
+		ids = append(ids, uuid.Must(uuid.NewV7()).String())
+		texts = append(texts, "x")
+		payloads = append(payloads, make([]byte, size))
+		metadata = append(metadata, "{}")
+	}
+	_, err := db.ExecContext(t.Context(), `SELECT shop.append_log($1, $2, $3, $4, $5, $6)`, pq.Array(partitions),
+		pq.Array(ids), pq.Array(texts), pq.Array(texts), pq.ByteaArray(payloads), pq.Array(metadata))
+	require.NoError(t, err)
+}
+
+// next reads the next messages behind position and returns their offsets.
+func next(t *testing.T, r *reader, position int64, limit int) []int64 {
+	t.Helper()
+	rows, err := r.after(context.Background(), 7, position, limit)
+	require.NoError(t, err)
+	offsets := []int64{}
+	for _, row := range rows {
+		offsets = append(offsets, row.offset)
+	}
+	return offsets
+}
+
+func TestNoRowIsDroppedFromTheWindowBeforeItIsRead(t *testing.T) {
+	t.Parallel()
+	db := shop(t)
+	r := newReader(db, "shop.events")
+	say(t, db, 3, 10)
+	require.Equal(t, []int64{1, 2}, next(t, r, 0, 2))
+	// The page that follows is larger than the window may be; row 3 is still unread.
+	say(t, db, 40, 200<<10)
+	r.touch(7)
+	require.Equal(t, []int64{3, 4, 5}, next(t, r, 2, 16)[:3])
+}
+
+func TestAPageIsBoundedInBytesAndReadUntilEmpty(t *testing.T) {
+	t.Parallel()
+	db := shop(t)
+	r := newReader(db, "shop.events")
+	say(t, db, 70, 100<<10)
+	position := int64(0)
+	for {
+		got := next(t, r, position, 16)
+		held := 0
+		for _, row := range r.windows[7].rows {
+			held += len(row.payload)
+		}
+		require.LessOrEqual(t, held, 2*(windowBytes+100<<10), "after %d", position)
+		if len(got) == 0 {
+			break
+		}
+		for i, offset := range got {
+			require.Equal(t, position+int64(i)+1, offset)
+		}
+		position = got[len(got)-1]
+	}
+	require.EqualValues(t, 70, position)
+}
+
+func TestFastAndSlowSubscribersOfOneReaderMissNothing(t *testing.T) {
+	t.Parallel()
+	db := shop(t)
+	r := newReader(db, "shop.events")
+	positions := []int64{0, 0, 0}
+	steps := []int{16, 3, 1} // the second falls out of the window, the third far behind
+	for range 12 {
+		say(t, db, 50, 10)
+		r.touch(7)
+		for s, limit := range steps {
+			for range 3 {
+				for _, offset := range next(t, r, positions[s], limit) {
+					require.Equal(t, positions[s]+1, offset, "subscriber %d", s)
+					positions[s] = offset
+				}
+			}
+		}
+	}
+	for s, limit := range steps {
+		for got := next(t, r, positions[s], limit); len(got) > 0; got = next(t, r, positions[s], limit) {
+			require.Equal(t, positions[s]+1, got[0])
+			positions[s] = got[len(got)-1]
+		}
+		require.EqualValues(t, 600, positions[s])
+	}
+}
+
+func TestARowThatIsMissingStopsThePartitionAndIsNamed(t *testing.T) {
+	t.Parallel()
+	db := shop(t)
+	say(t, db, 5, 10)
+	_, err := db.ExecContext(t.Context(), `DELETE FROM shop.log WHERE "offset" = 3`)
+	require.NoError(t, err)
+	for position, want := range map[int64]string{0: "row 3 is missing", 2: "row 3 is missing"} {
+		_, err = newReader(db, "shop.events").after(t.Context(), 7, position, 16)
+		require.ErrorContains(t, err, want, "after %d", position)
+	}
+}
+
+func TestAKeysPartitionIsTheOneOfKafkasJavaPartitioner(t *testing.T) {
+	t.Parallel()
+	// From org.apache.kafka.common.utils.UtilsTest.testMurmur2.
+	for key, want := range map[string]int32{
+		"21": -973932308, "foobar": -790332482, "a-little-bit-long-string": -985981536,
+		"a-little-bit-longer-string": -1486304829, "lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8": -58897971,
+		"abc": 479470107,
+	} {
+		require.Equal(t, want, int32(murmur2([]byte(key))), key) //nolint:gosec // the same bits
+		require.Equal(t, int(want&0x7fffffff)%Partitions, PartitionOf(key), key)
+		for _, n := range []int{1, 2, 4, 8, 16, 32} { // topics of Kafka with fewer partitions
+			require.Equal(t, int(want&0x7fffffff)%n, PartitionOf(key)%n, fmt.Sprint(key, n))
+		}
+	}
+}
