@@ -9,6 +9,7 @@ import (
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/ThreeDotsLabs/watermill/message/router/middleware"
+	"github.com/lib/pq"
 
 	"millrace/platform/bus/internal/run"
 	"millrace/platform/errs"
@@ -139,6 +140,7 @@ func timeLimit(limit time.Duration) message.HandlerMiddleware {
 			defer msg.SetContext(parent)
 			produced, err := next(msg)
 			if err != nil && ctx.Err() != nil {
+				run.From(parent).Late = true
 				err = errs.New(errs.Timeout, "handler passed its time limit of %s: %w", limit, err)
 			}
 			return produced, err
@@ -188,14 +190,32 @@ func transaction(next message.HandlerFunc) message.HandlerFunc {
 			}
 			err = fmt.Errorf("after the handler (a deferred constraint, or an SQL error that it swallowed): %w", err)
 		}
-		if undoErr := undo(); undoErr != nil {
+		undoErr := undo()
+		switch kind := errs.KindOf(err); {
+		case undoErr != nil && kind != errs.Timeout && errs.KindOf(undoErr) == errs.Resource:
 			d.Broken = true
-			if kind := errs.KindOf(err); kind != errs.Timeout {
-				err = errs.As(errs.Resource, fmt.Errorf("%w (and the connection is unusable: %w)", err, undoErr))
-			}
+			err = errs.As(errs.Resource, fmt.Errorf("%w (and the connection is unusable: %w)", err, undoErr))
+		case undoErr != nil:
+			// The connection lives, the transaction does not: the handler left
+			// rows open, or ended the transaction. That is its own failure.
+			d.Broken = true
+			err = fmt.Errorf("%w (and what the handler did could not be undone: %w)", err, undoErr)
+		case kind == errs.Resource && !fromDatabase(err):
+			// The database is there: what is away is something of the handler's
+			// own, an io.EOF of bytes that it decoded perhaps. Waiting for the
+			// database would stop the partition for ever.
+			err = errs.New(errs.Unknown, "%s", err.Error())
 		}
 		return nil, err
 	}
+}
+
+// fromDatabase tells whether a Resource error is the database's own word (the
+// disk is full), or that of who classified it.
+func fromDatabase(err error) bool {
+	var named *errs.Error
+	var server *pq.Error
+	return errors.As(err, &server) || errors.As(err, &named) && named.Kind == errs.Resource
 }
 
 // goesAside is the poison queue's filter.

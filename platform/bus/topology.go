@@ -12,7 +12,8 @@ import (
 // hears. The answers must not depend on whether the module is hosted here.
 type Module interface {
 	// Name is the module's schema, subscriber and topic prefix: a–z and 0–9,
-	// at most 30 characters, for ever.
+	// a letter first, at most 30 characters, no word that SQL reserves, and
+	// not "bus" or "public"; for ever.
 	Name() string
 	// Publishes lists the events it publishes, Sends the commands it sends (to
 	// others or itself), as zero values.
@@ -48,7 +49,10 @@ func NewTopology(modules ...Module) (*Topology, error) {
 	for _, m := range modules {
 		name := m.Name()
 		if !validName(name) {
-			fault("module %q: a name is a–z and 0–9, at most 30 characters", name)
+			fault("module %q: a name is a–z and 0–9, a letter first, at most 30 characters", name)
+		}
+		if slices.Contains(reserved, name) {
+			fault("module %s: the name is the module's schema, and this one is taken or reserved by SQL", name)
 		}
 		if slices.Contains(t.modules, name) {
 			fault("module %s is listed twice", name)
@@ -58,7 +62,7 @@ func NewTopology(modules ...Module) (*Topology, error) {
 			if owner, ok := t.published[e.EventName()]; ok {
 				fault("event %s is published by %s and by %s; an event has one owner", e.EventName(), owner, name)
 			}
-			if ownerOf(e.EventName()) != name {
+			if !ownedBy(e.EventName(), name) {
 				fault("event %s is published by %s; its name must start with %q", e.EventName(), name, name+".")
 			}
 			t.published[e.EventName()] = name
@@ -70,10 +74,15 @@ func NewTopology(modules ...Module) (*Topology, error) {
 			if owner, ok := t.handled[s.Type]; ok {
 				fault("command %s is handled by %s and by %s; a command has exactly one handler", s.Type, owner, name)
 			}
-			if ownerOf(s.Type) != name {
+			if !ownedBy(s.Type, name) {
 				fault("command %s is handled by %s; only its owner, %s, may", s.Type, name, ownerOf(s.Type))
 			}
 			t.handled[s.Type] = name
+		}
+	}
+	for _, name := range t.Commands() {
+		if owner := t.published[name]; owner != "" {
+			fault("%s is an event of %s and a command too; a name means one thing", name, owner)
 		}
 	}
 	for _, m := range modules {
@@ -157,8 +166,24 @@ func ownerOf(message string) string {
 	return owner
 }
 
+func ownedBy(message, module string) bool {
+	rest, found := strings.CutPrefix(message, module+".")
+	return found && rest != ""
+}
+
+// reserved are names that a schema cannot have without quotes (PostgreSQL 15,
+// Appendix C: reserved, or reserved but for functions and types), and the two
+// that have another use.
+var reserved = append(strings.Fields(`
+	all analyse analyze and any array as asc asymmetric authorization binary both case cast check collate collation
+	column concurrently constraint create cross default deferrable desc distinct do else end except false fetch for
+	foreign freeze from full grant group having ilike in initially inner intersect into is isnull join lateral leading
+	left like limit localtime localtimestamp natural not notnull null offset on only or order outer overlaps placing
+	primary references returning right select similar some symmetric table tablesample then to trailing true union
+	unique user using variadic verbose when where window with`), "bus", "public")
+
 func validName(name string) bool {
-	if name == "" || len(name) > 30 {
+	if name == "" || len(name) > 30 || name[0] < 'a' {
 		return false
 	}
 	for _, r := range name {

@@ -106,17 +106,10 @@ func (db *DB) InTx(ctx context.Context, f func(*Tx) error) (err error) {
 	if err != nil {
 		return fmt.Errorf("begin: %w", err)
 	}
-	defer func() {
-		if err != nil {
-			_ = tx.Rollback() // the first error is the one to tell; a lost connection rolls back by itself
-		}
-	}()
-	defer func() {
-		if p := recover(); p != nil {
-			_ = tx.Rollback() // as above; the panic goes on
-			panic(p)
-		}
-	}()
+	// After an error, a panic or a runtime.Goexit (a test that fails inside f);
+	// after the commit it does nothing. The first error is the one to tell, and
+	// a lost connection rolls back by itself.
+	defer func() { _ = tx.Rollback() }()
 	out := &run.Outbox{}
 	if err := f(&Tx{ctx: ctx, sql: tx, out: out, owner: db.owner, topo: db.topo}); err != nil {
 		return err
@@ -124,10 +117,11 @@ func (db *DB) InTx(ctx context.Context, f func(*Tx) error) (err error) {
 	if err := db.log.Append(ctx, tx, out.Messages); err != nil {
 		return fmt.Errorf("append to the log: %w", err)
 	}
-	if err := tx.Commit(); err != nil {
+	err = tx.Commit()
+	db.log.Committed(out.Messages) // after an error too: perhaps only the answer was lost
+	if err != nil {
 		return fmt.Errorf("commit: %w", err)
 	}
-	db.log.Committed(out.Messages)
 	for _, f := range out.Commit {
 		f()
 	}

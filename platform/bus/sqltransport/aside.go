@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -121,32 +122,34 @@ type head struct {
 }
 
 // drain handles what is aside and due: each key's first message, then the next
-// one of that key, in order, until nothing is due. Then it sets the timer for
-// what is due next.
+// one of that key, in order. After so many messages it leaves t.drain set and
+// lets the log have a turn: a long release must not stop the other keys. When
+// nothing is due any more it sets the timer for what is due next.
 func (s *subscriber) drain(ctx context.Context, t *task) error {
-	for {
+	for left := maxRun; ; {
 		heads, wait, err := s.heads(ctx, t)
 		if err != nil {
 			return err
 		}
 		progress := false
 		for _, h := range heads {
-			if !h.due || !s.knows(h.typ) || s.isStopping() {
+			if !h.due || !s.knows(h.typ) || s.isStopping() || left == 0 {
 				continue
 			}
 			if err := s.redeliver(ctx, t, h); err != nil {
 				return err
 			}
 			progress = true
+			left--
 		}
-		if progress && !s.isStopping() {
+		if progress && left > 0 && !s.isStopping() {
 			continue
 		}
-		t.aside = make(map[string]bool, len(heads))
+		t.aside = make(map[string]bool, len(heads)) // with keys that were released just now: they are looked at again
 		for _, h := range heads {
 			t.aside[h.key] = true
 		}
-		t.drain = false
+		t.drain = progress
 		if t.timer != nil {
 			t.timer.Stop()
 		}
@@ -251,6 +254,7 @@ func (s *subscriber) redeliverOnce(ctx context.Context, t *task, h head) (err er
 		}
 	}
 	if err := r.finish(ctx); err != nil {
+		r.unknown()
 		return err
 	}
 	delete(t.blamed, h.offset)
@@ -271,11 +275,11 @@ func (s *subscriber) failAgain(ctx context.Context, tx *sql.Tx, h head, a asideR
 
 // holdUnknown says why a message of a type that this process does not know must
 // wait, or "" when it is nobody's: the receiver decides what it hears.
-func (s *subscriber) holdUnknown(messageType, topic string) string {
-	if strings.HasSuffix(topic, ".commands") {
+func (r *batchRun) holdUnknown(messageType string) string {
+	if strings.HasSuffix(r.t.topic, ".commands") {
 		return "this version of the module does not know the command"
 	}
-	if s.t.lease.newer(s.module, messageType) {
+	if slices.Contains(r.newer, messageType) {
 		return "a newer version of the module has subscribed to the type"
 	}
 	return ""

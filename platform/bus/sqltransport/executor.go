@@ -49,8 +49,8 @@ func (s *subscriber) execute() {
 
 // pause waits after a failure that was no message's fault. It uses up no attempt.
 func (s *subscriber) pause(t *task, err error) (more bool) {
-	if errors.Is(err, errMoved) {
-		return true
+	if errors.Is(err, errMoved) || s.isStopping() {
+		return !s.isStopping()
 	}
 	failures := s.paused.Add(1)
 	wait := min(maxPause, 50*time.Millisecond<<min(failures-1, 10))
@@ -62,8 +62,9 @@ func (s *subscriber) pause(t *task, err error) (more bool) {
 // and due, or runs what is there now of the log.
 func (s *subscriber) work(t *task) (more bool, err error) {
 	ctx := context.Background() // work in flight is finished, whoever goes down
-	claimed, release, poked := s.queue.flags(t)
+	claimed, release, poked, reload := s.queue.flags(t)
 	t.drain = t.drain || poked
+	t.loaded = t.loaded && !reload
 	if !claimed {
 		return false, nil
 	}
@@ -91,15 +92,12 @@ func (s *subscriber) work(t *task) (more bool, err error) {
 	}
 	rows, err := s.t.readers[t.topic].after(ctx, t.partition, t.position, limit)
 	if err != nil || len(rows) == 0 {
-		return false, err
+		return t.drain, err
 	}
 	started := time.Now()
 	err = s.run(ctx, t, rows, false)
-	if errors.Is(err, errRedo) {
+	for errors.Is(err, errRedo) && !s.isStopping() { // each time one more message is known to fail
 		err = s.run(ctx, t, rows, true)
-		for errors.Is(err, errRedo) { // each time one more message is known to fail
-			err = s.run(ctx, t, rows, true)
-		}
 	}
 	s.adapt(time.Since(started))
 	return err == nil, err
@@ -145,6 +143,7 @@ func (s *subscriber) run(ctx context.Context, t *task, rows []record, guarded bo
 		if !guarded && errs.KindOf(err).Reaction() != errs.Pause {
 			return errRedo // it blames nobody: guard all
 		}
+		r.unknown()
 		return err
 	}
 	t.position = last
@@ -165,11 +164,18 @@ type batchRun struct {
 	guarded bool
 	out     *run.Outbox
 	aside   map[string]bool // keys that went aside in this run
+	newer   []string        // types that only a newer version of the subscriber knows
 	unheld  []string        // ids whose inbox rows go again, since their messages were put aside
 }
 
 // claimSQL moves the position by compare-and-set, and writes the inbox rows of
 // what is new, in one statement. No row back means that somebody else decided.
+//
+// It also answers which of the types that this process does not know a newer
+// version of the subscriber does: one that another living process hears, or
+// that was registered after this process started. The statement sees every
+// registration that was committed before any of the run's messages, so that
+// none of them is skipped that the newer version counts on.
 const claimSQL = `
 WITH moved AS (
     UPDATE positions SET position = $5
@@ -181,22 +187,28 @@ WITH moved AS (
     ON CONFLICT DO NOTHING
     RETURNING message_id
 )
-SELECT (SELECT count(*) FROM moved), coalesce((SELECT array_agg(message_id::text) FROM fresh), '{}')`
+SELECT (SELECT count(*) FROM moved),
+    coalesce((SELECT array_agg(message_id::text) FROM fresh), '{}'),
+    coalesce((SELECT array_agg(r.type) FROM bus.registrations r WHERE r.subscriber = $1 AND r.type = ANY($9) AND (
+        r.since > (SELECT me.started_at FROM bus.processes me WHERE me.id = $6)
+        OR EXISTS (SELECT 1 FROM bus.processes other WHERE other.id <> $6 AND other.expires_at > clock_timestamp() AND r.subscriber || '/' || r.type = ANY(other.hears)))), '{}')`
 
 // claim returns the ids of rows that this subscriber has not handled before.
 func (r *batchRun) claim(ctx context.Context, rows []record, to int64) (map[uuid.UUID]bool, error) {
-	var ids []string
+	var ids, unknown []string
 	var offsets []int64
 	for _, row := range rows {
 		if r.s.knows(row.typ) {
 			ids = append(ids, row.id.String())
 			offsets = append(offsets, row.offset)
+		} else {
+			unknown = append(unknown, row.typ)
 		}
 	}
 	var moved int
 	var fresh []string
 	err := r.tx.QueryRowContext(ctx, claimSQL, r.s.module, r.t.topic, r.t.partition, r.t.position, to, r.s.t.process,
-		pq.Array(ids), pq.Array(offsets)).Scan(&moved, pq.Array(&fresh))
+		pq.Array(ids), pq.Array(offsets), pq.Array(unknown)).Scan(&moved, pq.Array(&fresh), pq.Array(&r.newer))
 	if err != nil {
 		return nil, fmt.Errorf("claim: %w", err)
 	}
@@ -219,7 +231,7 @@ func (r *batchRun) claim(ctx context.Context, rows []record, to int64) (map[uuid
 func (r *batchRun) handle(ctx context.Context, row record, fresh map[uuid.UUID]bool) error {
 	behind := r.t.aside[row.key] || r.aside[row.key]
 	if !r.s.knows(row.typ) {
-		if why := r.s.holdUnknown(row.typ, r.t.topic); why != "" {
+		if why := r.holdUnknown(row.typ); why != "" {
 			return r.putAside(ctx, row, asideRow{state: stateHeld, kind: errs.Unknown, text: why})
 		}
 		return nil
@@ -259,7 +271,7 @@ func (r *batchRun) deliver(ctx context.Context, row record, d *run.Delivery) err
 			// The handler hangs and ignores its context. Its transaction goes
 			// without it; whatever it does later fails.
 			failed = errs.New(errs.Timeout, "handler did not return within its time limit of %s", bus.HandlerTimeout)
-			d = &run.Delivery{Broken: true}
+			d = &run.Delivery{Broken: true, Late: true}
 		}
 	case <-limit.C:
 		failed = errs.New(errs.Resource, "the router does not take messages")
@@ -277,12 +289,12 @@ func (s *subscriber) judge(t *task, row record, d *run.Delivery, guarded bool, f
 	switch {
 	case d.Blamed != nil: // even putting it aside failed
 		return errs.As(errs.Resource, fmt.Errorf("put message %s aside: %w", row.id, failed))
-	case kind.Reaction() == errs.Pause:
+	case kind.Reaction() == errs.Pause && guarded:
 		return failed
 	case kind == errs.Contention:
 		s.solo.Store(time.Now().Add(soloPeriod).UnixMilli())
 	}
-	if guarded || kind == errs.Timeout { // a time-out is not tried twice
+	if guarded || d.Late { // a time-out is not tried twice
 		if t.blamed == nil {
 			t.blamed = map[int64]error{}
 		}
@@ -307,6 +319,10 @@ func (r *batchRun) finish(ctx context.Context) error {
 	}
 	return nil
 }
+
+// unknown wakes whoever the commit would have woken: perhaps it happened, and
+// only the answer was lost.
+func (r *batchRun) unknown() { r.s.t.Committed(r.out.Messages) }
 
 func (r *batchRun) committed() {
 	r.s.t.Committed(r.out.Messages)

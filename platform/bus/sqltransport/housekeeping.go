@@ -61,12 +61,17 @@ func (t *Transport) poll(ctx context.Context, topic string, r *reader) error {
 	return nil
 }
 
-// pollAside looks for retries that are due though nobody's timer said so.
+// pollAside looks for what may go on though nobody's timer or notification said
+// so: retries that are due, and messages held behind nothing any more.
 func (s *subscriber) pollAside(ctx context.Context) error {
 	if !s.isStarted() {
 		return nil
 	}
-	rows, err := s.db.QueryContext(ctx, `SELECT DISTINCT topic, partition FROM aside WHERE subscriber = $1 AND state = 'retrying' AND next_at <= clock_timestamp()`, s.module)
+	rows, err := s.db.QueryContext(ctx, `
+		SELECT DISTINCT topic, partition FROM (
+			SELECT DISTINCT ON (topic, partition, key) topic, partition, state, next_at FROM aside
+			WHERE subscriber = $1 AND state <> 'discarded' ORDER BY topic, partition, key, "offset") AS head
+		WHERE state = 'held' OR state = 'retrying' AND next_at <= clock_timestamp()`, s.module)
 	if err != nil {
 		return fmt.Errorf("poll aside: %w", err)
 	}

@@ -2,6 +2,8 @@ package sqltransport
 
 import (
 	"context"
+	"database/sql"
+	"errors"
 	"fmt"
 	"slices"
 	"sync/atomic"
@@ -18,15 +20,10 @@ import (
 type lease struct {
 	t       *Transport
 	trigger chan struct{}
-	renewed atomic.Pointer[time.Time]       // taken before the renewal was sent, so on the safe side
-	known   atomic.Pointer[map[string]bool] // "subscriber/type" that newer versions hear
+	renewed atomic.Pointer[time.Time] // taken before the renewal was sent, so on the safe side
 }
 
-func newLease(t *Transport) *lease {
-	l := &lease{t: t, trigger: make(chan struct{}, 1)}
-	l.known.Store(&map[string]bool{})
-	return l
-}
+func newLease(t *Transport) *lease { return &lease{t: t, trigger: make(chan struct{}, 1)} }
 
 // valid tells whether other processes still must believe in this one.
 func (l *lease) valid() bool {
@@ -40,11 +37,6 @@ func (l *lease) now() {
 	case l.trigger <- struct{}{}:
 	default:
 	}
-}
-
-// newer tells whether a newer version of the subscriber hears the type.
-func (l *lease) newer(subscriber, messageType string) bool {
-	return (*l.known.Load())[subscriber+"/"+messageType]
 }
 
 // loop renews, claims and gives back, twice per lease time, until ctx ends.
@@ -90,41 +82,32 @@ func (l *lease) turn(parent context.Context) error {
 	if err != nil {
 		return err
 	}
+	var failures []error // one module's trouble is not the others'
 	for _, s := range l.t.subscribers {
 		if s.isStarted() && !s.isStopping() {
-			if err := s.balance(ctx, living[s.module]); err != nil {
-				return err
-			}
+			failures = append(failures, s.balance(ctx, living[s.module]))
 		}
 	}
-	return nil
+	return errors.Join(failures...)
 }
 
-// living counts the living processes that host each module, and learns what
-// newer versions of them hear: a type that another living process knows, or
-// that was registered after this process started.
+// living counts the living processes that host each module, and learns whether
+// there is anybody else to tell what was committed here.
 func (l *lease) living(ctx context.Context) (map[string]int, error) {
 	rows, err := l.t.db.QueryContext(ctx, `
-		SELECT id = $1, host, '' FROM processes, unnest(hosts) AS host WHERE expires_at > clock_timestamp()
-		UNION ALL
-		SELECT false, '', heard FROM processes, unnest(hears) AS heard WHERE expires_at > clock_timestamp() AND id <> $1
-		UNION ALL
-		SELECT false, '', subscriber || '/' || type FROM registrations WHERE since > (SELECT started_at FROM processes WHERE id = $1)`, l.t.process)
+		SELECT id = $1, coalesce(host, '') FROM processes LEFT JOIN LATERAL unnest(hosts) AS host ON true
+		WHERE expires_at > clock_timestamp()`, l.t.process)
 	if err != nil {
 		return nil, fmt.Errorf("read the living: %w", err)
 	}
 	defer rows.Close()
-	living, known := map[string]int{}, map[string]bool{}
+	living := map[string]int{}
 	others := false
 	for rows.Next() {
 		var me bool
-		var host, heard string
-		if err := rows.Scan(&me, &host, &heard); err != nil {
+		var host string
+		if err := rows.Scan(&me, &host); err != nil {
 			return nil, fmt.Errorf("read the living: %w", err)
-		}
-		if heard != "" {
-			known[heard] = true
-			continue
 		}
 		living[host]++
 		others = others || !me
@@ -132,14 +115,16 @@ func (l *lease) living(ctx context.Context) (map[string]int, error) {
 	if err := rows.Err(); err != nil {
 		return nil, fmt.Errorf("read the living: %w", err)
 	}
-	l.known.Store(&known)
-	l.t.notifier.others.Store(others)
+	l.t.notifier.alive(others)
 	return living, nil
 }
 
-// balance claims what is free up to this process's share, or gives back what
-// is above it.
+// balance makes what the tasks believe agree with the database, and then claims
+// what is free up to this process's share, or gives back what is above it.
 func (s *subscriber) balance(ctx context.Context, living int) error {
+	if err := s.reconcile(ctx); err != nil {
+		return err
+	}
 	total := Partitions * len(s.tasks)
 	share := (total + max(living, 1) - 1) / max(living, 1)
 	var mine []*task
@@ -150,51 +135,88 @@ func (s *subscriber) balance(ctx context.Context, living int) error {
 			}
 		}
 	}
-	if len(mine) > share {
+	switch {
+	case len(mine) > share:
 		for _, t := range mine[share:] {
 			s.queue.giveUp(t)
 		}
-		return nil
+	case len(mine) < share:
+		return s.claim(ctx, share-len(mine))
 	}
-	if len(mine) == share {
-		return nil
-	}
-	limit := share - len(mine)
-	if s.unsure { // the last answer was lost: what the database says is mine, is mine
-		limit = total
-	}
-	err := s.claim(ctx, limit)
-	s.unsure = err != nil
-	return err
+	return nil
 }
 
-// claim takes up to limit partitions that nobody living owns.
+// reconcile asks the database which partitions this process owns. The tasks may
+// be wrong: the answer to a claim was lost, others took over while this process
+// was stopped, or a task gave its partition back in the moment in which it was
+// claimed again. A task that wrongly believes in owning a quiet partition would
+// keep its place in the share, and a free partition would wait for ever.
+func (s *subscriber) reconcile(ctx context.Context) error {
+	rows, err := s.t.db.QueryContext(ctx, `SELECT topic, partition FROM `+s.positions()+` WHERE subscriber = $1 AND owner = $2`, s.module, s.t.process)
+	if err != nil {
+		return fmt.Errorf("read the partitions of %s: %w", s.module, err)
+	}
+	owned, err := s.scanTasks(rows)
+	if err != nil {
+		return fmt.Errorf("read the partitions of %s: %w", s.module, err)
+	}
+	for _, tasks := range s.tasks {
+		for p := range tasks {
+			t := &tasks[p]
+			switch claimed, _ := s.queue.owns(t); {
+			case claimed && !owned[t]:
+				s.queue.lost(t)
+			case !claimed && owned[t]:
+				s.queue.claim(t)
+			}
+		}
+	}
+	return nil
+}
+
+// claim takes up to limit partitions that nobody living owns. A process that
+// lives but no longer works for the subscriber (it is going down) counts as gone.
 func (s *subscriber) claim(ctx context.Context, limit int) error {
-	rows, err := s.db.QueryContext(ctx, `
+	rows, err := s.t.db.QueryContext(ctx, `
 		WITH free AS (
-			SELECT topic, partition FROM positions p
-			WHERE subscriber = $1 AND topic = ANY($4) AND (owner IS NULL OR owner = $2 AND $5 OR NOT EXISTS (
-				SELECT 1 FROM bus.processes l WHERE l.id = p.owner AND l.expires_at > clock_timestamp()))
+			SELECT topic, partition FROM `+s.positions()+` p
+			WHERE subscriber = $1 AND topic = ANY($4) AND (owner IS NULL OR owner <> $2 AND NOT EXISTS (
+				SELECT 1 FROM processes l WHERE l.id = p.owner AND l.expires_at > clock_timestamp() AND p.subscriber = ANY(l.hosts)))
 			LIMIT $3 FOR UPDATE SKIP LOCKED)
-		UPDATE positions p SET owner = $2 FROM free
+		UPDATE `+s.positions()+` p SET owner = $2 FROM free
 		WHERE p.subscriber = $1 AND p.topic = free.topic AND p.partition = free.partition
-		RETURNING p.topic, p.partition`, s.module, s.t.process, limit, pq.Array(s.topics()), s.unsure)
+		RETURNING p.topic, p.partition`, s.module, s.t.process, limit, pq.Array(s.topics()))
 	if err != nil {
 		return fmt.Errorf("claim partitions of %s: %w", s.module, err)
 	}
+	claimed, err := s.scanTasks(rows)
+	if err != nil {
+		return fmt.Errorf("claim partitions of %s: %w", s.module, err) // the next turn finds out what was claimed
+	}
+	for t := range claimed {
+		s.queue.claim(t)
+	}
+	return nil
+}
+
+// positions is the table, for the shared pool: the module's own pool may be
+// exhausted by its requests, and the lease must not wait for it.
+func (s *subscriber) positions() string { return pq.QuoteIdentifier(s.module) + ".positions" }
+
+func (s *subscriber) scanTasks(rows *sql.Rows) (map[*task]bool, error) {
 	defer rows.Close()
+	found := map[*task]bool{}
 	for rows.Next() {
 		var topic string
 		var partition int
 		if err := rows.Scan(&topic, &partition); err != nil {
-			return fmt.Errorf("claim partitions of %s: %w", s.module, err)
+			return nil, err
 		}
-		s.queue.claim(&s.tasks[topic][partition])
+		if tasks := s.tasks[topic]; tasks != nil { // else: of a version that heard more
+			found[&tasks[partition]] = true
+		}
 	}
-	if err := rows.Err(); err != nil {
-		return fmt.Errorf("claim partitions of %s: %w", s.module, err)
-	}
-	return nil
+	return found, rows.Err()
 }
 
 func (s *subscriber) topics() []string {

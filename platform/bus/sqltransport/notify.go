@@ -28,15 +28,29 @@ type wakeup map[string]uint64
 type notifier struct {
 	db      *sql.DB // one connection, synchronous_commit=off
 	process string
-	others  atomic.Bool
+	others  atomic.Bool  // somebody else lives
+	heard   atomic.Int64 // when somebody else last said something, in Unix milliseconds
+	memory  time.Duration
 	arrived chan struct{}
 
 	mu      sync.Mutex
 	pending wakeup
 }
 
-func newNotifier(db *sql.DB, process string) *notifier {
-	return &notifier{db: db, process: process, arrived: make(chan struct{}, 1), pending: wakeup{}}
+func newNotifier(db *sql.DB, process string, memory time.Duration) *notifier {
+	return &notifier{db: db, process: process, memory: memory, arrived: make(chan struct{}, 1), pending: wakeup{}}
+}
+
+// hear notes that somebody else lives. It is believed for a while even if the
+// lease table does not show it: who says hello has no lease yet.
+func (n *notifier) hear() {
+	n.heard.Store(time.Now().UnixMilli())
+	n.others.Store(true)
+}
+
+// alive is what the lease table says.
+func (n *notifier) alive(others bool) {
+	n.others.Store(others || time.Since(time.UnixMilli(n.heard.Load())) < n.memory)
 }
 
 func (n *notifier) tell(dirty wakeup) {
@@ -142,14 +156,14 @@ func (t *Transport) heard(payload string) {
 	switch {
 	case len(words) == 2 && words[0] == "hello":
 		if words[1] != t.process.String() {
-			t.notifier.others.Store(true)
+			t.notifier.hear()
 			t.lease.now()
 		}
 	case len(words) > 2 && words[0] == "log":
 		if words[1] == t.process.String() {
 			return
 		}
-		t.notifier.others.Store(true)
+		t.notifier.hear()
 		dirty := wakeup{}
 		for _, word := range words[2:] {
 			topic, bits, _ := strings.Cut(word, "=")

@@ -38,7 +38,6 @@ type subscriber struct {
 	executors sync.WaitGroup
 	closeOnce sync.Once
 
-	unsure  bool         // the lease loop's: an answer to a claim was lost
 	paused  atomic.Int64 // failures in a row that paused this subscriber
 	solo    atomic.Int64 // runs of one message until then, in Unix milliseconds
 	runSize atomic.Int64 // how many messages a run may hold
@@ -71,6 +70,9 @@ func newSubscriber(t *Transport, module string, db *sql.DB) *subscriber {
 func (s *subscriber) Subscribe(ctx context.Context, messageType string) (<-chan *message.Message, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.isStopping() { // its channel would never be closed, and the router would never end
+		return nil, errs.New(errs.Shutdown, "module %s is closed already", s.module)
+	}
 	at := slices.Index(s.missing, messageType)
 	if at < 0 {
 		return nil, errs.New(errs.Invalid, "module %s has no subscription to %s, or has subscribed already", s.module, messageType)
@@ -115,12 +117,21 @@ func (s *subscriber) start(ctx context.Context) error {
 	return nil
 }
 
-// stop takes no new run and waits for those in flight.
-func (s *subscriber) stop() {
+// halt takes no new run. Others may claim the partitions from now on; a run in
+// flight keeps its own by the lock on its position.
+func (s *subscriber) halt() {
 	s.stopOnce.Do(func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
 		close(s.stopping)
 		s.queue.stop()
+		s.t.lease.now()
 	})
+}
+
+// stop takes no new run and waits for those in flight.
+func (s *subscriber) stop() {
+	s.halt()
 	s.executors.Wait()
 }
 

@@ -25,6 +25,7 @@ type task struct {
 	release bool      // likewise: give the partition to another process
 	claimed bool      // likewise: this process may own it
 	poked   bool      // likewise: aside rows may be due
+	reload  bool      // likewise: claimed anew, what is known of it may be old
 
 	loaded   bool // position and aside are known; false makes the executor ask the database
 	position int64
@@ -104,19 +105,22 @@ func (q *readyQueue) stop() {
 	q.arrived.Broadcast()
 }
 
-// flags reads the guarded fields, and takes the poke.
-func (q *readyQueue) flags(t *task) (claimed, release, poked bool) {
+// flags reads the guarded fields, and takes the poke and the wish to reload.
+func (q *readyQueue) flags(t *task) (claimed, release, poked, reload bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	poked, t.poked = t.poked, false
-	return t.claimed, t.release, poked
+	poked, reload = t.poked, t.reload
+	t.poked, t.reload = false, false
+	return t.claimed, t.release, poked, reload
 }
 
 // poke wakes the task to look at what is aside.
 func (q *readyQueue) poke(t *task) { q.change(t, func() { t.poked = true }) }
 
 // claim tells the task that this process owns its partition.
-func (q *readyQueue) claim(t *task) { q.change(t, func() { t.claimed, t.release = true, false }) }
+func (q *readyQueue) claim(t *task) {
+	q.change(t, func() { t.claimed, t.release, t.reload = true, false, true })
+}
 
 // giveUp asks the task to hand its partition over.
 func (q *readyQueue) giveUp(t *task) { q.change(t, func() { t.release = true }) }

@@ -114,6 +114,12 @@ func Open(ctx context.Context, cfg Config, topo *bus.Topology, hosted []string) 
 		cfg: cfg, topo: topo, process: process,
 		modules: map[string]*sql.DB{}, subscribers: map[string]*subscriber{}, readers: map[string]*reader{},
 	}
+	// Offsets follow the commit order only if each statement sees what was
+	// committed before it, whatever the server's default is.
+	if t.cfg.URL, err = withParameter(cfg.URL, "default_transaction_isolation", "read committed"); err != nil {
+		return nil, err
+	}
+	cfg.URL = t.cfg.URL
 	running, cancel := context.WithCancel(context.Background())
 	t.cancel = cancel
 	defer func() {
@@ -131,7 +137,7 @@ func Open(ctx context.Context, cfg Config, topo *bus.Topology, hosted []string) 
 	if t.notifyDB, err = postgres.Open(ctx, postgres.Config{URL: quiet, Schema: "bus", Application: "millrace notifier", MaxConns: 1}); err != nil {
 		return nil, err
 	}
-	t.lease, t.notifier = newLease(t), newNotifier(t.notifyDB, process.String())
+	t.lease, t.notifier = newLease(t), newNotifier(t.notifyDB, process.String(), 5*cfg.LeaseTTL)
 	if err := t.register(ctx); err != nil {
 		return nil, err
 	}
@@ -259,10 +265,14 @@ func (t *Transport) Drain(ctx context.Context) error {
 	}
 }
 
-// Close ends everything; call Drain, and the router's Close, before. What a
-// process did not finish another one does, or this one after its next start.
+// Close ends everything; call Drain, and the router's Close, before, or what is
+// in flight is rolled back. What a process did not finish another one does, or
+// this one after its next start.
 func (t *Transport) Close() error {
 	t.closeOnce.Do(func() {
+		for _, s := range t.subscribers {
+			s.halt()
+		}
 		t.cancel()
 		t.background.Wait()
 		var failures []error

@@ -22,6 +22,7 @@ type Delivery struct {
 
 	Err    error // why the handler failed the last time it was tried; nil when it succeeded
 	Broken bool  // Tx cannot be used any more
+	Late   bool  // the handler passed its own time limit: the failure is certainly its own
 }
 
 // Outbox collects what a transaction says, until it is written in one call.
