@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"time"
 
 	"github.com/lmittmann/tint"
 	"golang.org/x/term"
@@ -32,11 +33,22 @@ func NewLogger(out io.Writer, level, format string) (*slog.Logger, error) {
 	default:
 		return nil, errs.InvalidField("log.format", "%q is none of auto, text, json", format)
 	}
-	var handler slog.Handler = slog.NewJSONHandler(out, &slog.HandlerOptions{Level: least})
+	var handler slog.Handler = slog.NewJSONHandler(out, &slog.HandlerOptions{Level: least, ReplaceAttr: readable})
 	if format == "text" {
 		handler = tint.NewTextHandler(out, &tint.Options{Level: least, TimeFormat: "15:04:05.000", NoColor: !terminal || os.Getenv("NO_COLOR") != ""})
 	}
 	return slog.New(correlated{handler}), nil
+}
+
+// readable prints what has a name or a unit as such: JSON would show a number.
+func readable(_ []string, a slog.Attr) slog.Attr {
+	switch value := a.Value.Any().(type) {
+	case time.Duration:
+		a.Value = slog.StringValue(value.String())
+	case errs.Kind:
+		a.Value = slog.StringValue(value.String())
+	}
+	return a
 }
 
 const correlationID = "correlation_id"

@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/ThreeDotsLabs/watermill"
 	"github.com/stretchr/testify/require"
@@ -54,8 +55,9 @@ func TestAFileThatIsNoTerminalGetsJSON(t *testing.T) {
 	var auto, text strings.Builder
 	log, err := telemetry.NewLogger(&auto, "info", "auto")
 	require.NoError(t, err)
-	log.Info("hello")
+	log.Info("hello", "wait", 2*time.Second, "kind", errs.Timeout)
 	require.True(t, json.Valid([]byte(auto.String())))
+	require.Contains(t, auto.String(), `"wait":"2s","kind":"timeout"`)
 	log, err = telemetry.NewLogger(&text, "warn", "text")
 	require.NoError(t, err)
 	log.Info("below the level")

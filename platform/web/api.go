@@ -73,7 +73,10 @@ func schemaName(t reflect.Type, hint string) string {
 	if t.Name() == "" || module == "." || t.PkgPath() == "github.com/danielgtaylor/huma/v2" {
 		return name
 	}
-	return strings.ToUpper(module[:1]) + module[1:] + name
+	if module = strings.ToUpper(module[:1]) + module[1:]; strings.HasPrefix(name, module) {
+		return name
+	}
+	return module + name
 }
 
 // Handle registers an operation. An error of h becomes a problem as the package
