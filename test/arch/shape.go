@@ -129,8 +129,7 @@ func theFolderListingShowsTheHouse(t *tree, fault func(string, ...any)) {
 func everyPackageSaysWhatItIs(t *tree, fault func(string, ...any)) {
 	documented := map[string]bool{}
 	for _, s := range t.sources {
-		name := strings.TrimSuffix(s.ast.Name.Name, "_test")
-		text := s.ast.Doc.Text()
+		name, text := s.ast.Name.Name, s.ast.Doc.Text()
 		says := strings.HasPrefix(text, "Package "+name+" ") || (name == "main" && text != "")
 		documented[s.dir()] = documented[s.dir()] || says
 	}
