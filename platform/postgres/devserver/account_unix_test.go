@@ -18,7 +18,7 @@ func TestAFolderThatTheServersUserCannotReachIsNamedWithItsSetting(t *testing.T)
 	inside := filepath.Join(closed, "data")
 	require.NoError(t, os.MkdirAll(inside, 0o755))
 	require.NoError(t, os.Chmod(closed, 0o700))
-	stranger := account{uid: nobody, gid: nobody, other: true}
+	stranger := account{uid: 54321, gid: 54321, other: true}
 	err := stranger.canReach(inside, "data_dir")
 	require.Equal(t, errs.Invalid, errs.KindOf(err))
 	require.Equal(t, "data_dir", errs.FieldOf(err))

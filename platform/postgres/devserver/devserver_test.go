@@ -53,7 +53,7 @@ func child(role, dir string) int {
 			fmt.Println("error:", err)
 			return 1
 		}
-		fmt.Println("ready", server.PID())
+		fmt.Println("ready", server.PID(), server.URL("postgres"))
 	case "parent": // of a program that wants to die with it
 		cmd := exec.Command(os.Args[0])
 		cmd.Env = append(os.Environ(), childVariable+"=follower:")
@@ -64,13 +64,13 @@ func child(role, dir string) int {
 		}
 	case "follower":
 		devserver.DieWithParent()
-		fmt.Println("ready", os.Getpid())
+		fmt.Println("ready", os.Getpid(), "nothing")
 	}
 	select {}
 }
 
-// startChild starts a child and returns it with the number that it said.
-func startChild(t *testing.T, role, dir string) (cmd *exec.Cmd, out *bufio.Reader, pid int) {
+// startChild starts a child and returns it with the number and the URL that it said.
+func startChild(t *testing.T, role, dir string) (cmd *exec.Cmd, out *bufio.Reader, pid int, address string) {
 	t.Helper()
 	cmd = exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), childVariable+"="+role+":"+dir)
@@ -81,9 +81,9 @@ func startChild(t *testing.T, role, dir string) (cmd *exec.Cmd, out *bufio.Reade
 	out = bufio.NewReader(pipe)
 	line, err := out.ReadString('\n')
 	require.NoError(t, err)
-	_, err = fmt.Sscanf(line, "ready %d", &pid)
+	_, err = fmt.Sscanf(line, "ready %d %s", &pid, &address)
 	require.NoError(t, err, line)
-	return cmd, out, pid
+	return cmd, out, pid, address
 }
 
 // dataDir is where a new server's folder will be.
@@ -154,8 +154,8 @@ func TestDataSurvivesAKilledProgramAndNoServerIsLeft(t *testing.T) {
 	for _, wait := range []bool{true, false} { // for the server's end, or start again at once
 		dir := dataDir(t)
 		cfg := config(dir)
-		cmd, _, pid := startChild(t, "serve", dir)
-		db, err := sql.Open("postgres", "postgres://postgres@/postgres?sslmode=disable&port=5432&host="+filepath.Join(dir, "run"))
+		cmd, _, pid, address := startChild(t, "serve", dir)
+		db, err := sql.Open("postgres", address)
 		require.NoError(t, err)
 		exec1(t, db, "CREATE TABLE a AS SELECT 17 AS x")
 		require.NoError(t, cmd.Process.Kill())

@@ -40,7 +40,7 @@ func (s *Server) launch(ctx context.Context, programs programs, who account) (er
 	}
 	cmd := who.command(context.WithoutCancel(ctx), programs, "postgres", s.arguments()...)
 	cmd.Stdout, cmd.Stderr = log, log
-	if s.process, err = startProcess(cmd); err != nil {
+	if s.process, err = startProcess(cmd, s.files, s.cfg.Ephemeral); err != nil {
 		return s.explain(fmt.Errorf("start %s: %w", cmd.Path, err), "")
 	}
 	if err := s.awaitReady(ctx); err != nil {
@@ -108,7 +108,7 @@ func (s *Server) awaitReady(ctx context.Context) error {
 		select {
 		case <-s.process.done:
 			said := s.logged()
-			return s.explain(errs.New(errs.Resource, "PostgreSQL ended while it started: %s (all of it in %s)", lastLines(said, 3), s.files.log), said)
+			return s.explain(errs.New(errs.Resource, "PostgreSQL ended while it started; its log is %s: %s", s.files.log, lastLines(said, 3)), said)
 		case <-ctx.Done():
 			return errs.New(errs.Resource, "PostgreSQL is not ready: %w; its log is %s", ctx.Err(), s.files.log)
 		case <-look.C:

@@ -25,18 +25,25 @@ type process struct {
 // the kernel ends a child with its parent (Linux), "parent" is the thread that
 // forked it, and the Go runtime ends a thread when a goroutine that was locked
 // to it returns.
-func startProcess(cmd *exec.Cmd) (*process, error) {
+//
+// A watchdog that cannot be set ends the server again.
+func startProcess(cmd *exec.Cmd, files layout, ephemeral bool) (*process, error) {
 	p := &process{done: make(chan struct{})}
 	started := make(chan error)
 	go func() {
 		runtime.LockOSThread() // never unlocked: the thread ends with this goroutine
-		err := cmd.Start()
-		started <- err
-		if err != nil {
+		if err := cmd.Start(); err != nil {
+			started <- err
 			return
 		}
 		attach(cmd.Process)
+		dog, err := watch(cmd.Process.Pid, files, ephemeral)
+		if err != nil {
+			_ = cmd.Process.Kill() // the error is the one to tell
+		}
+		started <- err
 		_ = cmd.Wait() // how it ended is in the server's log
+		dog.release()
 		close(p.done)
 	}()
 	if err := <-started; err != nil {

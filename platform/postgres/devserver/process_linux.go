@@ -11,6 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+const kernelEndsServer = true
+
 // dieWithUs makes the kernel ask the server to shut down when we die, however
 // we die.
 func dieWithUs(attr *syscall.SysProcAttr) { attr.Pdeathsig = syscall.SIGINT }

@@ -10,8 +10,9 @@ import (
 	"syscall"
 )
 
-// dieWithUs does nothing: this system has no such wish. A server that outlives
-// a killed program is ended by the next start on its folder.
+const kernelEndsServer = false
+
+// dieWithUs does nothing: this system has no such wish, and a watchdog does it.
 func dieWithUs(*syscall.SysProcAttr) {}
 
 func attach(*os.Process) {}

@@ -40,6 +40,10 @@ type Config struct {
 	// program) crashes. For tests.
 	NoSync bool
 
+	// Ephemeral removes DataDir when the server has ended. For tests. (On
+	// Windows it stays, for RemoveUnused.)
+	Ephemeral bool
+
 	// Template is a folder in which initialised, empty clusters are kept, to be
 	// copied instead of made: it saves about a second per new DataDir. Several
 	// processes may share it. Empty: each cluster is made by initdb.

@@ -4,12 +4,10 @@ package devserver_test
 
 import (
 	"errors"
-	"io"
 	"os"
 	"path/filepath"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -50,23 +48,6 @@ func TestWhyAServerDidNotStartIsInTheError(t *testing.T) {
 	err := startError(t, cfg)
 	require.ErrorContains(t, err, "something nobody foresaw")
 	require.ErrorContains(t, err, "server.log")
-}
-
-func TestAFollowerDiesWithItsParent(t *testing.T) {
-	t.Parallel()
-	cmd, out, _ := startChild(t, "parent", "")
-	require.NoError(t, cmd.Process.Kill())
-	ended := make(chan error, 1)
-	go func() {
-		_, err := io.Copy(io.Discard, out) // ends when nobody holds the pipe's other end
-		ended <- err
-	}()
-	select {
-	case err := <-ended:
-		require.NoError(t, err)
-	case <-time.After(10 * time.Second):
-		t.Fatal("the follower lives on")
-	}
 }
 
 func TestAnUnusedFolderIsRemovedAndAUsedOneIsNot(t *testing.T) {

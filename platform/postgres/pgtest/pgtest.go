@@ -91,23 +91,19 @@ var shared = sync.OnceValues(func() (*server, error) {
 func start() (*devserver.Server, error) {
 	runs := filepath.Join(ours(fastDir()), "run")
 	sweep(runs)
-	dir := filepath.Join(runs, rand.Text()[:10]) // never used twice
 	kept := ours(os.TempDir())
-	server, err := devserver.Start(context.Background(), devserver.Config{
-		DataDir:        dir,
+	return devserver.Start(context.Background(), devserver.Config{
+		DataDir:        filepath.Join(runs, rand.Text()[:10]), // a name is never used twice
 		Setting:        "TMPDIR",
 		Template:       filepath.Join(kept, "template"),
 		Binaries:       devserver.Binaries{Cache: filepath.Join(kept, "postgresql")},
 		MaxConnections: 300,
 		NoSync:         true,
+		Ephemeral:      true,
 	})
-	if err != nil {
-		return nil, err
-	}
-	return server, reap(dir)
 }
 
-// sweep removes what processes left that are gone, where reap could not.
+// sweep removes what processes left that are gone, where their own watchdogs could not.
 func sweep(runs string) {
 	old, err := filepath.Glob(filepath.Join(runs, "*"))
 	if err != nil {

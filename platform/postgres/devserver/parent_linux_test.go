@@ -1,0 +1,26 @@
+package devserver_test
+
+import (
+	"io"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestAFollowerDiesWithItsParent(t *testing.T) {
+	t.Parallel()
+	cmd, out, _, _ := startChild(t, "parent", "")
+	require.NoError(t, cmd.Process.Kill())
+	ended := make(chan error, 1)
+	go func() {
+		_, err := io.Copy(io.Discard, out) // ends when nobody holds the pipe's other end
+		ended <- err
+	}()
+	select {
+	case err := <-ended:
+		require.NoError(t, err)
+	case <-time.After(10 * time.Second):
+		t.Fatal("the follower lives on")
+	}
+}
