@@ -43,7 +43,8 @@ type Config struct {
 type HTTP struct {
 	Address string `koanf:"address"` // host:port; port 0: any free one
 	// There is no sign-in yet: whoever reaches the address may do everything. So
-	// an address that other machines reach is refused unless this is true.
+	// an address that other machines reach, and a request that names another
+	// host than this machine, are refused unless this is true.
 	InsecureExposeWithoutLogin bool `koanf:"insecure_expose_without_login"`
 }
 

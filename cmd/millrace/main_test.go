@@ -191,7 +191,7 @@ func slowRequest(t *testing.T, url string) (finish func(), answer <-chan string)
 	connection, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = connection.Close() }) // the other side may have closed it
-	_, err = io.WriteString(connection, "POST /consultations HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n")
+	_, err = io.WriteString(connection, "POST /consultations HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n")
 	require.NoError(t, err)
 	reader := bufio.NewReader(connection)
 	line, err := reader.ReadString('\n') // the handler is reading the body: the request is in flight

@@ -39,5 +39,6 @@
 // A panic is answered as an unknown error and does not end the program.
 // Requests that a browser sends from another site and that change state are
 // refused; calls without a browser's headers pass. There is no sign-in here:
-// until there is one, bind to loopback.
+// until there is one, bind to loopback, and refuse foreign names for it
+// ([LoopbackOnly]).
 package web

@@ -3,8 +3,10 @@ package web
 import (
 	"context"
 	"log/slog"
+	"net"
 	"net/http"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -145,3 +147,21 @@ type refusal struct {
 func (r *refusal) Header() http.Header         { return r.header }
 func (r *refusal) WriteHeader(status int)      { r.status = status }
 func (r *refusal) Write(b []byte) (int, error) { return len(b), nil }
+
+// LoopbackOnly refuses requests that name another host than this machine. A
+// server that only this machine reaches is still reached by the browser on it:
+// a foreign page whose name was made to resolve to 127.0.0.1 would count as the
+// same site. Wrap what Handler returned.
+func LoopbackOnly(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		host := r.Host
+		if name, _, err := net.SplitHostPort(host); err == nil {
+			host = name
+		}
+		if ip := net.ParseIP(strings.Trim(host, "[]")); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+			writeProblem(w, r, http.StatusMisdirectedRequest, "this server answers to 127.0.0.1 and localhost only")
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}

@@ -229,6 +229,21 @@ func TestAnotherSitesPageIsRefused(t *testing.T) {
 	require.Equal(t, http.StatusOK, send(good).Code, "a call without a browser's headers passes")
 }
 
+func TestAForeignNameForThisMachineIsRefused(t *testing.T) {
+	t.Parallel()
+	h := web.LoopbackOnly(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	for host, status := range map[string]int{
+		"127.0.0.1:8080": 200, "localhost": 200, "localhost:1": 200, "[::1]:8080": 200, "[::1]": 200,
+		"evil.example:8080": 421, "192.0.2.1": 421, "": 421, "localhost.evil.example": 421,
+	} {
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		r.Host = host
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		require.Equal(t, status, w.Code, host)
+	}
+}
+
 func TestEveryAnswerCarriesTheSecurityHeaders(t *testing.T) {
 	t.Parallel()
 	send, _ := serve(t, nil)

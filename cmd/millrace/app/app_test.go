@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
@@ -202,6 +203,40 @@ func TestWithoutADatabaseItBringsItsOwnAndKeepsTheData(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, reachable(t.Context(), alone.URL()), "the database is still there")
 	require.NoError(t, alone.Close())
+}
+
+func TestAnEmbeddedDatabaseThatEndsByItselfEndsTheProgramWithAnError(t *testing.T) {
+	t.Parallel()
+	cfg := local(t)
+	cfg.Database.URL = ""
+	cfg.DataDir = dataDir(t)
+	a, err := New(t.Context(), cfg, Options{Log: slog.New(slog.DiscardHandler)})
+	require.NoError(t, err)
+	ended := make(chan error, 1)
+	go func() { ended <- a.Run(context.Background()) }()
+	<-a.Ready()
+	server, err := os.FindProcess(a.database.server.PID())
+	require.NoError(t, err)
+	require.NoError(t, server.Signal(syscall.SIGQUIT))
+	select {
+	case err := <-ended:
+		require.ErrorContains(t, err, "the embedded database ended by itself")
+	case <-time.After(25 * time.Second):
+		t.Fatal("still running after 25 s")
+	}
+	_ = a.Close() // the server has gone; what there is to tell was told
+}
+
+func TestAForeignNameForThisMachineIsRefused(t *testing.T) {
+	t.Parallel()
+	a, _ := start(t, local(t))
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, a.URL()+"/", nil)
+	require.NoError(t, err)
+	request.Host = "evil.example"
+	response, err := http.DefaultClient.Do(request)
+	require.NoError(t, err)
+	require.NoError(t, response.Body.Close())
+	require.Equal(t, http.StatusMisdirectedRequest, response.StatusCode)
 }
 
 // dataDir is a folder that the server's own user can reach: a test's usual

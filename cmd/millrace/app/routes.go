@@ -28,7 +28,11 @@ func (a *App) routes() (http.Handler, error) {
 	if err := web.StartPage(mux, a.version, names, a.links()); err != nil {
 		return nil, err
 	}
-	return web.Handler(mux, a.log), nil
+	handler := web.Handler(mux, a.log)
+	if !a.cfg.HTTP.InsecureExposeWithoutLogin {
+		handler = web.LoopbackOnly(handler)
+	}
+	return handler, nil
 }
 
 func (a *App) links() []web.Link {
