@@ -1,0 +1,229 @@
+// Package e2e_test runs the whole program, as a person would start it, and
+// checks promises that no module keeps alone.
+package e2e_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"millrace/cmd/millrace/app"
+	"millrace/modules/payment/gateway/simulator"
+	"millrace/platform/bus"
+	"millrace/platform/mail/devinbox"
+	"millrace/platform/postgres"
+	"millrace/platform/postgres/pgtest"
+)
+
+const patience = 30 * time.Second
+
+// binary builds the program once, with the race detector if this test has it.
+var binary = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "millrace-e2e-")
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, "millrace")
+	args := []string{"build", "-o", path}
+	if raceEnabled {
+		args = append(args, "-race")
+	}
+	out, err := exec.Command("go", append(args, "millrace/cmd/millrace")...).CombinedOutput() //nolint:noctx // bounded by the test's own time
+	if err != nil {
+		return "", fmt.Errorf("%w: %s", err, out)
+	}
+	return path, nil
+})
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if path, err := binary(); err == nil {
+		_ = os.RemoveAll(filepath.Dir(path)) // what is left is in the system's folder for such
+	}
+	os.Exit(code)
+}
+
+// world is a database, a gateway and a mailbox that survive the program.
+type world struct {
+	t       *testing.T
+	url     string // the database
+	db      *sql.DB
+	topo    *bus.Topology
+	gateway *simulator.Simulator
+	inbox   *devinbox.Inbox
+	env     []string
+}
+
+const secret = "whsec_bWlsbHJhY2UtZTJlLXRlc3Qtc2VjcmV0LTAwMDE="
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	w := &world{t: t, url: pgtest.URL(t)}
+	var err error
+	w.topo, err = app.Topology()
+	require.NoError(t, err)
+	w.gateway, err = simulator.New(simulator.Config{Seed: 7, Address: "127.0.0.1:0", Secret: secret})
+	require.NoError(t, err)
+	require.NoError(t, w.gateway.Start())
+	t.Cleanup(func() { require.NoError(t, w.gateway.Close()) })
+	w.inbox, err = devinbox.Start(devinbox.Config{})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, w.inbox.Close()) })
+	host, port := w.inbox.HostPort()
+	w.db, err = postgres.Open(t.Context(), postgres.Config{URL: w.url, MaxConns: 4, Application: "e2e"})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, w.db.Close()) })
+	w.env = append(os.Environ(),
+		"MILLRACE_DATABASE_URL="+w.url, "MILLRACE_DATA_DIR="+t.TempDir(), "MILLRACE_DATABASE_MAX_CONNS_PER_MODULE=6",
+		"MILLRACE_PAYMENT_GATEWAY_URL="+w.gateway.URL(), "MILLRACE_PAYMENT_GATEWAY_TIMEOUT=500ms", "MILLRACE_PAYMENT_CALLBACK_SECRETS="+secret,
+		"MILLRACE_MAIL_SMTP_HOST="+host, fmt.Sprintf("MILLRACE_MAIL_SMTP_PORT=%d", port), "MILLRACE_MAIL_SMTP_TLS=auto",
+		"MILLRACE_DELIVERY_AUTO_PROGRESS_AFTER=1ms", "MILLRACE_DATAPLATFORM_FLUSH_EVERY=200ms", "MILLRACE_LOG_FORMAT=json")
+	return w
+}
+
+// program is a serving process.
+type program struct {
+	*exec.Cmd
+	t      *testing.T
+	url    string
+	stderr *bytes.Buffer
+}
+
+// serve starts the program and waits until it is ready. address is where it
+// listens; the gateway calls back there.
+func (w *world) serve(address string) *program {
+	w.t.Helper()
+	path, err := binary()
+	require.NoError(w.t, err)
+	p := &program{t: w.t, Cmd: exec.CommandContext(context.Background(), path, "serve"), stderr: &bytes.Buffer{}}
+	p.Env = append(w.env, "MILLRACE_HTTP_ADDRESS="+address)
+	p.Stderr = p.stderr
+	out, err := p.StdoutPipe()
+	require.NoError(w.t, err)
+	require.NoError(w.t, p.Start())
+	w.t.Cleanup(func() { _ = p.Process.Kill(); _ = p.Wait() }) // it has ended, unless the test failed
+	ready := make(chan string, 1)
+	go func() {
+		for lines := bufio.NewScanner(out); lines.Scan(); {
+			if _, url, ok := strings.Cut(lines.Text(), "is ready: "); ok {
+				ready <- strings.TrimSuffix(url, "/")
+			}
+		}
+	}()
+	select {
+	case p.url = <-ready:
+	case <-time.After(patience):
+		_ = p.Process.Kill() // the test fails anyway
+		w.t.Fatalf("not ready after %s:\n%s", patience, p.stderr)
+	}
+	return p
+}
+
+// call makes a request and returns its status and body; 0 when nobody answered.
+func call(ctx context.Context, method, url, body string, headers ...string) (int, string) {
+	request, err := http.NewRequestWithContext(ctx, method, url, strings.NewReader(body))
+	if err != nil {
+		return 0, err.Error()
+	}
+	request.Header.Set("Content-Type", "application/json")
+	for _, header := range headers {
+		name, value, _ := strings.Cut(header, ": ")
+		request.Header.Set(name, value)
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return 0, err.Error()
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		return 0, err.Error()
+	}
+	return response.StatusCode, string(text)
+}
+
+func (p *program) must(method, path, body string, headers ...string) map[string]any {
+	p.t.Helper()
+	status, text := call(p.t.Context(), method, p.url+path, body, headers...)
+	require.Less(p.t, status, 300, "%s %s: %s", method, path, text)
+	require.Positive(p.t, status, "%s %s: %s", method, path, text)
+	var answer map[string]any
+	if text != "" {
+		require.NoError(p.t, json.Unmarshal([]byte(text), &answer), text)
+	}
+	return answer
+}
+
+const address = `{"name":"Kim","phone":"010-0000-0000","line1":"1 Sejong-daero","city":"Seoul","postcode":"04524","country":"KR"}`
+
+func payment(order, user string) string {
+	return fmt.Sprintf(`{"orderKey":%q,"userId":%q,"amount":12000,"currency":"KRW","method":"card"}`, order, user)
+}
+
+// one reads one value.
+func (w *world) one(query string) (value string) {
+	w.t.Helper()
+	require.NoError(w.t, w.db.QueryRowContext(w.t.Context(), query).Scan(&value), query)
+	return value
+}
+
+// eventually waits until the query gives the value.
+func (w *world) eventually(query, want string) {
+	w.t.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(patience); ; <-tick.C {
+		got := w.one(query)
+		if got == want {
+			return
+		}
+		require.True(w.t, time.Now().Before(deadline), "%.300s\nwant %q\ngot  %q", query, want, got)
+	}
+}
+
+// quiet waits until every subscriber has seen everything, and nothing waits for
+// another attempt or for the outside.
+func (w *world) quiet() {
+	w.t.Helper()
+	var waiting []string
+	count := func(name, rows string) {
+		waiting = append(waiting, fmt.Sprintf(`SELECT '%s' AS name, count(*) AS n FROM %s`, name, rows))
+	}
+	for _, module := range w.topo.Modules() {
+		count(module+" aside", module+`.aside WHERE state IN ('retrying', 'held')`)
+		count(module+" dispatch", module+`.dispatch WHERE state IN ('pending', 'leased')`)
+		topics := map[string]bool{}
+		for _, s := range w.topo.SubscriptionsOf(module) {
+			topics[w.topo.TopicOf(s.Type)] = true
+		}
+		for topic := range topics {
+			owner, kind, _ := strings.Cut(topic, ".")
+			table := owner + "." + map[string]string{"events": "log", "commands": "queue"}[kind]
+			count(module+" pending of "+topic, fmt.Sprintf(`%s l JOIN %s.positions p ON p.topic = '%s' AND p.partition = l.partition WHERE l."offset" > p.position`, table, module, topic))
+		}
+	}
+	w.eventually(`SELECT coalesce(string_agg(name || ' ' || n, ', '), '') FROM (`+strings.Join(waiting, " UNION ALL ")+`) waiting WHERE n > 0`, "")
+}
+
+func (w *world) deadLetters() string {
+	w.t.Helper()
+	var parts []string
+	for _, module := range w.topo.Modules() {
+		parts = append(parts, fmt.Sprintf(`SELECT '%s ' || type || ' ' || key || ': ' || error AS line FROM %[1]s.aside WHERE state = 'dead'`, module))
+	}
+	return w.one(`SELECT coalesce(string_agg(line, '; '), '') FROM (` + strings.Join(parts, " UNION ALL ") + `) d`)
+}
