@@ -102,7 +102,7 @@ func Start(ctx context.Context, cfg Config) (_ *Server, err error) {
 		return nil, err
 	}
 	if s.lock, err = lockDir(s.files.lock, cfg); err != nil {
-		return nil, err
+		return nil, s.explain(err, "")
 	}
 	defer func() {
 		if err != nil {
