@@ -187,3 +187,48 @@ func TestWhatHasNoResultIsChased(t *testing.T) {
 	require.NoError(t, b.module.service.chase(t.Context(), 0))
 	b.Then(paymentapi.Refunded{OrderKey: "goods-17", Reason: "chased"})
 }
+
+// An intent that was given up says nothing of what happened at the gateway.
+func TestAnIntentThatWasGivenUpLeavesTheResultOpen(t *testing.T) {
+	b := setup(t)
+	asked, answer := make(chan struct{}), make(chan struct{})
+	b.gateway.onCharge = func(c gateway.Charge) (gateway.Result, error) {
+		close(asked)
+		<-answer
+		return resultOf(c, gateway.Pending), nil
+	}
+	s := b.asked("goods-17")
+	<-asked
+	nothingChanges := func(failure error) {
+		t.Helper()
+		before := b.hash()
+		c := chargeIntent{TransactionKey: s.TransactionKey, OrderKey: "goods-17", Amount: 15000, Currency: "KRW", Method: "card"}
+		require.NoError(t, b.inTx(func(tx *bus.Tx) error {
+			return b.module.service.answered(t.Context(), tx, c, gateway.Result{}, failure)
+		}))
+		require.Equal(t, before, b.hash(), "%v", failure)
+	}
+	for _, failure := range []error{context.DeadlineExceeded, errs.New(errs.Resource, "503"), errors.New("not JSON")} {
+		nothingChanges(failure)
+	}
+	close(answer)
+	b.ThenRow(`SELECT count(*) FROM gateway_results`, 1)
+	nothingChanges(errs.New(errs.Invalid, "refused, though it was pending"))
+	require.Equal(t, 204, b.callback(b.result(s, gateway.Approved)), "the result still counts when it comes")
+	b.Then(paymentapi.Completed{OrderKey: "goods-17"})
+
+	hold := make(chan struct{})
+	b.gateway.onRefund = func(r gateway.Refund) (gateway.RefundResult, error) {
+		<-hold
+		return refundOf(r, gateway.Refunded), nil
+	}
+	b.When(paymentapi.Refund{OrderKey: "goods-17"})
+	r := refundIntent{RefundID: b.view(s).Refunds[0].RefundID, TransactionKey: s.TransactionKey, OrderKey: "goods-17", Amount: 15000, Currency: "KRW"}
+	require.NoError(t, b.inTx(func(tx *bus.Tx) error {
+		return b.module.service.refundAnswered(t.Context(), tx, r, gateway.RefundResult{}, context.DeadlineExceeded)
+	}))
+	require.Equal(t, refunding, b.view(s).Status)
+	require.Equal(t, refundAsked, b.view(s).Refunds[0].Status)
+	close(hold)
+	b.Then(paymentapi.Refunded{OrderKey: "goods-17"})
+}
