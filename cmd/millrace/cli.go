@@ -23,6 +23,7 @@ type cli struct {
 	ConfigFile string `name:"config" short:"c" env:"MILLRACE_CONFIG" placeholder:"FILE" help:"YAML file of settings; the environment (MILLRACE_…) wins over it."`
 
 	Serve       serveCmd       `cmd:"" default:"withargs" help:"Serve every module, or those named; the default."`
+	Demo        demoCmd        `cmd:"" help:"Play orders and consultations from end to end, and prove that nothing was lost or happened twice."`
 	Migrate     migrateCmd     `cmd:"" help:"Bring the database up to date, and exit."`
 	Deadletters deadlettersCmd `cmd:"" help:"List the messages that failed for good, or have them tried again."`
 	Trace       traceCmd       `cmd:"" help:"Tell the conversation of an order or a consultation across the modules."`

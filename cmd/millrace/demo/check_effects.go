@@ -1,0 +1,131 @@
+package demo
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/lib/pq"
+)
+
+// effectsAreSingle finds inboxes that a second row could enter, and effects
+// that are there twice.
+func effectsAreSingle(ctx context.Context, e *evidence) ([]string, error) {
+	all, err := askFor(ctx, e.db, nil, `
+		SELECT format('%s.inbox has no UNIQUE constraint on (message_id, subscriber)', m.name) FROM unnest($1::text[]) AS m(name)
+		WHERE NOT EXISTS (
+			SELECT 1 FROM pg_constraint c JOIN pg_class t ON t.oid = c.conrelid JOIN pg_namespace n ON n.oid = t.relnamespace
+			WHERE n.nspname = m.name AND t.relname = 'inbox' AND c.contype IN ('p', 'u') AND (
+				SELECT array_agg(a.attname::text ORDER BY a.attname) FROM pg_attribute a
+				WHERE a.attrelid = t.oid AND a.attnum = ANY(c.conkey)) = ARRAY['message_id', 'subscriber'])`, pq.Array(e.topo.Modules()))
+	if err != nil {
+		return nil, err
+	}
+	doubled, err := doubledEffects(ctx, e)
+	return append(all, doubled...), err
+}
+
+// doubledEffects are effects that happened more than once.
+func doubledEffects(ctx context.Context, e *evidence) ([]string, error) {
+	twice := func(what, key, table, where string) string {
+		return fmt.Sprintf(`SELECT format('%s of %%s: %%s of them', %s, count(*)) FROM %s WHERE %s GROUP BY %s HAVING count(*) > 1`, what, key, table, where, key)
+	}
+	var inboxes []string
+	for _, module := range e.topo.Modules() {
+		inboxes = append(inboxes, twice("inbox row in "+module, "message_id::text || ' for ' || subscriber", module+".inbox", "true"))
+	}
+	return sentences(ctx, e.db, append(inboxes,
+		twice("delivery", "order_key", "delivery.deliveries", "true"),
+		twice("parcel", "delivery_id::text", "delivery.history", "action = 'ship'"),
+		twice("handling of the same message by delivery", "cause_id::text", "delivery.history", "cause_id IS NOT NULL"),
+		twice("notification for the same message", "cause_id::text", "notification.notifications", "true"),
+		twice("notification of a payment", "subject || ' by ' || template", "notification.notifications", "template LIKE 'payment\\_%' OR template LIKE 'delivery\\_%'"),
+		twice("record", "message_id::text", "dataplatform.record", "true"),
+		twice("card for the same move", "cause_id::text", "inquiry.entry", "cause_id IS NOT NULL"),
+		twice("deposit", "payment_id::text", "consultation.deposit", "true"),
+		twice("capture", "payment_id::text", "payment.payment_history", "status = 'completed' AND cause IN ('callback', 'answer')"),
+		twice("refund", "payment_id::text", "payment.refunds", "status = 'done'"),
+		twice("event", "id::text", "("+logs(e.topo.Modules())+") l", "true"),
+	)...)
+}
+
+// logs is every event of every module.
+func logs(modules []string) string {
+	parts := make([]string, len(modules))
+	for i, module := range modules {
+		parts[i] = fmt.Sprintf(`SELECT id, type, key, payload FROM %s.log`, module)
+	}
+	return strings.Join(parts, " UNION ALL ")
+}
+
+// effect is what a subscriber must have done for a type: the ids of the
+// messages that have it, and which messages of the type must.
+type effect struct {
+	subscriber, topic string
+	types             string // as SQL list
+	must              string // of message m, besides its type
+	has               string // query of the message ids that have it
+}
+
+// cardOf is true for a message m that tells a move which has a card: the table
+// of cards, as people read it.
+const cardOf = `(convert_from(m.payload, 'UTF8')::jsonb->>'stateTransition', convert_from(m.payload, 'UTF8')::jsonb->>'stateTransitionActor') IN (` + cardPairs + `)`
+
+const cardPairs = `('CONSULTATION_RECEIVED', 'MEMBER'), ('CONSULTATION_FIXED', 'HOSPITAL'), ('RESERVATION_CHANGED', 'MEMBER'),
+	('RESERVATION_CHANGED', 'HOSPITAL'), ('CONSULTATION_CANCELED', 'HOSPITAL'), ('CONSULTATION_CANCELED', 'MEMBER')`
+
+const kindOf = `convert_from(m.payload, 'UTF8')::jsonb->>'orderKind'`
+
+var effects = []effect{
+	{"delivery", "payment.log", `'payment.completed', 'payment.refunded'`, kindOf + ` = 'goods'`, `SELECT cause_id FROM delivery.history WHERE cause_id IS NOT NULL`},
+	{"notification", "payment.log", `'payment.completed', 'payment.failed', 'payment.refunded'`, `true`, `SELECT cause_id FROM notification.notifications`},
+	{"notification", "delivery.log", `'delivery.shipped', 'delivery.delivered'`, `true`, `SELECT cause_id FROM notification.notifications`},
+	{"notification", "notification.queue", `'notification.send'`, `true`, `SELECT cause_id FROM notification.notifications`},
+	{"inquiry", "consultation.log", `'consultation.created', 'consultation.changed'`, cardOf, `SELECT cause_id FROM inquiry.entry WHERE cause_id IS NOT NULL`},
+	{"consultation", "payment.log", `'payment.completed'`, kindOf + ` = 'deposit'`, `
+		SELECT l.id FROM payment.log l JOIN consultation.deposit d ON d.payment_id::text = convert_from(l.payload, 'UTF8')::jsonb->>'paymentId' WHERE l.type = 'payment.completed'`},
+	{"consultation", "payment.log", `'payment.refunded'`, kindOf + ` = 'deposit'`, `
+		SELECT l.id FROM payment.log l JOIN consultation.deposit d ON d.payment_id::text = convert_from(l.payload, 'UTF8')::jsonb->>'paymentId' AND d.state = 'refunded' WHERE l.type = 'payment.refunded'`},
+	{"payment", "payment.queue", `'payment.refund'`, `true`, `
+		SELECT q.id FROM payment.queue q JOIN payment.payments p ON p.order_key = q.key JOIN payment.refunds r USING (payment_id)`},
+}
+
+// inboxesHaveEffects finds inbox rows without the effect, effects without the
+// inbox row, inbox rows of messages that are aside or do not exist.
+func inboxesHaveEffects(ctx context.Context, e *evidence) ([]string, error) {
+	all := effects
+	for _, h := range hearings(e.topo) {
+		if h.subscriber == "dataplatform" {
+			all = append(all[:len(all):len(all)], effect{h.subscriber, h.table, "'" + strings.Join(h.types, "', '") + "'", "true", `SELECT message_id FROM dataplatform.record`})
+		}
+	}
+	var queries []string
+	for _, x := range all {
+		queries = append(queries, fmt.Sprintf(`
+			SELECT format('%[1]s: %%s %%s of %%s has %%s', m.type, m.id, m.key, CASE WHEN i.message_id IS NULL THEN 'its effect and no inbox row' ELSE 'an inbox row and no effect' END)
+			FROM %[2]s m LEFT JOIN %[1]s.inbox i ON i.subscriber = '%[1]s' AND i.message_id = m.id
+			LEFT JOIN (SELECT DISTINCT id FROM (%[5]s) AS h(id)) h ON h.id = m.id
+			WHERE m.type IN (%[3]s) AND %[4]s AND (i.message_id IS NULL) <> (h.id IS NULL)`, x.subscriber, x.topic, x.types, x.must, x.has))
+	}
+	for _, h := range hearings(e.topo) {
+		queries = append(queries, fmt.Sprintf(`
+			SELECT format('%[1]s: the inbox has %%s of %[3]s, and no such message is there', i.message_id)
+			FROM %[1]s.inbox i LEFT JOIN %[2]s m ON m.partition = i.partition AND m."offset" = i."offset" AND m.id = i.message_id
+			WHERE i.subscriber = '%[1]s' AND i.topic = '%[3]s' AND m.id IS NULL
+				AND i."offset" >= (SELECT coalesce(min(q."offset"), 1) FROM %[2]s q WHERE q.partition = i.partition AND '%[2]s' LIKE '%%.queue')`, h.subscriber, h.table, h.topic))
+	}
+	for _, module := range e.topo.Modules() {
+		queries = append(queries, fmt.Sprintf(`
+			SELECT format('%[1]s: %%s %%s of %%s is %%s, and has an inbox row', a.type, a.message_id, a.key, a.state)
+			FROM %[1]s.aside a JOIN %[1]s.inbox i USING (subscriber, message_id) WHERE a.state <> 'discarded'`, module))
+	}
+	// A notification, a card or a record of a message that nobody ever said.
+	queries = append(queries, fmt.Sprintf(`
+		SELECT format('%%s tells of message %%s, which nobody said', x.what, x.cause_id) FROM (
+			SELECT 'notification ' || id AS what, cause_id FROM notification.notifications WHERE cause_type <> 'notification.send'
+			UNION ALL SELECT 'card ' || id, cause_id FROM inquiry.entry WHERE cause_id IS NOT NULL
+			UNION ALL SELECT 'record', message_id FROM dataplatform.record
+			UNION ALL SELECT 'delivery ' || delivery_id, cause_id FROM delivery.history WHERE cause_id IS NOT NULL
+		) x LEFT JOIN (%s) l ON l.id = x.cause_id WHERE l.id IS NULL`, logs(e.topo.Modules())))
+	return sentences(ctx, e.db, queries...)
+}

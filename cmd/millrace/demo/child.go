@@ -1,0 +1,187 @@
+package demo
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"millrace/config"
+	"millrace/platform/errs"
+)
+
+const (
+	childReady = time.Minute      // how long a start may take, with a recovery of the leases
+	childEnd   = 25 * time.Second // how long an end may take
+)
+
+// child is `millrace serve` in a process of its own, to be killed.
+type child struct {
+	executable string
+	url        string
+	environ    []string
+	log        *os.File
+
+	mu      sync.Mutex
+	cmd     *exec.Cmd
+	done    chan struct{} // closed when the process of cmd ended
+	killing bool          // its end is ours
+	ended   chan struct{} // closed when it ended by itself
+	stop    sync.Once
+	stopErr error
+}
+
+// serveChild starts the child on a port that it keeps.
+func serveChild(ctx context.Context, cfg config.Config, log *os.File) (*child, error) {
+	executable, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	address, err := freePort()
+	if err != nil {
+		return nil, err
+	}
+	cfg.HTTP.Address = address
+	c := &child{executable: executable, url: "http://" + address, environ: environOf(cfg, os.Environ()), log: log, ended: make(chan struct{})}
+	if err := c.start(); err != nil {
+		return nil, err
+	}
+	if err := c.ready(ctx); err != nil {
+		_ = c.Stop() // the first error is the one to tell
+		return nil, err
+	}
+	return c, nil
+}
+
+// environOf is the child's environment: ours, with every setting of cfg.
+func environOf(cfg config.Config, ours []string) []string {
+	var environ []string
+	for _, variable := range ours {
+		if !strings.HasPrefix(variable, "MILLRACE_") && !strings.HasPrefix(variable, "DATABASE_URL=") {
+			environ = append(environ, variable)
+		}
+	}
+	var backoff, secrets []string
+	for _, wait := range cfg.Bus.Backoff {
+		backoff = append(backoff, wait.String())
+	}
+	for _, secret := range cfg.Payment.Secrets {
+		secrets = append(secrets, secret.Reveal())
+	}
+	for name, value := range map[string]string{
+		"ENVIRONMENT": cfg.Environment, "DATA_DIR": cfg.DataDir, "TRANSPORT": cfg.Transport, "HTTP_ADDRESS": cfg.HTTP.Address,
+		"DATABASE_URL": cfg.Database.URL.Reveal(), "DATABASE_MAX_CONNS_PER_MODULE": strconv.Itoa(cfg.Database.MaxConnsPerModule),
+		"BUS_LEASE_TTL": cfg.Bus.LeaseTTL.String(), "BUS_EXECUTORS": strconv.Itoa(cfg.Bus.Executors), "BUS_BACKOFF": strings.Join(backoff, ","),
+		"PAYMENT_GATEWAY_URL": cfg.Payment.Gateway.URL, "PAYMENT_GATEWAY_TIMEOUT": cfg.Payment.Gateway.Timeout.String(),
+		"PAYMENT_GATEWAY_NAME": cfg.Payment.Gateway.Name, "PAYMENT_CHASE_AFTER": cfg.Payment.ChaseAfter.String(), "PAYMENT_CALLBACK_SECRETS": strings.Join(secrets, ","),
+		"DELIVERY_AUTO_PROGRESS": strconv.FormatBool(cfg.Delivery.AutoProgress), "DELIVERY_AUTO_PROGRESS_AFTER": cfg.Delivery.AutoProgressAfter.String(),
+		"MAIL_FROM": cfg.Mail.From, "MAIL_SMTP_HOST": cfg.Mail.SMTP.Host, "MAIL_SMTP_PORT": strconv.Itoa(cfg.Mail.SMTP.Port), "MAIL_SMTP_TLS": cfg.Mail.SMTP.TLS,
+		"DATAPLATFORM_DIR": cfg.DataPlatform.Dir, "DATAPLATFORM_FLUSH_ROWS": strconv.Itoa(cfg.DataPlatform.FlushRows),
+		"DATAPLATFORM_FLUSH_EVERY": cfg.DataPlatform.FlushEvery.String(),
+		"LOG_LEVEL":                cfg.Log.Level, "LOG_FORMAT": cfg.Log.Format,
+	} {
+		environ = append(environ, "MILLRACE_"+name+"="+value)
+	}
+	return environ
+}
+
+// start starts the process from a thread that lives as long as it does: where
+// the kernel ends a child with its parent, the parent is the thread that forked.
+func (c *child) start() error {
+	cmd := exec.Command(c.executable, "serve")
+	cmd.Env, cmd.Stdout, cmd.Stderr = c.environ, c.log, c.log
+	cmd.SysProcAttr = withParent()
+	done, started := make(chan struct{}), make(chan error)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread ends with this goroutine
+		err := cmd.Start()
+		started <- err
+		if err != nil {
+			return
+		}
+		_ = cmd.Wait() // Stop looks at the state
+		close(done)
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if c.cmd == cmd && !c.killing {
+			close(c.ended)
+		}
+	}()
+	if err := <-started; err != nil {
+		return fmt.Errorf("start %s serve: %w", c.executable, err)
+	}
+	c.cmd, c.done, c.killing = cmd, done, false
+	return nil
+}
+
+// ready waits until the program says that it is.
+func (c *child) ready(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, childReady)
+	defer cancel()
+	client := &http.Client{Timeout: 2 * time.Second}
+	defer client.CloseIdleConnections()
+	for {
+		if res, err := client.Get(c.url + "/readyz"); err == nil {
+			_ = res.Body.Close() // the status is the answer
+			if res.StatusCode == http.StatusOK {
+				return nil
+			}
+		}
+		select {
+		case <-c.ended:
+			return errs.New(errs.Unknown, "the serving process ended before it was ready: see %s", c.log.Name())
+		default:
+		}
+		if err := pause(ctx, 20*time.Millisecond); err != nil {
+			return errs.New(errs.Resource, "the serving process was not ready after %s: see %s", childReady, c.log.Name())
+		}
+	}
+}
+
+// kill ends the process without any warning, and starts another at once.
+func (c *child) kill() error {
+	c.mu.Lock()
+	c.killing = true
+	process, done := c.cmd.Process, c.done
+	c.mu.Unlock()
+	if err := process.Kill(); err != nil {
+		return fmt.Errorf("kill the serving process: %w", err)
+	}
+	<-done
+	return c.start()
+}
+
+func (c *child) URL() string            { return c.url }
+func (c *child) Ended() <-chan struct{} { return c.ended }
+
+// Stop asks the process to end, as SIGTERM does, and wants exit code 0.
+func (c *child) Stop() error {
+	c.stop.Do(func() {
+		c.mu.Lock()
+		c.killing = true
+		cmd, done := c.cmd, c.done
+		c.mu.Unlock()
+		if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+			_ = cmd.Process.Kill() // it has ended, or there are no signals here
+		}
+		select {
+		case <-done:
+		case <-time.After(childEnd):
+			_ = cmd.Process.Kill()
+			<-done
+		}
+		if code := cmd.ProcessState.ExitCode(); code != 0 && runtime.GOOS != "windows" {
+			c.stopErr = errs.New(errs.Unknown, "the serving process ended with code %d: see %s", code, c.log.Name())
+		}
+	})
+	return c.stopErr
+}

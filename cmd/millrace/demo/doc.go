@@ -1,0 +1,36 @@
+// Package demo plays the whole product on real input, from end to end, and
+// proves that nothing was lost and nothing happened twice.
+//
+// # What it does
+//
+// It starts a database of its own, the payment gateway's simulator and the mail
+// inbox, and then the program: the same App in this process, or with kills a
+// child process. Orders and consultations go in over HTTP as a client would
+// send them: with idempotency keys, and repeated with the same key when the
+// connection breaks. When everything is in, it waits until the database says
+// that nothing is left to do, sends callbacks that must be refused and copies
+// that must change nothing, and then checks the promises.
+//
+// # What counts as evidence
+//
+// The tables, the simulator's own book and the mailbox. No counter of the
+// program or of this package is evidence. Each column of the table of
+// subscribers is measured by itself, never as the rest of the others, and a
+// message without any outcome is lost, and named.
+//
+// # What it needs and leaves
+//
+// Without a database URL an embedded server, with its data in
+// <data_dir>/demo, so that it runs beside `millrace serve`; with one, the
+// database <name>_demo on that server, which is dropped and made again at each
+// run. It drops only a database that it marked as its own. Both stay afterwards,
+// to be looked at: MILLRACE_DATA_DIR=.data/demo millrace trace KEY.
+//
+// # Errors
+//
+// A file of orders is checked completely before anything starts; every bad line
+// is told. [Run] returns an error unless every check holds and, from 200 orders
+// on, the simulator misbehaved in each of its ways at least once. A server that
+// ends by itself, or an answer that a client could not expect, ends the run.
+// What the server says is in <data_dir>/demo/serve.log.
+package demo

@@ -1,0 +1,190 @@
+package demo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// clients is how many orders and consultations are played at the same time.
+const clients = 16
+
+// play sends every order and consultation in, and returns when all were
+// answered. It ends at the first answer that a client could not expect.
+type play struct {
+	client  *client
+	started atomic.Int64 // orders and consultations
+	before  func(ctx context.Context, started int64) error
+	done    func() // called after each
+}
+
+// run mixes consultations among the orders, as a day does.
+func (p *play) run(ctx context.Context, orders []order, consultations []consultation) error {
+	outer, cancel := context.WithCancel(ctx)
+	defer cancel()
+	later, laterCtx := errgroup.WithContext(outer) // who waits for a payment keeps no client busy
+	later.SetLimit(4 * clients)
+	work, ctx := errgroup.WithContext(laterCtx)
+	work.SetLimit(clients)
+	next := 0
+	for i, o := range orders {
+		for next*len(orders) < len(consultations)*(i+1) && next < len(consultations) {
+			c := consultations[next]
+			next++
+			work.Go(p.one(ctx, func() error { return p.consultation(ctx, c) }))
+		}
+		work.Go(p.one(ctx, func() error { return p.order(ctx, laterCtx, later, o) }))
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	if err := work.Wait(); err != nil {
+		cancel()
+		return errors.Join(err, ignoreCanceled(later.Wait()))
+	}
+	return later.Wait()
+}
+
+// ignoreCanceled leaves out what is only the consequence of another error.
+func ignoreCanceled(err error) error {
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+func (p *play) one(ctx context.Context, do func() error) func() error {
+	return func() error {
+		if err := p.before(ctx, p.started.Add(1)); err != nil {
+			return err
+		}
+		if err := do(); err != nil {
+			return err
+		}
+		p.done()
+		return nil
+	}
+}
+
+type contactBody struct {
+	Email    string `json:"email"`
+	Language string `json:"language"`
+}
+
+type paymentBody struct {
+	OrderKey string `json:"orderKey"`
+	UserID   string `json:"userId"`
+	Amount   int64  `json:"amount"`
+	Currency string `json:"currency"`
+	Method   string `json:"method"`
+}
+
+func (p *play) order(ctx, laterCtx context.Context, later *errgroup.Group, o order) error {
+	address := func(ctx context.Context) error {
+		return p.client.do(ctx, http.MethodPut, "/deliveries/"+o.Key+"/address", "", o.Address, nil)
+	}
+	if err := p.client.do(ctx, http.MethodPut, "/contacts/"+o.UserID, "", contactBody{o.Email, o.Language}, nil); err != nil {
+		return err
+	}
+	if !o.AddressAfter {
+		if err := address(ctx); err != nil {
+			return err
+		}
+	}
+	var begun struct {
+		PaymentID string `json:"paymentId"`
+	}
+	body := paymentBody{o.Key, o.UserID, o.Amount, o.Currency, o.Method}
+	if err := p.client.do(ctx, http.MethodPost, "/payments", "demo-"+o.Key, body, &begun); err != nil {
+		return err
+	}
+	if o.AddressAfter {
+		later.Go(func() error {
+			if err := p.paid(laterCtx, begun.PaymentID); err != nil {
+				return err
+			}
+			return address(laterCtx)
+		})
+	}
+	return nil
+}
+
+// paid waits until a payment is not open any more.
+func (p *play) paid(ctx context.Context, id string) error {
+	deadline := time.Now().Add(patience)
+	for time.Now().Before(deadline) {
+		var payment struct {
+			Status string `json:"status"`
+		}
+		if err := p.client.do(ctx, http.MethodGet, "/payments/"+id, "", nil, &payment); err != nil {
+			return err
+		}
+		if payment.Status != "pending" {
+			return nil
+		}
+		if err := pause(ctx, 100*time.Millisecond); err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("payment %s is pending since %s", id, patience)
+}
+
+func (p *play) consultation(ctx context.Context, c consultation) error {
+	if err := p.client.do(ctx, http.MethodPut, "/contacts/"+c.userID(), "", contactBody{c.Email, c.Language}, nil); err != nil {
+		return err
+	}
+	key := fmt.Sprintf("demo-consultation-%d", c.Number)
+	var made struct {
+		ID int64 `json:"consultationId"`
+	}
+	err := p.client.do(ctx, http.MethodPost, "/consultations", key, map[string]any{
+		"hospitalId": c.HospitalID, "memberId": c.MemberID, "openedBy": c.OpenedBy, "reservationAt": c.ReservationAt,
+		"visitorName": c.VisitorName, "phone": c.Phone,
+	}, &made)
+	if err != nil {
+		return err
+	}
+	for i, s := range c.Script {
+		if err := p.step(ctx, c, made.ID, fmt.Sprintf("%s-%d", key, i+1), s); err != nil {
+			return fmt.Errorf("consultation %d, step %d (%s %s %s): %w", made.ID, i+1, s.Do, s.Who, s.What, err)
+		}
+	}
+	return nil
+}
+
+func (p *play) step(ctx context.Context, c consultation, id int64, key string, s step) error {
+	path := fmt.Sprintf("/consultations/%d", id)
+	switch s.Do {
+	case "move":
+		return p.client.do(ctx, http.MethodPost, path+"/moves", key, map[string]string{"to": s.What, "actor": s.Who}, nil)
+	case "time":
+		return p.client.do(ctx, http.MethodPost, path+"/moves", key, map[string]string{"reservationAt": s.What, "actor": s.Who}, nil)
+	case "memo":
+		return p.client.do(ctx, http.MethodPatch, path, "", map[string]string{"memo": s.What}, nil)
+	case "deposit":
+		return p.client.do(ctx, http.MethodPost, "/payments", key, paymentBody{
+			fmt.Sprintf("deposit-%d", id), c.userID(), c.DepositAmount, c.DepositCurrency, "card",
+		}, nil)
+	}
+	return p.say(ctx, id, key, s)
+}
+
+// say posts a message. The room opens a moment after its consultation.
+func (p *play) say(ctx context.Context, id int64, key string, s step) error {
+	deadline := time.Now().Add(patience)
+	for {
+		err := p.client.do(ctx, http.MethodPost, fmt.Sprintf("/rooms/%d/messages", id), key, map[string]string{"speaker": s.Who, "text": s.What}, nil)
+		var refused *refusedError
+		if !errors.As(err, &refused) || refused.status != http.StatusNotFound || time.Now().After(deadline) {
+			return err
+		}
+		if err := pause(ctx, 50*time.Millisecond); err != nil {
+			return err
+		}
+	}
+}

@@ -1,0 +1,263 @@
+package demo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"millrace/config"
+	"millrace/modules/payment/gateway"
+	"millrace/modules/payment/gateway/simulator"
+	"millrace/platform/errs"
+)
+
+// Options say what is played.
+type Options struct {
+	Orders  string // a file of orders; "": the embedded ones
+	Count   int    // how many orders; 0: all of the file
+	Seed    int64  // decides the gateway's behaviour and the moments of the kills
+	Kills   int    // how often the serving process is killed
+	Version string // what the program calls itself
+	Config  config.Config
+	Out     io.Writer // what people read
+	Bar     io.Writer // the progress
+}
+
+// Result is what happened, by the evidence.
+type Result struct {
+	OK            bool     `json:"ok"`
+	Orders        int      `json:"orders"`   // that were handed in
+	Payments      int64    `json:"payments"` // in the database, of orders and deposits
+	Consultations int64    `json:"consultations"`
+	Cards         int64    `json:"cards"`
+	Events        int64    `json:"events"`  // in all logs
+	Handled       int64    `json:"handled"` // in all inboxes
+	Lost          int64    `json:"lost"`
+	Doubled       int      `json:"doubled"` // effects that happened more than once
+	Kills         int64    `json:"kills"`
+	Seconds       float64  `json:"seconds"`
+	Failed        []string `json:"failed,omitempty"` // the names of the checks that do not hold
+}
+
+// enough orders meet every misbehaviour of the gateway; a refund's only with
+// enough refunds.
+const (
+	enoughOrders  = 200
+	enoughRefunds = 60
+)
+
+// Run plays and checks. The error is nil only if everything held.
+func Run(ctx context.Context, o Options) (result Result, err error) {
+	began := time.Now()
+	orders, err := loadOrders(o.Orders, o.Count)
+	if err != nil {
+		return result, err
+	}
+	consultations, err := loadConsultations(share(len(orders)))
+	if err != nil {
+		return result, err
+	}
+	parties := len(orders) + len(consultations)
+	moments, err := plan(o.Seed, o.Kills, parties)
+	if err != nil {
+		return result, err
+	}
+	fmt.Fprintf(o.Out, "%d orders and %d consultations, seed %d\n", len(orders), len(consultations), o.Seed)
+	s, err := setStage(ctx, o.Config, o.Seed, parties)
+	if err != nil {
+		return result, err
+	}
+	defer func() { err = errors.Join(err, s.close()) }()
+	before := slog.Default()
+	slog.SetDefault(s.log) // the serving side's, not this command's
+	defer slog.SetDefault(before)
+
+	r := &running{Options: o, stage: s}
+	if err := r.serve(ctx, moments); err != nil {
+		return result, err
+	}
+	defer func() {
+		if stopped := r.program.Stop(); stopped != nil {
+			result.OK = false
+			err = errors.Join(err, stopped)
+		}
+	}()
+	fmt.Fprintf(o.Out, "serving at %s, log in %s, after %.1f s\n", r.program.URL(), s.logPath(), time.Since(began).Seconds())
+	if err := r.playAll(ctx, orders, consultations); err != nil {
+		return result, fmt.Errorf("%w (the server's log is %s)", err, s.logPath())
+	}
+	result, err = r.check(ctx, orders, consultations)
+	result.Seconds = float64(time.Since(began).Milliseconds()) / 1000
+	return result, err
+}
+
+// running is a run whose program serves.
+type running struct {
+	Options
+	stage   *stage
+	program serving
+	client  *client
+	killer  *killer // nil without kills
+}
+
+func (r *running) serve(ctx context.Context, moments []moment) error {
+	if len(moments) == 0 {
+		program, err := serveHere(ctx, r.stage.serving, r.Version, r.stage.log)
+		if err != nil {
+			return err
+		}
+		r.program, r.client = program, newClient(program.URL())
+		return nil
+	}
+	program, err := serveChild(ctx, r.stage.serving, r.stage.logFile)
+	if err != nil {
+		return err
+	}
+	r.program, r.client = program, newClient(program.URL())
+	r.killer = newKiller(program, r.client, moments, func(format string, args ...any) { fmt.Fprintf(r.Out, format+"\n", args...) })
+	return nil
+}
+
+// playAll sends everything in, kills meanwhile, and waits until it is quiet.
+func (r *running) playAll(ctx context.Context, orders []order, consultations []consultation) error {
+	began := time.Now()
+	show := newProgress(r.Bar, "orders and consultations", len(orders)+len(consultations))
+	p := &play{client: r.client, done: func() { show.Add(1) }, before: func(context.Context, int64) error { return nil }}
+	work, playing := errgroup.WithContext(ctx)
+	over := make(chan struct{})
+	work.Go(func() error {
+		defer close(over)
+		return p.run(playing, orders, consultations)
+	})
+	if r.killer != nil {
+		p.before = r.killer.before
+		work.Go(func() error { return r.killer.run(playing) })
+	}
+	work.Go(func() error {
+		select {
+		case <-r.program.Ended():
+			return errs.New(errs.Unknown, "the program ended by itself")
+		case <-over:
+			return nil
+		}
+	})
+	err := work.Wait()
+	show.Done()
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(r.Out, "everything is in after %.1f s; %d requests had to be repeated\n", time.Since(began).Seconds(), r.client.again.Load())
+	lastFault := time.Now()
+	if r.killer != nil && r.killer.lastKill().After(lastFault) {
+		lastFault = r.killer.lastKill()
+	}
+	show = newProgress(r.Bar, "seconds since the last fault, waiting for quiet:", int(settleWithin/time.Second))
+	err = r.stage.waitUntilQuiet(ctx, r.program.Ended(), lastFault, show)
+	show.Note("")
+	show.Done()
+	if err == nil {
+		fmt.Fprintf(r.Out, "quiet after %.1f s\n", time.Since(began).Seconds())
+	}
+	return err
+}
+
+// check looks for everything that must hold, and tells it.
+func (r *running) check(ctx context.Context, orders []order, consultations []consultation) (result Result, err error) {
+	s := r.stage
+	outside := &callbacks{
+		target: r.program.URL() + "/callbacks/gateway", secret: gateway.Secret(s.serving.Payment.Secrets[0].Reveal()), book: s.simulator.Book(),
+		hash: func(ctx context.Context) (hashes map[string]string, err error) {
+			err = s.snapshot(ctx, func(tx looker) error {
+				hashes, err = businessHash(ctx, tx, s.topo.Modules())
+				return err
+			})
+			return hashes, err
+		},
+	}
+	refused, err := outside.refused(ctx)
+	if err != nil {
+		return result, err
+	}
+	repeated, err := outside.repeated(ctx)
+	if err != nil {
+		return result, err
+	}
+	e := &evidence{topo: s.topo, book: s.simulator.Book(), mails: s.inbox.Messages(), consultations: len(consultations)}
+	for _, o := range orders {
+		e.orders = append(e.orders, o.Key)
+	}
+	var findings []finding
+	err = s.snapshot(ctx, func(tx looker) error {
+		e.db = tx
+		if e.tallies, err = takeTally(ctx, tx, s.topo); err != nil {
+			return err
+		}
+		if findings, err = look(ctx, e); err != nil {
+			return err
+		}
+		result, err = measure(ctx, e)
+		return err
+	})
+	if err != nil {
+		return result, err
+	}
+	findings = append(findings, refused, repeated, r.gatewayMisbehaved(e.book, len(orders)))
+	if r.killer != nil {
+		result.Kills = r.killer.done.Load()
+	}
+	result.Orders = len(orders)
+	for _, f := range findings {
+		if len(f.Offenders) > 0 {
+			result.Failed = append(result.Failed, f.Name)
+		}
+	}
+	if err := r.report(ctx, e, findings); err != nil {
+		return result, err
+	}
+	if result.OK = len(result.Failed) == 0; !result.OK {
+		return result, errs.New(errs.Unknown, "these do not hold: %s; the server's log is %s", strings.Join(result.Failed, ", "), s.logPath())
+	}
+	return result, nil
+}
+
+// measure counts what the result tells, in the database.
+func measure(ctx context.Context, e *evidence) (r Result, err error) {
+	err = e.db.QueryRowContext(ctx, `SELECT (SELECT count(*) FROM payment.payments), (SELECT count(*) FROM consultation.consultation),
+		(SELECT count(*) FROM inquiry.entry WHERE card IS NOT NULL), (SELECT count(*) FROM (`+logs(e.topo.Modules())+`) l)`).
+		Scan(&r.Payments, &r.Consultations, &r.Cards, &r.Events)
+	if err != nil {
+		return r, err
+	}
+	for _, t := range e.tallies {
+		r.Handled += t.Handled
+		r.Lost += t.Lost
+	}
+	doubled, err := doubledEffects(ctx, e)
+	r.Doubled = len(doubled)
+	return r, err
+}
+
+// gatewayMisbehaved finds misbehaviours that never happened: then surviving
+// them was not tested.
+func (r *running) gatewayMisbehaved(book simulator.Book, orders int) finding {
+	f := finding{Name: "GW", Promise: "the gateway misbehaved in every way that it can, at least once"}
+	expected := []string{}
+	if orders >= enoughOrders {
+		expected = append(expected, simulator.ChargeMisbehaviours...)
+	}
+	if len(book.Refunds) >= enoughRefunds {
+		expected = append(expected, simulator.RefundMisbehaviours...)
+	}
+	for _, name := range expected {
+		if book.Misbehaviours[name] == 0 {
+			f.Offenders = append(f.Offenders, name+" never happened: take another --seed")
+		}
+	}
+	return f
+}
