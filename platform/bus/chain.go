@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -74,9 +75,10 @@ func telemetry(log *slog.Logger) message.HandlerMiddleware {
 			}
 			produced, err := next(msg)
 			if d := run.From(msg.Context()); d != nil && d.Err != nil && d.Guarded {
-				log.Warn("handler failed",
-					"handler", message.HandlerNameFromCtx(msg.Context()), "message", msg.UUID,
-					"type", msg.Metadata.Get(metaType), "correlation", msg.Metadata.Get(metaCorrelation),
+				handler := message.HandlerNameFromCtx(msg.Context())
+				module, _, _ := strings.Cut(handler, "/")
+				log.Warn("handler failed", "module", module, "subscriber", handler,
+					"message_id", msg.UUID, "correlation_id", msg.Metadata.Get(metaCorrelation), "type", msg.Metadata.Get(metaType),
 					"kind", errs.KindOf(d.Err).String(), "error", d.Err.Error())
 			}
 			return produced, err

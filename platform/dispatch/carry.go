@@ -35,7 +35,7 @@ func (d *Dispatcher[P, R]) carryOut(ctx context.Context, r row) {
 	}
 	if !final {
 		wait := d.backoff(r.attempts)
-		d.log().Info("call failed; it is made again", "id", r.id, "key", r.key, "correlation", r.correlation,
+		d.log().Info("call failed; it is made again", "id", r.id, "key", r.key, "correlation_id", r.correlation,
 			"attempt", r.attempts, "wait", wait, "error", redact(out.Err), "kind", errs.KindOf(out.Err))
 		if d.persist(ctx, r, func(ctx context.Context, tx *bus.Tx) error { return again(ctx, tx, r, wait, redact(out.Err)) }) == nil {
 			time.AfterFunc(wait, d.look)
@@ -61,13 +61,13 @@ func (d *Dispatcher[P, R]) settle(ctx context.Context, r row, in Intent[P], out 
 	case errors.Is(err, errFenced), err != nil && ctx.Err() != nil: // another's by now, or the next process's
 	case err != nil:
 		d.log().Error("the result cannot be recorded; the call is made again later", "id", r.id, "key", r.key,
-			"correlation", r.correlation, "error", redact(err), "kind", errs.KindOf(err))
+			"correlation_id", r.correlation, "error", redact(err), "kind", errs.KindOf(err))
 		text := redact(fmt.Errorf("settle: %w", err))
 		_ = d.persist(ctx, r, func(ctx context.Context, tx *bus.Tx) error { // else its lease ends
 			return giveBack(ctx, tx, r, time.Second, text)
 		})
 	case out.Err != nil:
-		d.log().Warn("call failed for good", "id", r.id, "key", r.key, "correlation", r.correlation,
+		d.log().Warn("call failed for good", "id", r.id, "key", r.key, "correlation_id", r.correlation,
 			"attempts", out.Attempts, "error", lastError, "kind", errs.KindOf(out.Err))
 	}
 }
@@ -83,7 +83,7 @@ func (d *Dispatcher[P, R]) persist(ctx context.Context, r row, record func(conte
 			return nil
 		}
 		if errors.Is(err, errFenced) {
-			d.log().Warn("the lease was lost; nothing was recorded", "id", r.id, "key", r.key, "correlation", r.correlation)
+			d.log().Warn("the lease was lost; nothing was recorded", "id", r.id, "key", r.key, "correlation_id", r.correlation)
 			return err
 		}
 		switch errs.KindOf(err) {
