@@ -75,7 +75,7 @@ type Gateway struct {
 	URL              string        `koanf:"url"`               // empty: the simulator in this process, development only
 	Timeout          time.Duration `koanf:"timeout"`           // of one request to it
 	SimulatorAddress string        `koanf:"simulator_address"` // where the simulator listens; loopback
-	SimulatorSeed    int64         `koanf:"simulator_seed"`    // its answers depend on this, the order and the attempt only
+	SimulatorSeed    uint64        `koanf:"simulator_seed"`    // its answers depend on this, the order and the attempt only
 }
 
 // Delivery is the warehouse's and the carrier's side.

@@ -183,6 +183,12 @@ func assign(field reflect.Value, value any) error {
 			return errors.New("must be a whole number")
 		}
 		field.SetInt(n)
+	case reflect.Uint64:
+		n, err := strconv.ParseUint(text, 10, 64)
+		if err != nil {
+			return errors.New("must be a whole number, not below 0")
+		}
+		field.SetUint(n)
 	default:
 		panic("config: a field of kind " + field.Kind().String()) // a mistake of ours that the first test meets
 	}

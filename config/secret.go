@@ -14,6 +14,7 @@ type Secret string
 // Reveal returns the value, for the one place that needs it.
 func (s Secret) Reveal() string { return string(s) }
 
+// String is for %v, %s and every other printer.
 func (s Secret) String() string {
 	if s == "" {
 		return ""
@@ -21,8 +22,13 @@ func (s Secret) String() string {
 	return redacted
 }
 
-func (s Secret) GoString() string             { return s.String() }
-func (s Secret) LogValue() slog.Value         { return slog.StringValue(s.String()) }
+// GoString is for %#v.
+func (s Secret) GoString() string { return s.String() }
+
+// LogValue is for slog.
+func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
+
+// MarshalText is for JSON and YAML.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
 // redactURL keeps what helps to see where a URL leads, and drops the password

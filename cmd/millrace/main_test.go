@@ -30,6 +30,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
+var client = &http.Client{Timeout: 10 * time.Second}
+
 // try runs the program in this process.
 func try(t *testing.T, environ []string, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
@@ -153,7 +155,7 @@ func TestATerminatedProgramFinishesItsRequestAndExits0(t *testing.T) {
 	finish, answer := slowRequest(t, p.url)
 	p.signal(t)
 	require.Eventually(t, func() bool { // it takes no more
-		_, err := http.Get(p.url + "/livez")
+		_, err := client.Get(p.url + "/livez")
 		return err != nil
 	}, 5*time.Second, 5*time.Millisecond)
 	finish()

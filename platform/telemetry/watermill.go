@@ -35,21 +35,22 @@ func Watermill(log *slog.Logger) watermill.LoggerAdapter { return adapter{log} }
 type adapter struct{ log *slog.Logger }
 
 func (a adapter) Error(msg string, err error, fields watermill.LogFields) {
-	a.log.Error(msg, append(attributes(fields), "error", err)...)
+	a.say(slog.LevelError, msg, fields, "error", err)
 }
-func (a adapter) Info(msg string, fields watermill.LogFields) {
-	a.log.Debug(msg, attributes(fields)...)
-}
-func (a adapter) Debug(msg string, fields watermill.LogFields) {
-	a.log.Debug(msg, attributes(fields)...)
-}
+func (a adapter) Info(msg string, fields watermill.LogFields)  { a.say(slog.LevelDebug, msg, fields) }
+func (a adapter) Debug(msg string, fields watermill.LogFields) { a.say(slog.LevelDebug, msg, fields) }
 func (a adapter) Trace(msg string, fields watermill.LogFields) {
-	if a.log.Enabled(context.Background(), watermill.LevelTrace) {
-		a.log.Log(context.Background(), watermill.LevelTrace, msg, attributes(fields)...)
-	}
+	a.say(watermill.LevelTrace, msg, fields)
 }
 func (a adapter) With(fields watermill.LogFields) watermill.LoggerAdapter {
 	return adapter{a.log.With(attributes(fields)...)}
+}
+
+func (a adapter) say(level slog.Level, msg string, fields watermill.LogFields, more ...any) {
+	ctx := context.Background() // Watermill has none to give
+	if a.log.Enabled(ctx, level) {
+		a.log.Log(ctx, level, msg, append(attributes(fields), more...)...) //nolint:sloglint // the words are Watermill's
+	}
 }
 
 // attributes translates fields, in the order of their names. A handler's name

@@ -24,7 +24,7 @@ type Server struct {
 // configuration that changes the address; the error for an address that cannot
 // be had names it.
 func Listen(address, setting string, handler http.Handler, log *slog.Logger) (*Server, error) {
-	listener, err := net.Listen("tcp", address)
+	listener, err := new(net.ListenConfig).Listen(context.Background(), "tcp", address) // it does not wait
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
 		return nil, errs.New(errs.Resource, "%s is in use by another program: end that one, or set %s to another port: %w", address, setting, err)

@@ -15,6 +15,8 @@ import (
 	"millrace/platform/web"
 )
 
+var client = &http.Client{Timeout: 10 * time.Second}
+
 func TestAPortInUseNamesTheSetting(t *testing.T) {
 	t.Parallel()
 	first, err := web.Listen("127.0.0.1:0", "http.address", http.NotFoundHandler(), slog.New(slog.DiscardHandler))
@@ -51,7 +53,7 @@ func TestAShutdownWaitsForTheRequestThatIsBeingHandled(t *testing.T) {
 	}
 	answered := make(chan answer, 1)
 	go func() {
-		response, err := http.Get(server.URL())
+		response, err := client.Get(server.URL())
 		if err != nil {
 			answered <- answer{err: err}
 			return
@@ -62,9 +64,9 @@ func TestAShutdownWaitsForTheRequestThatIsBeingHandled(t *testing.T) {
 	}()
 	<-arrived
 	down := make(chan error, 1)
-	go func() { down <- server.Shutdown(context.Background()) }()
+	go func() { down <- server.Shutdown(t.Context()) }()
 	require.Eventually(t, func() bool { // no new request is taken
-		_, err := http.Get(server.URL())
+		_, err := client.Get(server.URL())
 		return err != nil
 	}, 5*time.Second, time.Millisecond)
 	close(finish)
@@ -86,7 +88,7 @@ func TestARequestThatDoesNotEndIsCutWhenTheTimeIsUp(t *testing.T) {
 	require.NoError(t, err)
 	go func() { _ = server.Serve() }() // ends with Shutdown
 	go func() {
-		if response, err := http.Get(server.URL()); err == nil {
+		if response, err := client.Get(server.URL()); err == nil {
 			_ = response.Body.Close()
 		}
 	}()

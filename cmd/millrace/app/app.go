@@ -141,7 +141,7 @@ func (a *App) openOutside(hosted []string) (outside, error) {
 	}
 	if a.cfg.Simulator() && slices.Contains(hosted, "payment") {
 		s, err := simulator.New(simulator.Config{
-			Seed: uint64(a.cfg.Payment.Gateway.SimulatorSeed), Address: a.cfg.Payment.Gateway.SimulatorAddress,
+			Seed: a.cfg.Payment.Gateway.SimulatorSeed, Address: a.cfg.Payment.Gateway.SimulatorAddress,
 			Secret: a.cfg.Payment.Secrets[0].Reveal(), Log: a.log,
 		})
 		if err != nil {

@@ -18,6 +18,8 @@ import (
 	"millrace/platform/postgres/pgtest"
 )
 
+var client = &http.Client{Timeout: 10 * time.Second}
+
 // local is a configuration on a fresh database, any port and a folder of its own.
 func local(t *testing.T) config.Config {
 	t.Helper()
@@ -34,7 +36,7 @@ func start(t *testing.T, cfg config.Config) (a *App, stop func() error) {
 	t.Helper()
 	a, err := New(t.Context(), cfg, Options{Version: "test", Log: slog.New(slog.DiscardHandler)})
 	require.NoError(t, err)
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- a.Run(ctx) }()
 	stopped := false
@@ -63,7 +65,7 @@ func start(t *testing.T, cfg config.Config) (a *App, stop func() error) {
 
 func get(t *testing.T, url string) (int, string) {
 	t.Helper()
-	response, err := http.Get(url)
+	response, err := client.Get(url)
 	require.NoError(t, err)
 	defer func() { require.NoError(t, response.Body.Close()) }()
 	body, err := io.ReadAll(response.Body)
@@ -164,7 +166,7 @@ func TestItEndsWithinItsTimeAndGivesEverythingBack(t *testing.T) {
 	require.NoError(t, a.Close())
 	require.NoError(t, a.Close(), "twice does no harm")
 	require.Less(t, time.Since(began), 25*time.Second)
-	_, err := http.Get(a.URL() + "/livez")
+	_, err := client.Get(a.URL() + "/livez")
 	require.Error(t, err, "the port is free again")
 }
 
@@ -174,7 +176,7 @@ func TestARouterThatEndsByItselfEndsTheProgramWithAnError(t *testing.T) {
 	require.NoError(t, err)
 	defer func() { require.NoError(t, a.Close()) }()
 	ended := make(chan error, 1)
-	go func() { ended <- a.Run(context.Background()) }()
+	go func() { ended <- a.Run(t.Context()) }()
 	<-a.Ready()
 	require.NoError(t, a.Router().Close())
 	require.ErrorContains(t, <-ended, "the message router ended by itself")
@@ -213,7 +215,7 @@ func TestAnEmbeddedDatabaseThatEndsByItselfEndsTheProgramWithAnError(t *testing.
 	a, err := New(t.Context(), cfg, Options{Log: slog.New(slog.DiscardHandler)})
 	require.NoError(t, err)
 	ended := make(chan error, 1)
-	go func() { ended <- a.Run(context.Background()) }()
+	go func() { ended <- a.Run(t.Context()) }()
 	<-a.Ready()
 	server, err := os.FindProcess(a.database.server.PID())
 	require.NoError(t, err)
@@ -233,7 +235,7 @@ func TestAForeignNameForThisMachineIsRefused(t *testing.T) {
 	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, a.URL()+"/", nil)
 	require.NoError(t, err)
 	request.Host = "evil.example"
-	response, err := http.DefaultClient.Do(request)
+	response, err := client.Do(request)
 	require.NoError(t, err)
 	require.NoError(t, response.Body.Close())
 	require.Equal(t, http.StatusMisdirectedRequest, response.StatusCode)
@@ -243,7 +245,7 @@ func TestAForeignNameForThisMachineIsRefused(t *testing.T) {
 // folder cannot be passed by others.
 func dataDir(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "millrace-app-")
+	dir, err := os.MkdirTemp("", "millrace-app-") //nolint:usetesting // t.TempDir makes a parent that only this user can pass
 	require.NoError(t, err)
 	require.NoError(t, os.Chmod(dir, 0o755))
 	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
