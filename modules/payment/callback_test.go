@@ -17,6 +17,7 @@ import (
 // S7: a refused callback (forged, stale, malformed, wrong amount, too large)
 // changes nothing: a hash of all tables is the same before and after.
 func TestARefusedCallbackChangesNothing(t *testing.T) {
+	t.Parallel()
 	b := setup(t)
 	s := b.started("goods-17")
 	right := b.result(s, gateway.Approved)
@@ -70,6 +71,7 @@ func TestARefusedCallbackChangesNothing(t *testing.T) {
 
 // S8: n copies of a callback leave the same state as one, and get the same 2xx.
 func TestCopiesOfACallbackLeaveTheStateOfOne(t *testing.T) {
+	t.Parallel()
 	b := setup(t)
 	s := b.started("goods-17")
 	body, err := json.Marshal(b.result(s, gateway.Approved))
@@ -98,6 +100,7 @@ func TestCopiesOfACallbackLeaveTheStateOfOne(t *testing.T) {
 }
 
 func TestBothSecretsAreGoodWhileOneIsReplaced(t *testing.T) {
+	t.Parallel()
 	b := setup(t)
 	now := time.Now()
 	for i, signer := range []func(body []byte) string{

@@ -10,6 +10,7 @@ import (
 )
 
 func TestAPaymentIsCompletedByItsCallback(t *testing.T) {
+	t.Parallel()
 	b := setup(t)
 	s := b.started("goods-17")
 	require.Equal(t, 204, b.callback(b.result(s, gateway.Approved)))
@@ -26,6 +27,7 @@ func TestAPaymentIsCompletedByItsCallback(t *testing.T) {
 }
 
 func TestARefundGoesBackOnce(t *testing.T) {
+	t.Parallel()
 	b := setup(t)
 	s := b.started("goods-17")
 	require.Equal(t, 204, b.callback(b.result(s, gateway.Approved)))

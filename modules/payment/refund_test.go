@@ -14,6 +14,7 @@ import (
 )
 
 func TestARefundThatComesBeforeTheCaptureIsNotLost(t *testing.T) {
+	t.Parallel()
 	b := setup(t)
 	s := b.started("deposit-42")
 	b.When(paymentapi.Refund{OrderKey: "deposit-42", Reason: "cancelled"}, paymentapi.Refund{OrderKey: "deposit-42", Reason: "cancelled again"})
@@ -30,6 +31,7 @@ func TestARefundThatComesBeforeTheCaptureIsNotLost(t *testing.T) {
 }
 
 func TestARefundIsDroppedWhenNothingIsCaptured(t *testing.T) {
+	t.Parallel()
 	b := setup(t)
 	s := b.started("goods-17")
 	b.When(paymentapi.Refund{OrderKey: "goods-17", Reason: "changed my mind"})
@@ -40,6 +42,7 @@ func TestARefundIsDroppedWhenNothingIsCaptured(t *testing.T) {
 }
 
 func TestARefundOfNothingIsADeadLetter(t *testing.T) {
+	t.Parallel()
 	b := setup(t)
 	s := b.started("goods-17")
 	require.Equal(t, 204, b.callback(b.result(s, gateway.Declined)))
@@ -52,6 +55,7 @@ func TestARefundOfNothingIsADeadLetter(t *testing.T) {
 }
 
 func TestARefundIsAskedForUntilItIsAnsweredAlwaysUnderItsOneName(t *testing.T) {
+	t.Parallel()
 	b := setup(t)
 	asked := 0
 	b.gateway.onRefund = func(r gateway.Refund) (gateway.RefundResult, error) {
@@ -74,6 +78,7 @@ func TestARefundIsAskedForUntilItIsAnsweredAlwaysUnderItsOneName(t *testing.T) {
 }
 
 func TestARefusedRefundLeavesThePaymentCompletedAndMayBeAskedForAnew(t *testing.T) {
+	t.Parallel()
 	b := setup(t)
 	answers := []func(gateway.Refund) (gateway.RefundResult, error){
 		func(r gateway.Refund) (gateway.RefundResult, error) {
@@ -110,6 +115,7 @@ func TestARefusedRefundLeavesThePaymentCompletedAndMayBeAskedForAnew(t *testing.
 }
 
 func TestTheDatabaseRefusesMoneyThatWasNeverCaptured(t *testing.T) {
+	t.Parallel()
 	b := setup(t)
 	s := b.started("goods-17")
 	for _, change := range []string{
@@ -124,6 +130,7 @@ func TestTheDatabaseRefusesMoneyThatWasNeverCaptured(t *testing.T) {
 }
 
 func TestATimeoutIsNoFailureAndTheSameChargeIsAskedAbout(t *testing.T) {
+	t.Parallel()
 	b := setup(t)
 	failures := []error{context.DeadlineExceeded, errs.New(errs.Resource, "503"), errors.New("an answer that is not JSON")}
 	b.gateway.onCharge = func(c gateway.Charge) (gateway.Result, error) {
@@ -145,6 +152,7 @@ func TestATimeoutIsNoFailureAndTheSameChargeIsAskedAbout(t *testing.T) {
 }
 
 func TestARefusedChargeFailsThePayment(t *testing.T) {
+	t.Parallel()
 	b := setup(t)
 	b.gateway.onCharge = func(gateway.Charge) (gateway.Result, error) {
 		return gateway.Result{}, &errs.Error{Kind: errs.Invalid, Field: "unsupported_currency", Msg: "refused"}
@@ -155,6 +163,7 @@ func TestARefusedChargeFailsThePayment(t *testing.T) {
 }
 
 func TestWhatHasNoResultIsChased(t *testing.T) {
+	t.Parallel()
 	b := setup(t)
 	s := b.started("goods-17")
 	require.NoError(t, b.module.service.chase(t.Context(), 0))
@@ -190,6 +199,7 @@ func TestWhatHasNoResultIsChased(t *testing.T) {
 
 // An intent that was given up says nothing of what happened at the gateway.
 func TestAnIntentThatWasGivenUpLeavesTheResultOpen(t *testing.T) {
+	t.Parallel()
 	b := setup(t)
 	asked, answer := make(chan struct{}), make(chan struct{})
 	b.gateway.onCharge = func(c gateway.Charge) (gateway.Result, error) {

@@ -78,7 +78,7 @@ type bundle struct {
 }
 
 func setup(t *testing.T) *bundle {
-	t.Parallel()
+	t.Helper()
 	b := &bundle{t: t, gateway: &fake{}}
 	b.Harness = bustest.Start(t, func(db *bus.DB) bustest.Module {
 		b.db = db

@@ -22,7 +22,7 @@ import (
 // simulated is the payment module beside the misbehaving gateway. Every seventh
 // callback is handled and its answer lost; every eleventh is not heard at all.
 func simulated(t *testing.T) (*bundle, *simulator.Simulator) {
-	t.Parallel()
+	t.Helper()
 	var b *bundle
 	var calls atomic.Int64
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -58,6 +58,7 @@ func simulated(t *testing.T) (*bundle, *simulator.Simulator) {
 // success; checked against the simulator's own book. S1: a payment completed ⇔
 // one payment.completed in the log.
 func TestTheGatewaysBookAndOursAgreeWhateverItDoes(t *testing.T) {
+	t.Parallel()
 	b, s := simulated(t)
 	const orders = 200
 	var paying sync.WaitGroup

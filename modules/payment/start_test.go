@@ -15,6 +15,7 @@ import (
 )
 
 func TestTheSameKeyIsGivenTheSameAnswer(t *testing.T) {
+	t.Parallel()
 	b := setup(t)
 	first := b.pay("key-1", bodyFor("goods-17"))
 	require.Equal(t, http.StatusAccepted, first.Code)
@@ -42,6 +43,7 @@ func TestTheSameKeyIsGivenTheSameAnswer(t *testing.T) {
 }
 
 func TestAnOrderIsPaidByOnePaymentAtATime(t *testing.T) {
+	t.Parallel()
 	b := setup(t)
 	s := b.started("goods-17")
 	refused := b.pay("key-2", bodyFor("goods-17"))
@@ -63,6 +65,7 @@ func TestAnOrderIsPaidByOnePaymentAtATime(t *testing.T) {
 }
 
 func TestRequestsAtOnceMakeOnePayment(t *testing.T) {
+	t.Parallel()
 	b := setup(t)
 	for name, key := range map[string]func(int) string{
 		"one-key":  func(int) string { return "the same key" },
@@ -87,6 +90,7 @@ func TestRequestsAtOnceMakeOnePayment(t *testing.T) {
 }
 
 func TestAWrongRequestNamesItsFieldAndStoresNothing(t *testing.T) {
+	t.Parallel()
 	b := setup(t)
 	before := b.hash()
 	good := bodyFor("goods-17")

@@ -52,6 +52,7 @@ func TestAResultCountsByWhereThePaymentStands(t *testing.T) {
 }
 
 func TestEachKindAndStatusMovesThePaymentAndSaysSoOnce(t *testing.T) {
+	t.Parallel()
 	b := setup(t)
 	for i, kind := range kinds {
 		for j, said := range knownStatuses {
@@ -90,6 +91,7 @@ const everyChangeHasItsHistory = `SELECT count(*) FROM payments p WHERE (status,
 	(SELECT (h.status, h.captured, h.refunded) FROM payment_history h WHERE h.payment_id = p.payment_id ORDER BY history_id DESC LIMIT 1)`
 
 func TestAResultWithoutAStrategyIsStoredShownAndMovesNothing(t *testing.T) {
+	t.Parallel()
 	b := setup(t)
 	s := b.started("goods-17")
 	require.Equal(t, 204, b.callback(b.result(s, "PARTIALLY_APPROVED")))
@@ -107,6 +109,7 @@ func TestAResultWithoutAStrategyIsStoredShownAndMovesNothing(t *testing.T) {
 }
 
 func TestAResultThatIsUnderstoodLaterCountsWhenItIsRepeated(t *testing.T) {
+	t.Parallel()
 	b := setup(t)
 	s := b.started("goods-17")
 	// As a version left it behind that had no strategy for APPROVED.
@@ -118,6 +121,7 @@ func TestAResultThatIsUnderstoodLaterCountsWhenItIsRepeated(t *testing.T) {
 }
 
 func TestALateResultNeverMovesAFinalPayment(t *testing.T) {
+	t.Parallel()
 	b := setup(t)
 	for i, c := range []struct {
 		first, then gateway.Status
@@ -141,6 +145,7 @@ func TestALateResultNeverMovesAFinalPayment(t *testing.T) {
 }
 
 func TestPendingAfterTheResultChangesNothing(t *testing.T) {
+	t.Parallel()
 	b := setup(t)
 	answered := make(chan struct{})
 	b.gateway.onCharge = func(c gateway.Charge) (gateway.Result, error) {
@@ -161,6 +166,7 @@ func TestPendingAfterTheResultChangesNothing(t *testing.T) {
 
 // Opposite results at the same moment: the row lock lets one of them decide.
 func TestOfOppositeResultsAtOnceOneDecides(t *testing.T) {
+	t.Parallel()
 	b := setup(t)
 	const orders = 20
 	for i := range orders {

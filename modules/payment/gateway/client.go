@@ -26,11 +26,11 @@ var _ Gateway = (*Client)(nil)
 // NewClient returns a client of the gateway at base, as "http://127.0.0.1:9090".
 // Each request ends after timeout, whatever its context says.
 func NewClient(base string, timeout time.Duration) *Client {
-	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.MaxIdleConnsPerHost = 32
-	transport.MaxResponseHeaderBytes = 64 << 10
 	return &Client{url: base, http: &http.Client{
-		Transport:     transport,
+		Transport: &http.Transport{
+			Proxy: http.ProxyFromEnvironment, MaxIdleConnsPerHost: 32, IdleConnTimeout: time.Minute,
+			MaxResponseHeaderBytes: 64 << 10, ForceAttemptHTTP2: true,
+		},
 		Timeout:       timeout,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}

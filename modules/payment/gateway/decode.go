@@ -3,6 +3,7 @@ package gateway
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"io"
 	"strings"
 
@@ -24,7 +25,7 @@ func Decode(body []byte) (Result, error) {
 	if err := dec.Decode(&r); err != nil {
 		return Result{}, errs.New(errs.Undecodable, "the body is not a callback: %w", err)
 	}
-	if _, err := dec.Token(); err != io.EOF {
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
 		return Result{}, errs.New(errs.Undecodable, "the body goes on after the JSON object")
 	}
 	switch {

@@ -4,6 +4,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
+	"fmt"
 	"strconv"
 	"strings"
 	"time"
@@ -101,7 +102,5 @@ func digest(secret []byte, id, timestamp string, body []byte) []byte {
 }
 
 func unauthorized(header, format string, args ...any) error {
-	e := errs.InvalidField(header, format, args...).(*errs.Error)
-	e.Kind = errs.Unauthorized
-	return e
+	return &errs.Error{Kind: errs.Unauthorized, Field: header, Msg: fmt.Sprintf(format, args...)}
 }

@@ -104,12 +104,11 @@ func New(cfg Config) (*Simulator, error) {
 		return nil, err
 	}
 	const inFlight = 32
-	transport := http.DefaultTransport.(*http.Transport).Clone()
-	transport.Proxy, transport.MaxIdleConnsPerHost = nil, inFlight
 	s := &Simulator{
 		cfg: cfg, forger: make([]byte, 32), slots: make(chan struct{}, inFlight),
 		client: &http.Client{
-			Timeout: 10 * time.Second, Transport: transport,
+			Timeout:       10 * time.Second,
+			Transport:     &http.Transport{MaxIdleConnsPerHost: inFlight, IdleConnTimeout: time.Minute}, // no proxy: it is loopback
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 		byKey: map[string]*charge{}, byRefund: map[string]*refund{}, attempts: map[string]int{}, done: map[string]int{},

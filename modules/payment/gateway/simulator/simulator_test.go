@@ -33,6 +33,7 @@ type receiver struct {
 }
 
 func newReceiver(t *testing.T) *receiver {
+	t.Helper()
 	r := &receiver{amount: 1500}
 	r.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		body, _ := io.ReadAll(req.Body)
@@ -62,6 +63,7 @@ func newReceiver(t *testing.T) *receiver {
 
 // setup starts a simulator that calls back a receiver.
 func setup(t *testing.T) (*Simulator, *receiver, *gateway.Client) {
+	t.Helper()
 	r := newReceiver(t)
 	s, err := New(Config{Seed: 1, Secret: secret, OldSecret: "the one before", Late: 10 * time.Millisecond})
 	require.NoError(t, err)
@@ -72,6 +74,7 @@ func setup(t *testing.T) (*Simulator, *receiver, *gateway.Client) {
 
 // orderWith finds an order whose first charge is treated as wanted.
 func orderWith(t *testing.T, wanted func(Plan) bool) string {
+	t.Helper()
 	for i := range 100_000 {
 		if key := fmt.Sprintf("goods-%d", i); wanted(PlanFor(1, key, 1)) {
 			return key
@@ -263,8 +266,11 @@ func TestThePageAndTheBookCanBeRead(t *testing.T) {
 	_, err := client.Charge(t.Context(), chargeOf(orderWith(t, func(p Plan) bool { return p.Answer == "" }), r))
 	require.NoError(t, err)
 	settled(t, s)
+	browser := &http.Client{Timeout: time.Minute, Transport: &http.Transport{}}
 	for path, wants := range map[string]string{"/": "goods-", "/book": `"misbehaviours":{`} {
-		res, err := http.Get(s.URL() + path)
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.URL()+path, nil)
+		require.NoError(t, err)
+		res, err := browser.Do(req)
 		require.NoError(t, err)
 		page, err := io.ReadAll(res.Body)
 		require.NoError(t, err)
@@ -272,7 +278,7 @@ func TestThePageAndTheBookCanBeRead(t *testing.T) {
 		require.Equal(t, http.StatusOK, res.StatusCode)
 		require.True(t, strings.Contains(string(page), wants), path)
 	}
-	http.DefaultClient.CloseIdleConnections()
+	browser.CloseIdleConnections()
 }
 
 func TestItServesLoopbackOnly(t *testing.T) {
