@@ -1,0 +1,114 @@
+package errs_test
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"syscall"
+	"testing"
+
+	"github.com/lib/pq"
+	"github.com/stretchr/testify/require"
+
+	"millrace/platform/errs"
+)
+
+func TestEachKindHasItsStatusAndItsReaction(t *testing.T) {
+	t.Parallel()
+	type row struct {
+		name     string
+		status   int
+		reaction errs.Reaction
+	}
+	want := map[errs.Kind]row{
+		errs.Unknown:      {"unknown", 500, errs.Retry},
+		errs.Invalid:      {"invalid", 422, errs.Dead},
+		errs.Unauthorized: {"unauthorized", 401, errs.Dead},
+		errs.Forbidden:    {"forbidden", 403, errs.Dead},
+		errs.NotFound:     {"not found", 404, errs.Dead},
+		errs.Conflict:     {"conflict", 409, errs.Dead},
+		errs.TooLarge:     {"too large", 413, errs.Dead},
+		errs.Undecodable:  {"undecodable", 400, errs.Dead},
+		errs.Contention:   {"contention", 503, errs.Again},
+		errs.Resource:     {"resource", 503, errs.Pause},
+		errs.Timeout:      {"timeout", 504, errs.Retry},
+		errs.Shutdown:     {"shutdown", 503, errs.Leave},
+	}
+	require.Len(t, errs.Kinds(), len(want), "a kind without a line here")
+	for _, kind := range errs.Kinds() {
+		require.Equal(t, want[kind], row{kind.String(), kind.HTTPStatus(), kind.Reaction()})
+	}
+}
+
+func TestASQLStateHasItsKind(t *testing.T) {
+	t.Parallel()
+	for code, want := range map[string]errs.Kind{
+		"08000": errs.Resource, "08006": errs.Resource, "08P01": errs.Resource,
+		"22001": errs.Invalid, "22012": errs.Invalid, "22P02": errs.Invalid,
+		"25006": errs.Resource, "25P02": errs.Unknown, "25P03": errs.Timeout,
+		"40001": errs.Contention, "40P01": errs.Contention, "40002": errs.Unknown, "55P03": errs.Contention, "55006": errs.Unknown,
+		"53000": errs.Resource, "53100": errs.Resource, "53200": errs.Resource, "53300": errs.Resource,
+		"57014": errs.Timeout, "57P01": errs.Resource, "57P02": errs.Resource, "57P03": errs.Resource, "57P05": errs.Resource, "57000": errs.Unknown,
+		"58000": errs.Resource, "58030": errs.Resource,
+		"0A000": errs.Contention, "26000": errs.Contention,
+		"42601": errs.Unknown, "42P01": errs.Unknown, "P0001": errs.Unknown, "XX000": errs.Unknown, "00000": errs.Unknown, "": errs.Unknown, "4": errs.Unknown,
+	} {
+		require.Equal(t, want, errs.OfSQLState(code), code)
+		require.Equal(t, want, errs.KindOf(fmt.Errorf("wrapped: %w", &pq.Error{Code: pq.ErrorCode(code)})), code)
+	}
+}
+
+func TestAConstraintIsNeverTransient(t *testing.T) {
+	t.Parallel()
+	for _, code := range []string{"23000", "23001", "23502", "23503", "23505", "23514", "23P01", "23999"} {
+		kind := errs.OfSQLState(code)
+		require.Equal(t, errs.Conflict, kind, code)
+		require.Equal(t, errs.Dead, kind.Reaction(), code)
+	}
+}
+
+func TestAnErrorsKindIsFoundUnderItsWrapping(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct {
+		err  error
+		want errs.Kind
+	}{
+		{nil, errs.Unknown},
+		{errors.New("plain"), errs.Unknown},
+		{sql.ErrNoRows, errs.Unknown},
+		{errs.New(errs.Invalid, "no"), errs.Invalid},
+		{fmt.Errorf("around: %w", errs.New(errs.Invalid, "no")), errs.Invalid},
+		{errs.New(errs.Conflict, "around: %w", errs.New(errs.Invalid, "no")), errs.Conflict},
+		{errs.As(errs.Resource, &pq.Error{Code: "23505"}), errs.Resource},
+		{errs.New(errs.Unknown, "around: %w", &pq.Error{Code: "40001"}), errs.Contention},
+		{errors.Join(errors.New("plain"), errs.New(errs.TooLarge, "no")), errs.TooLarge},
+		{context.Canceled, errs.Shutdown},
+		{fmt.Errorf("around: %w", context.DeadlineExceeded), errs.Timeout},
+		{driver.ErrBadConn, errs.Resource},
+		{io.ErrUnexpectedEOF, errs.Resource},
+		{&net.OpError{Op: "read", Err: syscall.ECONNRESET}, errs.Resource},
+		{&net.OpError{Op: "dial", Err: errors.New("anything")}, errs.Resource},
+		{syscall.ENOSPC, errs.Resource},
+	} {
+		require.Equal(t, row.want, errs.KindOf(row.err), "%v", row.err)
+	}
+	require.NoError(t, errs.As(errs.Invalid, nil))
+}
+
+func TestAnErrorSaysWhichFieldIsAtFault(t *testing.T) {
+	t.Parallel()
+	err := errs.InvalidField("line 17: currency", "is %q", "WON")
+	require.EqualError(t, err, `line 17: currency: is "WON"`)
+	require.Equal(t, "line 17: currency", errs.FieldOf(fmt.Errorf("import: %w", err)))
+	require.Empty(t, errs.FieldOf(errors.New("plain")))
+	open := func() (err error) {
+		defer errs.Wrap(&err, "open %q", "x")
+		return errs.New(errs.NotFound, "nothing there")
+	}
+	require.EqualError(t, open(), `open "x": nothing there`)
+	require.Equal(t, errs.NotFound, errs.KindOf(open()))
+}
