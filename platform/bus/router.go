@@ -47,6 +47,6 @@ func (t *Topology) receive(module string, s Subscription) message.NoPublishHandl
 		}
 		d := run.From(msg.Context())
 		tx := &Tx{ctx: msg.Context(), sql: d.Tx, out: d.Out, owner: module, topo: t, cause: received}
-		return s.handle(msg.Context(), tx, received)
+		return tx.end(s.handle(msg.Context(), tx, received))
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"strings"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 
@@ -21,22 +22,66 @@ type Tx struct {
 	owner string
 	topo  *Topology
 	cause Received
+	rows  *sql.Rows // of the last query
 }
 
 // ExecContext runs a statement in the transaction. SQL is unqualified: the
 // module's schema is the search path.
+//
+// A text that would end the transaction (COMMIT, ROLLBACK) is refused with kind
+// Invalid: what other handlers of the same run do after it would be outside.
 func (tx *Tx) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
+	if endsTransaction(query) {
+		return nil, errs.New(errs.Invalid, "a transaction cannot be ended by hand: return from the function that received it")
+	}
 	return tx.sql.ExecContext(ctx, query, args...)
 }
 
-// QueryContext runs a query in the transaction. Close the rows before the next statement.
-func (tx *Tx) QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
-	return tx.sql.QueryContext(ctx, query, args...)
+// QueryContext runs a query in the transaction. Close the rows before the next
+// statement, and before returning.
+func (tx *Tx) QueryContext(ctx context.Context, query string, args ...any) (rows *sql.Rows, err error) {
+	tx.rows, err = tx.sql.QueryContext(ctx, query, args...)
+	return tx.rows, err
+}
+
+// end closes rows that were left open: the next statement of the transaction,
+// which may be another handler's, would fail of it. That is an error only if
+// there is no other.
+func (tx *Tx) end(err error) error {
+	if tx.rows == nil {
+		return err
+	}
+	if _, closed := tx.rows.Columns(); closed != nil {
+		return err
+	}
+	_ = tx.rows.Close() // the error to tell is the one below
+	if err == nil {
+		err = errs.New(errs.Unknown, "the rows of a query were left open: close them")
+	}
+	return err
 }
 
 // QueryRowContext runs a query for one row in the transaction.
 func (tx *Tx) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
 	return tx.sql.QueryRowContext(ctx, query, args...)
+}
+
+// endsTransaction looks at the first words only: it is against mistakes.
+func endsTransaction(query string) bool {
+	query = strings.TrimSpace(query)
+	if query == "" || !strings.ContainsRune("CcEeAaRrPp", rune(query[0])) {
+		return false
+	}
+	words := strings.Fields(strings.ToUpper(query[:min(len(query), 40)]))
+	switch strings.TrimRight(words[0], ";") {
+	case "COMMIT", "END", "ABORT":
+		return true
+	case "ROLLBACK":
+		return len(words) < 2 || words[1] != "TO"
+	case "PREPARE":
+		return len(words) > 1 && words[1] == "TRANSACTION"
+	}
+	return false
 }
 
 // Publish says that something has happened. The event is written just before
@@ -111,7 +156,8 @@ func (db *DB) InTx(ctx context.Context, f func(*Tx) error) (err error) {
 	// a lost connection rolls back by itself.
 	defer func() { _ = tx.Rollback() }()
 	out := &run.Outbox{}
-	if err := f(&Tx{ctx: ctx, sql: tx, out: out, owner: db.owner, topo: db.topo}); err != nil {
+	handed := &Tx{ctx: ctx, sql: tx, out: out, owner: db.owner, topo: db.topo}
+	if err := handed.end(f(handed)); err != nil {
 		return err
 	}
 	if err := db.log.Append(ctx, tx, out.Messages); err != nil {

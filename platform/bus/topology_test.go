@@ -1,0 +1,120 @@
+package bus_test
+
+import (
+	"context"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"millrace/platform/bus"
+)
+
+// unit is a module that declares what a test says.
+type unit struct {
+	name      string
+	publishes []bus.Event
+	sends     []bus.Command
+	hears     []bus.Subscription
+}
+
+func (u unit) Name() string                      { return u.name }
+func (u unit) Publishes() []bus.Event            { return u.publishes }
+func (u unit) Sends() []bus.Command              { return u.sends }
+func (u unit) Subscriptions() []bus.Subscription { return u.hears }
+
+type sold struct{ ID string }
+
+func (sold) EventName() string { return "till.sold" }
+func (s sold) Key() string     { return s.ID }
+
+type refund struct{ ID string }
+
+func (refund) CommandName() string { return "till.refund" }
+func (r refund) Key() string       { return r.ID }
+
+// named is an event, or a command, of any name. Its zero value has the name
+// that the type parameter gives.
+type name interface{ name() string }
+
+type named[N name] struct{}
+
+func (named[N]) EventName() string { var n N; return n.name() }
+func (named[N]) Key() string       { return "k" }
+
+type commanded[N name] struct{}
+
+func (commanded[N]) CommandName() string { var n N; return n.name() }
+func (commanded[N]) Key() string         { return "k" }
+
+type noDot struct{}
+type onlyDot struct{}
+type ofTill struct{}
+type longer struct{}
+
+func (noDot) name() string   { return "till" }
+func (onlyDot) name() string { return "till." }
+func (ofTill) name() string  { return "till.sold" }
+func (longer) name() string  { return "tills.sold" }
+
+func hear(context.Context, *bus.Tx, sold) error            { return nil }
+func hearAll(context.Context, *bus.Tx, bus.Received) error { return nil }
+func act(context.Context, *bus.Tx, refund) error           { return nil }
+
+func TestATopologyThatCannotWorkIsRefusedAndNamed(t *testing.T) {
+	t.Parallel()
+	till := unit{name: "till", publishes: []bus.Event{sold{}}}
+	for says, modules := range map[string][]bus.Module{
+		"command till.refund is sent by shop, but no module handles it": {till, unit{name: "shop", sends: []bus.Command{refund{}}}},
+		"command till.refund is handled by till and by till": {
+			unit{name: "till", hears: []bus.Subscription{bus.Handle(act), bus.Handle(act)}}},
+		"command till.refund is handled by till and by shop": {
+			unit{name: "till", hears: []bus.Subscription{bus.Handle(act)}}, unit{name: "shop", hears: []bus.Subscription{bus.Handle(act)}}},
+		"only its owner, till, may":                             {unit{name: "shop", hears: []bus.Subscription{bus.Handle(act)}}},
+		"subscribes to till.sold, which no module publishes":    {unit{name: "shop", hears: []bus.Subscription{bus.On(hear)}}},
+		"event till.sold is published by till and by shop":      {till, unit{name: "shop", publishes: []bus.Event{sold{}}}},
+		`its name must start with "shop."`:                      {unit{name: "shop", publishes: []bus.Event{sold{}}}},
+		"event till is published by till; its name must start":  {unit{name: "till", publishes: []bus.Event{named[noDot]{}}}},
+		"event till. is published by till; its name must start": {unit{name: "till", publishes: []bus.Event{named[onlyDot]{}}}},
+		"event tills.sold is published by till; its name must":  {unit{name: "till", publishes: []bus.Event{named[longer]{}}}},
+		"till.sold is an event of till and a command too": {till, unit{name: "till", publishes: []bus.Event{sold{}},
+			hears: []bus.Subscription{bus.Handle(func(context.Context, *bus.Tx, commanded[ofTill]) error { return nil })}}},
+		"module shop has two handlers for till.sold":     {till, unit{name: "shop", hears: []bus.Subscription{bus.On(hear), bus.OnEvery(hearAll)}}},
+		"module till is listed twice":                    {till, till},
+		`module "": a name is`:                           {unit{}},
+		`module "Till": a name is`:                       {unit{name: "Till"}},
+		`module "4till": a name is`:                      {unit{name: "4till"}},
+		`module "a-b": a name is`:                        {unit{name: "a-b"}},
+		`module "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa": a`:    {unit{name: "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"}},
+		"module order: the name is the module's schema":  {unit{name: "order"}},
+		"module user: the name is the module's schema":   {unit{name: "user"}},
+		"module bus: the name is the module's schema":    {unit{name: "bus"}},
+		"module public: the name is the module's schema": {unit{name: "public"}},
+	} {
+		_, err := bus.NewTopology(modules...)
+		require.ErrorContains(t, err, says)
+	}
+}
+
+func TestATopologyNamesEveryFaultAtOnce(t *testing.T) {
+	t.Parallel()
+	_, err := bus.NewTopology(unit{name: "Bad"}, unit{name: "shop", sends: []bus.Command{refund{}}, hears: []bus.Subscription{bus.On(hear)}})
+	require.ErrorContains(t, err, `module "Bad"`)
+	require.ErrorContains(t, err, "no module handles it")
+	require.ErrorContains(t, err, "which no module publishes")
+}
+
+func TestOnEveryHearsEveryEventAndNoCommand(t *testing.T) {
+	t.Parallel()
+	topo, err := bus.NewTopology(
+		unit{name: "till", publishes: []bus.Event{sold{}}, sends: []bus.Command{refund{}}, hears: []bus.Subscription{bus.Handle(act)}},
+		unit{name: "ear", hears: []bus.Subscription{bus.OnEvery(hearAll)}})
+	require.NoError(t, err)
+	require.Len(t, topo.SubscriptionsOf("ear"), 1)
+	require.Equal(t, "till.sold", topo.SubscriptionsOf("ear")[0].Type)
+	require.Equal(t, "till.events", topo.TopicOf("till.sold"))
+	require.Equal(t, "till.commands", topo.TopicOf("till.refund"))
+	require.Empty(t, topo.TopicOf("till.unheard"))
+	require.Equal(t, []string{"till"}, topo.SendersOf("till.refund"))
+	require.Equal(t, []string{"till.sold"}, topo.Events())
+	require.Equal(t, []string{"till.refund"}, topo.Commands())
+}

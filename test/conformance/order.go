@@ -1,0 +1,202 @@
+package conformance
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill"
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
+
+	"millrace/platform/bus"
+	"millrace/platform/errs"
+)
+
+func newRouter(topo *bus.Topology, hosted []string, p Process) (*message.Router, error) {
+	return bus.NewRouter(topo, hosted, p.Subscriber, slog.New(slog.DiscardHandler), watermill.NopLogger{})
+}
+
+var errBack = errors.New("rolled back")
+
+func commitOrder(t *testing.T, b *bench) {
+	const writers, each = 16, 20
+	ear := func(name string) part { return part{name: name, hears: []bus.Subscription{bus.On(note)}} }
+	parts := []bus.Module{shop(), ear("one"), ear("two"), ear("three")}
+	p := b.start(Options{}, parts...)
+	var said atomic.Int32
+	var all errgroup.Group
+	for range writers {
+		all.Go(func() error {
+			for n := range each {
+				err := p.DB("shop").InTx(context.Background(), func(tx *bus.Tx) error {
+					if _, err := tx.ExecContext(context.Background(), `SELECT pg_sleep($1)`, rand.Float64()/100); err != nil {
+						return err
+					}
+					count := 1 + rand.IntN(4)
+					for range count {
+						if err := tx.Publish(paid{Order: "order-" + itoa(rand.IntN(3)), N: n}); err != nil {
+							return err
+						}
+					}
+					if rand.IntN(5) == 0 {
+						return errBack
+					}
+					tx.AfterCommit(func() { said.Add(int32(count)) }) //nolint:gosec // at most 4
+					return nil
+				})
+				if err != nil && !errors.Is(err, errBack) {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	require.NoError(t, all.Wait())
+	want := itoa(int(said.Load()))
+	require.Equal(t, want, b.text(`SELECT count(*) FROM shop.log`))
+	require.Equal(t, "0", b.text(`SELECT count(*) FROM (SELECT count(*) - max("offset") AS gap FROM shop.log GROUP BY partition) AS g WHERE gap <> 0`))
+	for _, ear := range []string{"one", "two", "three"} {
+		b.becomes(want, `SELECT count(*) FROM `+ear+`.effects`)
+		require.Equal(t, want, b.text(`SELECT count(DISTINCT message) FROM `+ear+`.effects`))
+		require.Equal(t, "0", b.text(`SELECT count(*) FROM (SELECT "offset" - lag("offset", 1, 0::bigint) OVER (PARTITION BY partition ORDER BY at) AS step FROM `+ear+`.effects e JOIN shop.log l ON l.id = e.message) AS s WHERE step <> 1`), "skipped or out of order at %s", ear)
+	}
+}
+
+// Commands of their own for four receivers.
+type north struct{ K string }
+type south struct{ K string }
+type east struct{ K string }
+type west struct{ K string }
+
+func (north) CommandName() string { return "north.go" }
+func (south) CommandName() string { return "south.go" }
+func (east) CommandName() string  { return "east.go" }
+func (west) CommandName() string  { return "west.go" }
+func (c north) Key() string       { return c.K }
+func (c south) Key() string       { return c.K }
+func (c east) Key() string        { return c.K }
+func (c west) Key() string        { return c.K }
+
+func receiver[C bus.Command](name string) part {
+	return part{name: name, hears: []bus.Subscription{bus.Handle(func(ctx context.Context, tx *bus.Tx, c C) error { return effect(ctx, tx, c.Key(), 0) })}}
+}
+
+func noDeadlock(t *testing.T, b *bench) {
+	sender := part{name: "shop", publishes: []bus.Event{paid{}}, sends: []bus.Command{north{}, south{}, east{}, west{}}}
+	topo := b.prepare(sender, receiver[north]("north"), receiver[south]("south"), receiver[east]("east"), receiver[west]("west"))
+	b.exec(`CREATE TABLE shop.rows AS SELECT id, 0 AS n FROM generate_series(1, 3) AS id`)
+	b.exec(`CREATE TABLE shop.total AS SELECT 0 AS n`)
+	// A constraint that locks at its very end what everybody else locks too.
+	b.exec(`CREATE FUNCTION shop.count() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN UPDATE shop.total SET n = n + 1; RETURN NULL; END'`)
+	b.exec(`CREATE CONSTRAINT TRIGGER count AFTER UPDATE ON shop.rows DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION shop.count()`)
+	p := b.host(Options{}, topo, topo.Modules())
+	var all errgroup.Group
+	const writers, each = 10, 40
+	for range writers {
+		all.Go(func() error {
+			for range each {
+				err := p.DB("shop").InTx(context.Background(), func(tx *bus.Tx) error {
+					query := `UPDATE rows SET n = n + 1 WHERE id = $1`
+					if _, err := tx.ExecContext(context.Background(), query, 1+rand.IntN(3)); err != nil {
+						return err
+					}
+					for range 6 {
+						key := "k" + itoa(rand.IntN(8))
+						say := []func() error{
+							func() error { return tx.Publish(paid{Order: key}) },
+							func() error { return tx.Send(north{key}) }, func() error { return tx.Send(south{key}) },
+							func() error { return tx.Send(east{key}) }, func() error { return tx.Send(west{key}) },
+						}
+						if err := say[rand.IntN(len(say))](); err != nil {
+							return err
+						}
+					}
+					return nil
+				})
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	require.NoError(t, all.Wait())
+	require.Equal(t, itoa(writers*each), b.text(`SELECT n FROM shop.total`))
+	b.becomes("0", `SELECT (SELECT count(*) FROM north.queue) + (SELECT count(*) FROM south.queue) + (SELECT count(*) FROM east.queue) + (SELECT count(*) FROM west.queue)
+		- (SELECT count(*) FROM north.effects) - (SELECT count(*) FROM south.effects) - (SELECT count(*) FROM east.effects) - (SELECT count(*) FROM west.effects)`)
+}
+
+func shutdown(t *testing.T, b *bench) {
+	parts := busy(nil, nil)
+	topo := b.prepare(parts...)
+	b.exec(`CREATE FUNCTION store.linger() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.002); RETURN NEW; END'`)
+	b.exec(`CREATE TRIGGER linger AFTER INSERT ON store.effects FOR EACH ROW EXECUTE FUNCTION store.linger()`)
+	source := b.host(Options{}, topo, []string{"shop"})
+	source.publish(batch(20, 20)...)
+	for round := range 4 {
+		p := b.host(Options{}, topo, []string{"store"})
+		b.becomes("true", `SELECT count(*) >= $1 FROM store.effects`, 1+round*90)
+		started := time.Now()
+		p.stop()
+		require.Less(t, time.Since(started), 25*time.Second)
+		done := b.text(`SELECT count(*) FROM store.effects`)
+		require.Equal(t, done, b.text(`SELECT count(*) FROM store.inbox`))
+		require.Equal(t, done, b.text(`SELECT count(*) FROM store.log`))
+		require.Equal(t, done, b.text(`SELECT sum(position) FROM store.positions`))
+	}
+	b.host(Options{}, topo, []string{"store"})
+	b.becomes("400", `SELECT count(*) FROM store.effects`)
+	b.onceInOrder("store", 20, 20)
+	b.everythingOnce()
+	b.neverAside()
+}
+
+func cancelled(t *testing.T, b *bench) {
+	topo := b.prepare(busy(nil, nil)...)
+	p := b.host(Options{}, topo, topo.Modules())
+	p.publish(batch(10, 10)...)
+	p.cancel() // and nobody calls the router's Close
+	require.NoError(t, await(t, "the router", p.done))
+	p.done <- nil
+	p.publish(batch(10, 1)...) // the handle is still good for requests in flight
+	p.stop()
+	b.host(Options{}, topo, topo.Modules())
+	b.becomes("110", `SELECT count(*) FROM store.effects`)
+	b.everythingOnce()
+	b.neverAside()
+}
+
+func closeWhileHanging(t *testing.T, b *bench) {
+	entered, release := make(chan struct{}, 1), make(chan struct{})
+	t.Cleanup(func() { close(release) })
+	topo := b.prepare(busy(func() { entered <- struct{}{} }, release)...)
+	opened, err := b.world.Open(t.Context(), topo, topo.Modules(), Options{})
+	require.NoError(t, err)
+	router, err := newRouter(topo, topo.Modules(), opened)
+	require.NoError(t, err)
+	done := make(chan error, 1)
+	go func() { done <- router.Run(context.Background()) }()
+	<-router.Running()
+	require.NoError(t, opened.DB("shop").InTx(t.Context(), func(tx *bus.Tx) error { return tx.Publish(paid{Order: "stuck"}) }))
+	await(t, "the handler", entered)
+	started := time.Now()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	require.Equal(t, errs.Timeout, errs.KindOf(opened.Drain(ctx)))
+	require.ErrorContains(t, router.Close(), "timeout") // the handler's goroutine cannot be ended
+	require.NoError(t, await(t, "the router", done))
+	require.NoError(t, opened.Close())
+	require.Less(t, time.Since(started), 25*time.Second)
+	require.Equal(t, "0", b.text(`SELECT count(*) FROM store.effects`))
+	topo = b.prepare(busy(nil, nil)...)
+	b.host(Options{}, topo, topo.Modules())
+	b.becomes("1", `SELECT count(*) FROM store.effects`)
+	b.everythingOnce()
+	b.neverAside()
+}

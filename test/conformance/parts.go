@@ -1,0 +1,102 @@
+package conformance
+
+import (
+	"context"
+	"strconv"
+
+	"millrace/platform/bus"
+	"millrace/platform/bus/sqltransport"
+)
+
+// part is a module of the suite.
+type part struct {
+	name      string
+	publishes []bus.Event
+	sends     []bus.Command
+	hears     []bus.Subscription
+}
+
+func (p part) Name() string                      { return p.name }
+func (p part) Publishes() []bus.Event            { return p.publishes }
+func (p part) Sends() []bus.Command              { return p.sends }
+func (p part) Subscriptions() []bus.Subscription { return p.hears }
+
+// paid, noted: events of the shop. pack: a command to the store. packed: the
+// store's own event.
+type paid struct {
+	Order string `json:"order"`
+	N     int    `json:"n"`
+	Pad   string `json:"pad,omitempty"`
+}
+
+func (paid) EventName() string { return "shop.paid" }
+func (p paid) Key() string     { return p.Order }
+
+type noted struct {
+	Order string `json:"order"`
+	N     int    `json:"n"`
+}
+
+func (noted) EventName() string { return "shop.noted" }
+func (n noted) Key() string     { return n.Order }
+
+type pack struct {
+	Order string `json:"order"`
+	N     int    `json:"n"`
+}
+
+func (pack) CommandName() string { return "store.pack" }
+func (p pack) Key() string       { return p.Order }
+
+type packed struct {
+	Order string `json:"order"`
+	N     int    `json:"n"`
+}
+
+func (packed) EventName() string { return "store.packed" }
+func (p packed) Key() string     { return p.Order }
+
+func shop() part {
+	return part{name: "shop", publishes: []bus.Event{paid{}, noted{}}}
+}
+
+// store is a module that hears what it is given.
+func store(hears ...bus.Subscription) part { return part{name: "store", hears: hears} }
+
+// note is the plain handler: one row for each message.
+func note(ctx context.Context, tx *bus.Tx, p paid) error { return effect(ctx, tx, p.Order, p.N) }
+
+// on is note, after first had its say.
+func on(first func(context.Context, *bus.Tx, paid) error) bus.Subscription {
+	return bus.On(func(ctx context.Context, tx *bus.Tx, p paid) error {
+		if err := first(ctx, tx, p); err != nil {
+			return err
+		}
+		return note(ctx, tx, p)
+	})
+}
+
+func itoa(n int) string { return strconv.Itoa(n) }
+
+// keys returns n keys, all of one partition: they travel in the same runs.
+func keys(n int) []string {
+	var found []string
+	for i := 0; len(found) < n; i++ {
+		key := "order-" + itoa(i)
+		if sqltransport.PartitionOf(key) == 5 {
+			found = append(found, key)
+		}
+	}
+	return found
+}
+
+// batch makes the events of several keys, interleaved, numbered from 0.
+func batch(keys, each int) []bus.Event {
+	var all []bus.Event
+	for n := range each {
+		for k := range keys {
+			all = append(all, paid{Order: "order-" + itoa(k), N: n})
+		}
+	}
+	return all
+}
