@@ -77,8 +77,8 @@ func TestDatabaseURLIsUnderstood(t *testing.T) {
 func TestWhatNobodyKnowsIsRefusedAllAtOnce(t *testing.T) {
 	t.Parallel()
 	path := write(t, "htpp:\n  address: x\nbus:\n  lease_ttl: soon\n  executors: [1]\nmail:\n")
-	_, err := config.Load(path, []string{"MILLRACE_HTTP_ADRESS=x", "MILLRACE_DATABASE_MAX_CONNS_PER_MODULE=many"})
-	for _, name := range []string{"htpp.address: ", "bus.lease_ttl: must be a duration", "bus.executors: must be one value", "MILLRACE_HTTP_ADRESS: no setting", "database.max_conns_per_module: must be a whole number"} {
+	_, err := config.Load(path, []string{"MILLRACE_HTTP_HOST=x", "MILLRACE_DATABASE_MAX_CONNS_PER_MODULE=many"})
+	for _, name := range []string{"htpp.address: ", "bus.lease_ttl: must be a duration", "bus.executors: must be one value", "MILLRACE_HTTP_HOST: no setting", "database.max_conns_per_module: must be a whole number"} {
 		require.ErrorContains(t, err, name)
 	}
 	require.NotContains(t, err.Error(), "mail", "a section without content is fine")

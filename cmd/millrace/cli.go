@@ -68,8 +68,8 @@ func (*configCmd) Run(read loaded, out io.Writer) error {
 type versionCmd struct{}
 
 func (*versionCmd) Run(out io.Writer) error {
-	fmt.Fprintf(out, "millrace %s %s/%s %s\n", version(), runtime.GOOS, runtime.GOARCH, runtime.Version())
-	return nil
+	_, err := fmt.Fprintf(out, "millrace %s %s/%s %s\n", version(), runtime.GOOS, runtime.GOARCH, runtime.Version())
+	return err
 }
 
 // version is the module's version, or the revision that it was built from.

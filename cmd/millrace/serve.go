@@ -23,7 +23,7 @@ func (c *serveCmd) Run(ctx context.Context, cfg config.Config, log *slog.Logger,
 	a, err := app.New(ctx, cfg, app.Options{Version: version(), Log: log})
 	if err != nil {
 		if ctx.Err() != nil {
-			return nil // asked to end before it had begun: nothing was in flight
+			return nil //nolint:nilerr // asked to end before it had begun: nothing was in flight
 		}
 		return err
 	}
