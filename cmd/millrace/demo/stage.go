@@ -45,7 +45,7 @@ const (
 )
 
 // gatewayTimeout is short, because one charge in fourteen is never answered.
-const gatewayTimeout = time.Second
+const gatewayTimeout = 500 * time.Millisecond
 
 // setStage starts it. parties is how many orders and consultations will come.
 func setStage(ctx context.Context, cfg config.Config, seed int64, parties int) (_ *stage, err error) {

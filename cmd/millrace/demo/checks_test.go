@@ -1,0 +1,191 @@
+package demo
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"millrace/modules/payment/gateway"
+	"millrace/modules/payment/gateway/simulator"
+)
+
+// completedGoods is a completed payment of goods in the log.
+const completedGoods = `SELECT id FROM payment.log WHERE type = 'payment.completed' AND key LIKE 'goods-%' ORDER BY partition, "offset" LIMIT 1`
+
+// damages are planted bugs: what each would leave in the tables, the check that
+// must see it, and a word of what it says.
+var damages = []struct {
+	name, check, says string
+	statements        []string
+}{
+	{"an order has no payment", "IN", "has 0 payments", []string{
+		`UPDATE payment.payments SET order_key = 'goods-other' WHERE order_key = (SELECT min(order_key) FROM payment.payments WHERE order_kind = 'goods')`}},
+	{"a consultation is missing", "IN", "consultations", []string{
+		`ALTER TABLE consultation.history DROP CONSTRAINT history_consultation_id_fkey`, `ALTER TABLE consultation.deposit DROP CONSTRAINT deposit_consultation_id_fkey`,
+		`ALTER TABLE consultation.request DROP CONSTRAINT request_consultation_id_fkey`,
+		`DELETE FROM consultation.consultation WHERE id = (SELECT min(id) FROM consultation.consultation)`}},
+
+	{"the event of a completed payment is missing", "S1", "0 in the log, and 1 due", []string{`DELETE FROM payment.log WHERE id = (` + completedGoods + `)`}},
+	{"a payment was completed twice in the log", "S1", "2 in the log, and 1 due", []string{
+		`INSERT INTO payment.log (partition, "offset", id, type, key, payload, metadata)
+		 SELECT partition, 1000000, gen_random_uuid(), type, key, payload, metadata FROM payment.log WHERE id = (` + completedGoods + `)`}},
+	{"a failure was said of a payment that did not fail", "S1", "payment.failed", []string{`UPDATE payment.log SET type = 'payment.failed' WHERE id = (` + completedGoods + `)`}},
+	{"a parcel left without its event", "S1", "delivery.shipped", []string{`DELETE FROM delivery.log WHERE id = (SELECT id FROM delivery.log WHERE type = 'delivery.shipped' LIMIT 1)`}},
+	{"a move is in no event", "S1", "moves", []string{
+		`DELETE FROM consultation.log WHERE id = (SELECT id FROM consultation.log WHERE type = 'consultation.changed' AND convert_from(payload, 'UTF8')::jsonb ? 'stateTransition' LIMIT 1)`}},
+	{"a card has no event", "S1", "inquiry.card_posted", []string{`DELETE FROM inquiry.log WHERE id = (SELECT id FROM inquiry.log WHERE type = 'inquiry.card_posted' LIMIT 1)`}},
+	{"a mail has no event", "S1", "notification.sent", []string{`DELETE FROM notification.log WHERE id = (SELECT id FROM notification.log LIMIT 1)`}},
+
+	{"an inbox takes a message twice", "S2", "no UNIQUE constraint", []string{`ALTER TABLE delivery.inbox DROP CONSTRAINT inbox_pkey`}},
+	{"an inbox has a message twice", "S2", "inbox row in delivery", []string{`ALTER TABLE delivery.inbox DROP CONSTRAINT inbox_pkey`,
+		`INSERT INTO delivery.inbox SELECT * FROM delivery.inbox LIMIT 1`}},
+	{"an order is delivered twice", "S2", "delivery of", []string{`ALTER TABLE delivery.deliveries DROP CONSTRAINT deliveries_order_key_key`,
+		`INSERT INTO delivery.deliveries (id, order_key, user_id, payment_id, state) SELECT gen_random_uuid(), order_key, user_id, payment_id, 'awaiting_address' FROM delivery.deliveries LIMIT 1`}},
+	{"a message is told twice", "S2", "notification for the same message", []string{`ALTER TABLE notification.notifications DROP CONSTRAINT notifications_cause_id_key`,
+		`INSERT INTO notification.notifications (id, cause_id, cause_type, user_id, template, subject, params, state)
+		 SELECT gen_random_uuid(), cause_id, cause_type, user_id, template, subject, params, 'queued' FROM notification.notifications LIMIT 1`}},
+	{"an event is recorded twice", "S2", "record of", []string{`ALTER TABLE dataplatform.record DROP CONSTRAINT record_pkey`, `ALTER TABLE dataplatform.record DROP CONSTRAINT record_position_key`,
+		`INSERT INTO dataplatform.record SELECT * FROM dataplatform.record LIMIT 1`}},
+	{"a move has two cards", "S2", "card for the same move", []string{`ALTER TABLE inquiry.entry DROP CONSTRAINT entry_cause_id_key`,
+		`INSERT INTO inquiry.entry (room_id, position, id, speaker, at, card, transition, actor, prev_state, cause_id)
+		 SELECT room_id, 1000, gen_random_uuid(), speaker, at, card, transition, actor, prev_state, cause_id FROM inquiry.entry WHERE card IS NOT NULL LIMIT 1`}},
+	{"a payment was captured twice", "S2", "capture of", []string{
+		`INSERT INTO payment.payment_history (payment_id, status, captured, refunded, cause)
+		 SELECT payment_id, status, captured, refunded, cause FROM payment.payment_history WHERE status = 'completed' LIMIT 1`}},
+
+	{"the inbox row of a delivery is missing", "S3", "delivery: payment.completed", []string{`DELETE FROM delivery.inbox WHERE message_id = (` + completedGoods + `)`}},
+	{"the inbox row of a notification is missing", "S3", "its effect and no inbox row", []string{`DELETE FROM notification.inbox WHERE message_id = (` + completedGoods + `)`}},
+	{"the inbox row of a record is missing", "S3", "dataplatform: payment.completed", []string{`DELETE FROM dataplatform.inbox WHERE message_id = (` + completedGoods + `)`}},
+	{"the inbox row of a card is missing", "S3", "inquiry: consultation", []string{
+		`DELETE FROM inquiry.inbox WHERE message_id = (SELECT cause_id FROM inquiry.entry WHERE cause_id IS NOT NULL LIMIT 1)`}},
+	{"a notification was handled and is not there", "S3", "an inbox row and no effect", []string{`DELETE FROM notification.notifications WHERE cause_id = (` + completedGoods + `)`}},
+	{"a record was handled and is not there", "S3", "an inbox row and no effect", []string{`DELETE FROM dataplatform.record WHERE message_id = (` + completedGoods + `)`}},
+	{"a delivery was handled and is not there", "S3", "an inbox row and no effect", []string{`DELETE FROM delivery.history WHERE cause_id = (` + completedGoods + `)`}},
+	{"a card was handled and is not there", "S3", "an inbox row and no effect", []string{`DELETE FROM inquiry.entry WHERE id = (SELECT id FROM inquiry.entry WHERE cause_id IS NOT NULL LIMIT 1)`}},
+	{"a deposit was handled and is not there", "S3", "consultation: payment.completed", []string{`DELETE FROM consultation.deposit WHERE payment_id = (SELECT payment_id FROM consultation.deposit LIMIT 1)`}},
+	{"a refund was handled and is not there", "S3", "payment: payment.refund", []string{`DELETE FROM payment.refunds WHERE refund_id = (SELECT refund_id FROM payment.refunds LIMIT 1)`}},
+	{"a handled message is nowhere", "S3", "no such message is there", []string{`UPDATE payment.log SET id = gen_random_uuid() WHERE id = (` + completedGoods + `)`}},
+	{"a message is handled and aside", "S3", "is retrying, and has an inbox row", []string{aside("retrying", "clock_timestamp()")}},
+
+	{"a log has a gap", "S4", "payment.log, partition", []string{
+		`DELETE FROM payment.log WHERE (partition, "offset") = (SELECT partition, max("offset") - 1 FROM payment.log GROUP BY partition HAVING max("offset") > 1 LIMIT 1)`}},
+	{"a queue has a gap", "S4", "notification.queue, partition", []string{
+		`DELETE FROM notification.queue WHERE (partition, "offset") = (SELECT partition, max("offset") - 1 FROM notification.queue GROUP BY partition HAVING count(*) > 2 LIMIT 1)`}},
+	{"a later message of a key took effect first", "S4", "before an earlier one", []string{
+		`UPDATE dataplatform.inbox SET handled_at = handled_at + interval '1 hour' WHERE topic = 'delivery.events' AND (partition, "offset") = (
+			SELECT partition, min("offset") FROM delivery.log GROUP BY partition, key HAVING count(*) > 1 LIMIT 1)`}},
+	{"a message went past a dead letter of its key", "S4", "is dead", []string{
+		`INSERT INTO delivery.aside (subscriber, topic, partition, "offset", message_id, type, key, payload, metadata, state, attempts, kind, error)
+		 SELECT 'delivery', 'payment.events', partition, "offset" - 1, gen_random_uuid(), type, key, payload, metadata, 'dead', 5, 'unknown', 'planted' FROM payment.log WHERE id = (` + completedGoods + `)`}},
+	{"two cards are in the wrong order", "S4", "moves with a card", []string{`ALTER TABLE inquiry.entry DROP CONSTRAINT entry_pkey`,
+		`UPDATE inquiry.entry e SET position = 1001 - position WHERE room_id = (
+			SELECT room_id FROM inquiry.entry WHERE card IS NOT NULL GROUP BY room_id HAVING count(DISTINCT card) > 2 LIMIT 1)`}},
+	{"a move does not start where the last one ended", "S4", "but the one before went to", []string{
+		`UPDATE consultation.history SET from_status = 'HOLD' WHERE (consultation_id, position) = (SELECT consultation_id, max(position) FROM consultation.history GROUP BY 1 HAVING max(position) > 2 LIMIT 1)`}},
+	{"a consultation is not where its history ends", "S4", "its history ends with", []string{
+		`UPDATE consultation.consultation SET moves = moves + 1 WHERE id = (SELECT min(id) FROM consultation.consultation)`}},
+	{"a delivery skipped a state", "S4", "but it was", []string{`DELETE FROM delivery.history WHERE id = (SELECT id FROM delivery.history WHERE action = 'ship' LIMIT 1)`}},
+	{"a payment's money moved without history", "S4", "its history ends with", []string{
+		`ALTER TABLE payment.payments DROP CONSTRAINT payments_money`, `UPDATE payment.payments SET captured = captured + 1 WHERE payment_id = (SELECT payment_id FROM payment.payments WHERE status = 'completed' LIMIT 1)`}},
+	{"a payment moved as none may", "S4", "went from", []string{
+		`UPDATE payment.payment_history SET status = 'failed' WHERE history_id = (SELECT min(history_id) FROM payment.payment_history)`}},
+
+	{"we captured another amount", "S6", "captured", []string{
+		`ALTER TABLE payment.payments DROP CONSTRAINT payments_money`, `UPDATE payment.payments SET captured = captured + 1 WHERE payment_id = (SELECT payment_id FROM payment.payments WHERE status = 'completed' LIMIT 1)`}},
+	{"we refunded nothing, the gateway did", "S6", "refunded", []string{
+		`UPDATE payment.payments SET refunded = 0, status = 'completed' WHERE payment_id = (SELECT payment_id FROM payment.payments WHERE status = 'refunded' LIMIT 1)`}},
+
+	{"a message is pending", "L1", "1 pending", []string{`UPDATE delivery.positions SET position = position - 1 WHERE (topic, partition) = (SELECT topic, partition FROM delivery.positions WHERE position > 0 LIMIT 1)`}},
+	{"a message is lost", "L1", "1 LOST", []string{`DELETE FROM delivery.inbox WHERE message_id = (` + completedGoods + `)`}},
+	{"a message is tried again for ever", "L1", "1 retrying", []string{aside("retrying", "clock_timestamp()")}},
+	{"a message is dead", "L1", "1 dead", []string{aside("dead", "NULL")}},
+	{"a message is held behind nothing", "L1", "1 held", []string{aside("held", "NULL")}},
+
+	{"a payment has no notification", "L2", "0 notifications", []string{`DELETE FROM notification.notifications WHERE cause_id = (` + completedGoods + `)`}},
+	{"a notification was never sent", "L2", "is queued after", []string{
+		`UPDATE notification.notifications SET state = 'queued', sent_at = NULL WHERE cause_id = (` + completedGoods + `)`}},
+	{"a payment has no record", "L2", "0 records", []string{`DELETE FROM dataplatform.record WHERE message_id = (` + completedGoods + `)`}},
+	{"goods have no delivery", "L2", "0 deliveries", []string{`UPDATE delivery.deliveries SET order_key = 'goods-other' WHERE order_key = (SELECT key FROM payment.log WHERE id = (` + completedGoods + `))`}},
+}
+
+// aside puts a handled message aside as well.
+func aside(state, nextAt string) string {
+	return `INSERT INTO delivery.aside (subscriber, topic, partition, "offset", message_id, type, key, payload, metadata, state, attempts, next_at, kind, error)
+		SELECT 'delivery', 'payment.events', partition, "offset", id, type, key, payload, metadata, '` + state + `', 1, ` + nextAt + `, 'unknown', 'planted' FROM payment.log WHERE id = (` + completedGoods + `)`
+}
+
+func TestEveryCheckHoldsAndIsRedWhenItsBugIsPlanted(t *testing.T) {
+	t.Parallel()
+	p := playSmall(t, 60)
+
+	result, err := p.check(t.Context(), p.orders, p.consultations)
+	require.NoError(t, err, "%s", p.told)
+	require.True(t, result.OK)
+	require.Zero(t, result.Lost)
+	require.Zero(t, result.Doubled)
+	require.Equal(t, 60, result.Orders)
+	require.EqualValues(t, 12, result.Consultations)
+	for _, said := range []string{"The timeline of order", "예약 접수 / Reservation received", "handled by delivery", "ok    L2"} {
+		require.Contains(t, p.told.String(), said)
+	}
+	require.NoError(t, p.program.Stop())
+
+	seen := map[string]bool{}
+	for _, d := range damages {
+		t.Run(d.check+": "+d.name, func(t *testing.T) {
+			e := p.damaged(t, d.statements...)
+			at := slices.IndexFunc(checks, func(c check) bool { return c.name == d.check })
+			require.GreaterOrEqual(t, at, 0)
+			offenders, err := checks[at].find(t.Context(), e)
+			require.NoError(t, err)
+			require.Contains(t, strings.Join(offenders, "\n"), d.says)
+		})
+		seen[d.check] = true
+	}
+	for _, c := range checks {
+		require.True(t, seen[c.name], "no bug was planted for %s", c.name)
+	}
+
+	t.Run("S6: a charge too many in the gateway's book", func(t *testing.T) {
+		e := p.damaged(t)
+		at := slices.IndexFunc(e.book.Charges, func(c simulator.Charge) bool { return c.Status == gateway.Approved })
+		again := e.book.Charges[at]
+		again.TransactionKey = "another"
+		e.book.Charges = append(e.book.Charges, again)
+		offenders, err := booksAgree(t.Context(), e)
+		require.NoError(t, err)
+		require.Contains(t, strings.Join(offenders, "\n"), "was charged 2 times")
+		require.Contains(t, strings.Join(offenders, "\n"), "which is not ours")
+	})
+	t.Run("S6: the gateway forgot a charge", func(t *testing.T) {
+		e := p.damaged(t)
+		e.book.Charges = e.book.Charges[1:]
+		offenders, err := booksAgree(t.Context(), e)
+		require.NoError(t, err)
+		require.Len(t, offenders, 1)
+	})
+	t.Run("L2: a mail was never received", func(t *testing.T) {
+		e := p.damaged(t)
+		e.mails = e.mails[1:]
+		offenders, err := paymentsAreFollowed(t.Context(), e)
+		require.NoError(t, err)
+		require.Len(t, offenders, 1)
+		require.Contains(t, offenders[0], "not in the mailbox")
+	})
+	t.Run("the numbers of a lost and of a doubled one", func(t *testing.T) {
+		e := p.damaged(t, `DELETE FROM delivery.inbox WHERE message_id = (`+completedGoods+`)`,
+			`INSERT INTO payment.payment_history (payment_id, status, captured, refunded, cause)
+			 SELECT payment_id, status, captured, refunded, cause FROM payment.payment_history WHERE status = 'completed' LIMIT 1`)
+		r, err := measure(t.Context(), e)
+		require.NoError(t, err)
+		require.EqualValues(t, 1, r.Lost)
+		require.Equal(t, 1, r.Doubled)
+	})
+	t.Run("GW: the gateway behaved", func(t *testing.T) {
+		e := p.damaged(t)
+		e.book.Misbehaviours[simulator.Forged] = 0
+		require.NotEmpty(t, gatewayMisbehaved(e.book).Offenders)
+	})
+}

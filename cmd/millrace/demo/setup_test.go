@@ -1,0 +1,94 @@
+package demo
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"io"
+	"net/url"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/lib/pq"
+	"github.com/stretchr/testify/require"
+
+	"millrace/config"
+	"millrace/platform/postgres"
+	"millrace/platform/postgres/pgtest"
+)
+
+// optionsOf are those of a small run on a database of the test's own server.
+func optionsOf(t *testing.T, count int) Options {
+	t.Helper()
+	cfg := config.Default()
+	cfg.DataDir, cfg.Log.Level = t.TempDir(), "warn"
+	server := pgtest.URL(t)
+	cfg.Database.URL = config.Secret(server)
+	t.Cleanup(func() { dropDemo(t, server) })
+	return Options{Count: count, Seed: 1, Version: "test", Config: cfg, Out: io.Discard, Bar: io.Discard}
+}
+
+// dropDemo drops the database that a demo beside server made.
+func dropDemo(t *testing.T, server string) {
+	u, err := url.Parse(server)
+	require.NoError(t, err)
+	db, err := postgres.Open(context.Background(), postgres.Config{URL: server, MaxConns: 1})
+	require.NoError(t, err)
+	_, err = db.ExecContext(context.Background(), "DROP DATABASE IF EXISTS "+pq.QuoteIdentifier(filepath.Base(u.Path)+"_demo")+" WITH (FORCE)")
+	require.NoError(t, err)
+	require.NoError(t, db.Close())
+}
+
+// played is a run whose program has stopped: its evidence lies still.
+type played struct {
+	*running
+	orders        []order
+	consultations []consultation
+	told          *bytes.Buffer
+}
+
+// playSmall plays count orders to the end. stop ends the program too.
+func playSmall(t *testing.T, count int) *played {
+	t.Helper()
+	p := &played{told: &bytes.Buffer{}}
+	o := optionsOf(t, count)
+	o.Out = p.told
+	var err error
+	p.orders, err = loadOrders("", count)
+	require.NoError(t, err)
+	p.consultations, err = loadConsultations(share(count))
+	require.NoError(t, err)
+	s, err := setStage(t.Context(), o.Config, o.Seed, count+len(p.consultations))
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.close()) })
+	p.running = &running{Options: o, stage: s}
+	require.NoError(t, p.serve(t.Context(), nil))
+	t.Cleanup(func() { require.NoError(t, p.program.Stop()) })
+	require.NoError(t, p.playAll(t.Context(), p.orders, p.consultations), "%s", p.told)
+	return p
+}
+
+// damaged gives the evidence of a database in which the statements were run; it
+// is as before when the test ends. Constraints that would refuse the damage go
+// first: a checker must not rely on them.
+func (p *played) damaged(t *testing.T, statements ...string) *evidence {
+	t.Helper()
+	tx, err := p.stage.db.BeginTx(context.WithoutCancel(t.Context()), &sql.TxOptions{}) // it outlives the test's own context, to be rolled back
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, tx.Rollback()) })
+	for _, statement := range statements {
+		done, err := tx.ExecContext(t.Context(), statement)
+		require.NoError(t, err, statement)
+		if !strings.HasPrefix(strings.TrimSpace(statement), "ALTER") {
+			rows, err := done.RowsAffected()
+			require.NoError(t, err)
+			require.NotZero(t, rows, "it damages nothing: %s", statement)
+		}
+	}
+	e := p.evidence(p.orders, p.consultations)
+	e.db = tx
+	e.tallies, err = takeTally(t.Context(), tx, e.topo)
+	require.NoError(t, err)
+	return e
+}
