@@ -53,7 +53,7 @@ var migrations embed.FS
 // defaults.
 type Config struct {
 	Mail        mail.Config     // the mail server
-	Workers     int             // mails in flight in this process; 0 means 4
+	Workers     int             // mails in flight in this process; 0 means 8
 	MaxAttempts int             // calls before a notification is failed; 0 means 200, about an hour
 	Backoff     []time.Duration // before the 2nd, 3rd … call, the last one repeats; nil means 200 ms … 20 s
 }
@@ -83,6 +83,9 @@ func New(db *bus.DB, cfg Config) *Module {
 	}
 	if cfg.Backoff == nil {
 		cfg.Backoff = defaultBackoff
+	}
+	if cfg.Workers == 0 {
+		cfg.Workers = 8
 	}
 	m := &Module{service: &service{db: db}}
 	m.service.sender, m.faulty = mail.New(cfg.Mail)
