@@ -85,7 +85,7 @@ func ReceivedFrom(msg *message.Message) (Received, error) {
 		Data: json.RawMessage(msg.Payload),
 	}
 	var err error
-	if r.ID, err = uuid.Parse(m.Get(metaID)); err != nil {
+	if r.ID, err = uuid.Parse(m.Get(metaID)); err != nil || r.ID == uuid.Nil {
 		return r, errs.New(errs.Undecodable, "%s %q is not a UUID", metaID, m.Get(metaID))
 	}
 	if r.Type == "" || r.Key == "" {
