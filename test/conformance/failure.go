@@ -190,14 +190,15 @@ func contention(t *testing.T, b *bench) {
 }
 
 func realContention(t *testing.T, b *bench) {
-	locked, release := make(chan struct{}, 10), make(chan struct{})
+	locked := map[string]chan struct{}{"deadlock": make(chan struct{}, 10), "timeout": make(chan struct{}, 10)}
+	release := make(chan struct{})
 	topo := b.prepare(shop(), store(on(func(ctx context.Context, tx *bus.Tx, m paid) error {
 		for _, query := range map[string][]string{
 			"deadlock": {`SET LOCAL deadlock_timeout = '10ms'`, `UPDATE rows SET n = n + 1 WHERE id = 1`, "wait", `UPDATE rows SET n = n + 1 WHERE id = 2`},
 			"timeout":  {`SET LOCAL lock_timeout = '10ms'`, "wait", `UPDATE rows SET n = n + 1 WHERE id = 3`},
 		}[m.Order] {
 			if query == "wait" {
-				locked <- struct{}{}
+				locked[m.Order] <- struct{}{}
 				select {
 				case <-release:
 				case <-ctx.Done():
@@ -218,7 +219,7 @@ func realContention(t *testing.T, b *bench) {
 		require.NoError(t, err)
 	}
 	p.publish(paid{Order: "deadlock"})
-	await(t, "the handler's first lock", locked)
+	await(t, "the handler's first lock", locked["deadlock"])
 	done := make(chan error, 1)
 	go func() {
 		_, err := other.ExecContext(context.Background(), `UPDATE store.rows SET n = n + 10 WHERE id = 1`)
@@ -236,7 +237,7 @@ func realContention(t *testing.T, b *bench) {
 	require.NoError(t, err)
 	p.publish(paid{Order: "timeout"})
 	for range 3 { // the first run, the guarded one, its first retry
-		await(t, "the handler's try", locked)
+		await(t, "the handler's try", locked["timeout"])
 	}
 	require.NoError(t, holder.Commit())
 	b.becomes("2", `SELECT count(*) FROM store.effects`)

@@ -100,11 +100,13 @@ func noDeadlock(t *testing.T, b *bench) {
 	const writers, each = 10, 40
 	for range writers {
 		all.Go(func() error {
-			for range each {
+			for n := range each {
 				err := p.DB("shop").InTx(context.Background(), func(tx *bus.Tx) error {
-					query := `UPDATE rows SET n = n + 1 WHERE id = $1`
-					if _, err := tx.ExecContext(context.Background(), query, 1+rand.IntN(3)); err != nil {
-						return err
+					if n%4 == 0 { // the others are not kept apart by the rows
+						query := `UPDATE rows SET n = n + 1 WHERE id = $1`
+						if _, err := tx.ExecContext(context.Background(), query, 1+rand.IntN(3)); err != nil {
+							return err
+						}
 					}
 					for range 6 {
 						key := "k" + itoa(rand.IntN(8))
@@ -127,7 +129,7 @@ func noDeadlock(t *testing.T, b *bench) {
 		})
 	}
 	require.NoError(t, all.Wait())
-	require.Equal(t, itoa(writers*each), b.text(`SELECT n FROM shop.total`))
+	require.Equal(t, itoa(writers*each/4), b.text(`SELECT n FROM shop.total`))
 	b.becomes("0", `SELECT (SELECT count(*) FROM north.queue) + (SELECT count(*) FROM south.queue) + (SELECT count(*) FROM east.queue) + (SELECT count(*) FROM west.queue)
 		- (SELECT count(*) FROM north.effects) - (SELECT count(*) FROM south.effects) - (SELECT count(*) FROM east.effects) - (SELECT count(*) FROM west.effects)`)
 }

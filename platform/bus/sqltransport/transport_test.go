@@ -26,13 +26,6 @@ type paid struct {
 func (paid) EventName() string { return "shop.paid" }
 func (p paid) Key() string     { return p.Order }
 
-type pack struct {
-	Order string `json:"order"`
-}
-
-func (pack) CommandName() string { return "store.pack" }
-func (p pack) Key() string       { return p.Order }
-
 // part is a module for tests.
 type part struct {
 	name      string

@@ -1,0 +1,224 @@
+package sqltransport_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
+
+	"millrace/platform/bus"
+	"millrace/platform/bus/sqltransport"
+	"millrace/platform/errs"
+	"millrace/platform/postgres"
+	"millrace/platform/postgres/pgtest"
+)
+
+func TestWhoeverLostAPartitionHandlesNothingOfIt(t *testing.T) {
+	t.Parallel()
+	handled := make(chan int, 10)
+	r := start(t, pgtest.URL(t), sqltransport.Config{},
+		part{name: "shop", publishes: []bus.Event{paid{}}},
+		part{name: "store", hears: []bus.Subscription{bus.On(func(_ context.Context, _ *bus.Tx, p paid) error {
+			handled <- p.N
+			return nil
+		})}})
+	db, err := postgres.Open(t.Context(), postgres.Config{URL: r.url, MaxConns: 1})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, db.Close()) })
+	say := func(n int) {
+		require.NoError(t, r.transport.DB("shop").InTx(t.Context(), func(tx *bus.Tx) error { return tx.Publish(paid{"x", n}) }))
+	}
+	say(1)
+	require.Equal(t, 1, waitFor(t, "the first", handled))
+	// Another process takes the partition over and handles the second; this one
+	// has not heard of it.
+	_, err = db.ExecContext(t.Context(), `
+		INSERT INTO bus.processes (id, hosts, hears, expires_at) VALUES ('00000000-0000-0000-0000-000000000001', '{store}', '{}', 'infinity');
+		UPDATE store.positions SET owner = '00000000-0000-0000-0000-000000000001', position = 2 WHERE position = 1`)
+	require.NoError(t, err)
+	say(2)
+	say(3)
+	// It goes, and this process claims the partition anew.
+	_, err = db.ExecContext(t.Context(), `DELETE FROM bus.processes WHERE expires_at = 'infinity'`)
+	require.NoError(t, err)
+	require.Equal(t, 3, waitFor(t, "the third", handled), "the second was another's")
+	require.Empty(t, handled)
+	var position int
+	require.NoError(t, db.QueryRowContext(t.Context(), `SELECT max(position) FROM store.positions`).Scan(&position))
+	require.Equal(t, 3, position)
+}
+
+func topology(t *testing.T) *bus.Topology {
+	t.Helper()
+	topo, err := bus.NewTopology(
+		part{name: "shop", publishes: []bus.Event{paid{}, also{}}},
+		part{name: "store", hears: []bus.Subscription{
+			bus.On(func(context.Context, *bus.Tx, paid) error { return nil }),
+			bus.On(func(context.Context, *bus.Tx, also) error { return nil })}})
+	require.NoError(t, err)
+	return topo
+}
+
+type also struct{}
+
+func (also) EventName() string { return "shop.also" }
+func (also) Key() string       { return "k" }
+
+func open(t *testing.T, url string, topo *bus.Topology) *sqltransport.Transport {
+	t.Helper()
+	require.NoError(t, sqltransport.Migrate(t.Context(), url, topo))
+	tr, err := sqltransport.Open(t.Context(), sqltransport.Config{URL: url, Logger: slog.New(slog.DiscardHandler)}, topo, topo.Modules())
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, tr.Close()) })
+	return tr
+}
+
+func TestASubscriberThatIsClosedBeforeItsTypesAreCompleteClosesEveryChannel(t *testing.T) {
+	t.Parallel()
+	s := open(t, pgtest.URL(t), topology(t)).Subscriber("store")
+	first, err := s.Subscribe(t.Context(), "shop.paid")
+	require.NoError(t, err)
+	_, err = s.Subscribe(t.Context(), "shop.paid")
+	require.Equal(t, errs.Invalid, errs.KindOf(err), "twice")
+	_, err = s.Subscribe(t.Context(), "shop.unheard")
+	require.Equal(t, errs.Invalid, errs.KindOf(err), "not declared")
+	require.NoError(t, s.Close())
+	require.NoError(t, s.Close(), "the router closes once for each handler")
+	_, more := <-first
+	require.False(t, more)
+	_, err = s.Subscribe(t.Context(), "shop.also") // its channel would never close
+	require.Equal(t, errs.Shutdown, errs.KindOf(err))
+}
+
+func TestASubscribersChannelsCloseWhenItsContextEnds(t *testing.T) {
+	t.Parallel()
+	s := open(t, pgtest.URL(t), topology(t)).Subscriber("store")
+	ctx, cancel := context.WithCancel(t.Context())
+	first, err := s.Subscribe(ctx, "shop.paid")
+	require.NoError(t, err)
+	second, err := s.Subscribe(ctx, "shop.also")
+	require.NoError(t, err)
+	cancel()
+	for msg := range first {
+		t.Fatal(msg)
+	}
+	for msg := range second {
+		t.Fatal(msg)
+	}
+}
+
+func TestATransportThatIsClosedWithoutDrainLeavesNothingRunning(t *testing.T) {
+	t.Parallel()
+	tr := open(t, pgtest.URL(t), topology(t))
+	s := tr.Subscriber("store")
+	channel, err := s.Subscribe(context.Background(), "shop.paid")
+	require.NoError(t, err)
+	_, err = s.Subscribe(context.Background(), "shop.also")
+	require.NoError(t, err)
+	require.NoError(t, tr.Close())
+	require.NoError(t, s.Close()) // waits for the executors
+	_, more := <-channel
+	require.False(t, more)
+}
+
+func TestATopicThatTravelsByAnotherTransportRefusesTheStart(t *testing.T) {
+	t.Parallel()
+	url, topo := pgtest.URL(t), topology(t)
+	open(t, url, topo)
+	db, err := postgres.Open(t.Context(), postgres.Config{URL: url, MaxConns: 1, Schema: "bus"})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, db.Close()) })
+	_, err = db.ExecContext(t.Context(), `UPDATE topics SET transport = 'kafka' WHERE name = 'shop.events'`)
+	require.NoError(t, err)
+	_, err = sqltransport.Open(t.Context(), sqltransport.Config{URL: url}, topo, topo.Modules())
+	require.Equal(t, errs.Invalid, errs.KindOf(err))
+	require.ErrorContains(t, err, "topic shop.events travels by kafka")
+}
+
+func TestBadSettingsAreNamed(t *testing.T) {
+	t.Parallel()
+	for field, cfg := range map[string]sqltransport.Config{
+		"URL":               {},
+		"MaxConnsPerModule": {URL: "postgres://x", Executors: 4, MaxConnsPerModule: 5},
+	} {
+		_, err := sqltransport.Open(t.Context(), cfg, topology(t), nil)
+		require.Equal(t, field, errs.FieldOf(err), "%v", err)
+	}
+}
+
+// write says n messages of one partition from several writers at once.
+func write(t *testing.T, url string, writers, each int) error {
+	t.Helper()
+	db := open(t, url, topology(t)).DB("shop")
+	var all errgroup.Group
+	for range writers {
+		all.Go(func() error {
+			for n := range each {
+				if err := db.InTx(context.Background(), func(tx *bus.Tx) error { return tx.Publish(paid{"x", n}) }); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	return all.Wait()
+}
+
+func TestOffsetsFollowTheCommitOrderWhateverTheServersDefaultIsolation(t *testing.T) {
+	t.Parallel()
+	url := pgtest.URL(t)
+	db, err := postgres.Open(t.Context(), postgres.Config{URL: url, MaxConns: 1})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, db.Close()) })
+	var name string
+	require.NoError(t, db.QueryRowContext(t.Context(), `SELECT current_database()`).Scan(&name))
+	_, err = db.ExecContext(t.Context(), fmt.Sprintf(`ALTER DATABASE %s SET default_transaction_isolation = 'repeatable read'`, name))
+	require.NoError(t, err)
+	require.NoError(t, write(t, url, 8, 25))
+}
+
+// What the publish lock is for: without it the writers collide, and this test
+// could not be as green as the one above.
+func TestWithoutThePublishLockWritersCollide(t *testing.T) {
+	t.Parallel()
+	url := pgtest.URL(t)
+	require.NoError(t, sqltransport.Migrate(t.Context(), url, topology(t)))
+	db, err := postgres.Open(t.Context(), postgres.Config{URL: url, MaxConns: 1})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, db.Close()) })
+	var definition string
+	require.NoError(t, db.QueryRowContext(t.Context(), `SELECT replace(pg_get_functiondef(p.oid), 'PERFORM pg_advisory_xact_lock(topic, p)', 'PERFORM 1')
+		FROM pg_proc p WHERE p.oid = 'shop.append_log'::regproc`).Scan(&definition))
+	require.Contains(t, definition, "PERFORM 1")
+	_, err = db.ExecContext(t.Context(), definition)
+	require.NoError(t, err)
+	require.Equal(t, errs.Conflict, errs.KindOf(write(t, url, 8, 200)), "two writers computed the same offset")
+}
+
+func TestAProcessThatGoesDownGivesItsPartitionsToTheOthersAtOnce(t *testing.T) {
+	t.Parallel()
+	url := pgtest.URL(t)
+	hosts := []bus.Module{part{name: "shop", publishes: []bus.Event{paid{}}},
+		part{name: "store", hears: []bus.Subscription{bus.On(func(context.Context, *bus.Tx, paid) error { return nil })}}}
+	first := start(t, url, sqltransport.Config{}, hosts...)
+	start(t, url, sqltransport.Config{}, hosts...)
+	db, err := postgres.Open(t.Context(), postgres.Config{URL: url, MaxConns: 1})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, db.Close()) })
+	owners := func(want string) {
+		t.Helper()
+		require.Eventually(t, func() bool {
+			var got string
+			require.NoError(t, db.QueryRowContext(t.Context(), `SELECT string_agg(n::text, ',') FROM (SELECT count(*) AS n FROM store.positions GROUP BY owner) AS o`).Scan(&got))
+			return got == want
+		}, 60*time.Second, 10*time.Millisecond, want)
+	}
+	owners("32,32")
+	require.NoError(t, first.transport.Drain(t.Context())) // it lives on, for its requests in flight
+	owners("64")
+	require.NoError(t, first.transport.Healthy())
+}
