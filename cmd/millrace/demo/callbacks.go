@@ -175,7 +175,7 @@ func send(ctx context.Context, target string, c callback) (status int, err error
 		req.Header.Set(gateway.HeaderTimestamp, strconv.FormatInt(c.at.Unix(), 10))
 		req.Header.Set(gateway.HeaderSignature, gateway.Sign(c.secret, c.id, c.at, c.body))
 	}
-	res, err := http.DefaultClient.Do(req)
+	res, err := http.DefaultClient.Do(req) //nolint:forbidigo // ctx is its time limit
 	if err != nil {
 		return 0, err
 	}

@@ -130,7 +130,11 @@ func (c *child) ready(ctx context.Context) error {
 	client := &http.Client{Timeout: 2 * time.Second}
 	defer client.CloseIdleConnections()
 	for {
-		if res, err := client.Get(c.url + "/readyz"); err == nil {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.url+"/readyz", http.NoBody)
+		if err != nil {
+			return err
+		}
+		if res, err := client.Do(req); err == nil {
 			_ = res.Body.Close() // the status is the answer
 			if res.StatusCode == http.StatusOK {
 				return nil

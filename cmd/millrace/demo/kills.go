@@ -19,7 +19,7 @@ type killer struct {
 	child   *child
 	client  *client
 	moments []moment
-	note    func(format string, args ...any)
+	print   func(format string, args ...any)
 
 	done  atomic.Int64 // kills
 	mu    sync.Mutex
@@ -97,7 +97,7 @@ func (k *killer) run(ctx context.Context) error {
 		if err := k.child.kill(); err != nil {
 			return err
 		}
-		k.note("kill -9 number %d after %.2f s, in the middle of %d requests; order or consultation %d had begun", i+1, time.Since(began).Seconds(), inFlight, m.begun)
+		k.print("kill -9 number %d after %.2f s, in the middle of %d requests; order or consultation %d had begun", i+1, time.Since(began).Seconds(), inFlight, m.begun)
 		if err := k.child.ready(ctx); err != nil {
 			return fmt.Errorf("after kill %d: %w", i+1, err)
 		}
@@ -110,8 +110,8 @@ func (k *killer) run(ctx context.Context) error {
 }
 
 // newKiller prepares kills.
-func newKiller(c *child, client *client, moments []moment, note func(string, ...any)) *killer {
-	k := &killer{child: c, client: client, moments: moments, note: note, begun: map[int64]chan struct{}{}}
+func newKiller(c *child, client *client, moments []moment) *killer {
+	k := &killer{child: c, client: client, moments: moments, begun: map[int64]chan struct{}{}}
 	for _, m := range moments {
 		k.begun[m.begun] = make(chan struct{})
 	}

@@ -2,7 +2,6 @@ package demo
 
 import (
 	"bytes"
-	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -139,7 +138,7 @@ func FuzzAFileOfOrders(f *testing.F) {
 		seen := map[string]bool{}
 		for _, o := range all {
 			if seen[o.Key] || o.Amount < 1 || !keyForm.MatchString(o.Key) || o.Address.Name == "" {
-				t.Fatal(fmt.Sprintf("taken: %+v", o))
+				t.Fatalf("taken: %+v", o)
 			}
 			seen[o.Key] = true
 		}

@@ -17,7 +17,8 @@ import (
 type progress interface {
 	Add(n int)
 	Set(n int)
-	Note(text string) // what is happening now
+	Note(text string)                 // what is happening now
+	Print(format string, args ...any) // a line of its own
 	Done()
 }
 
@@ -51,6 +52,9 @@ func (b *bar) Note(text string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.note = text
+}
+func (b *bar) Print(format string, args ...any) {
+	_, _ = fmt.Fprintf(b.all, format+"\n", args...) // above the bar; what cannot be printed cannot be told either
 }
 func (b *bar) Done() {
 	if !b.one.Completed() {
@@ -101,6 +105,12 @@ func (l *lines) Note(text string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.note = text
+}
+
+func (l *lines) Print(format string, args ...any) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	fmt.Fprintf(l.out, format+"\n", args...)
 }
 
 func (l *lines) Done() {

@@ -84,13 +84,15 @@ func Run(ctx context.Context, o Options) (result Result, err error) {
 		return result, err
 	}
 	defer func() {
-		if stopped := r.program.Stop(); stopped != nil {
-			result.OK = false
-			err = errors.Join(err, stopped)
+		if stopped := r.program.Stop(); err == nil && stopped != nil { // the first error is the one to tell
+			result.OK, err = false, stopped
 		}
 	}()
 	fmt.Fprintf(o.Out, "serving at %s, log in %s, after %.1f s\n", r.program.URL(), s.logPath(), time.Since(began).Seconds())
 	if err := r.playAll(ctx, orders, consultations); err != nil {
+		if ctx.Err() != nil {
+			return result, errs.New(errs.Shutdown, "interrupted: nothing was proved")
+		}
 		return result, fmt.Errorf("%w (the server's log is %s)", err, s.logPath())
 	}
 	result, err = r.check(ctx, orders, consultations)
@@ -121,7 +123,7 @@ func (r *running) serve(ctx context.Context, moments []moment) error {
 		return err
 	}
 	r.program, r.client = program, newClient(program.URL())
-	r.killer = newKiller(program, r.client, moments, func(format string, args ...any) { fmt.Fprintf(r.Out, format+"\n", args...) })
+	r.killer = newKiller(program, r.client, moments)
 	return nil
 }
 
@@ -137,7 +139,7 @@ func (r *running) playAll(ctx context.Context, orders []order, consultations []c
 		return p.run(playing, orders, consultations)
 	})
 	if r.killer != nil {
-		p.before = r.killer.before
+		p.before, r.killer.print = r.killer.before, show.Print
 		work.Go(func() error { return r.killer.run(playing) })
 	}
 	work.Go(func() error {
