@@ -100,7 +100,8 @@ func TestTwoRequestsAreTheSameOnlyIfTheyAskForTheSame(t *testing.T) {
 		require.NoError(t, err)
 		return string(r.fingerprint)
 	}
-	require.Equal(t, of("move 1", newMove{To: "FIXED", Actor: "MEMBER"}), of("move 1", newMove{To: "FIXED", Actor: "MEMBER"}))
+	first := of("move 1", newMove{To: "FIXED", Actor: "MEMBER"})
+	require.Equal(t, first, of("move 1", newMove{To: "FIXED", Actor: "MEMBER"}))
 	require.NotEqual(t, of("move 1", newMove{To: "FIXED", Actor: "MEMBER"}), of("move 2", newMove{To: "FIXED", Actor: "MEMBER"}))
 	require.NotEqual(t, of("move 1", newMove{To: "FIXED", Actor: "MEMBER"}), of("move 1", newMove{To: "FIXED", Actor: "HOSPITAL"}))
 }

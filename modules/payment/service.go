@@ -145,11 +145,12 @@ func (s *service) refund(ctx context.Context, tx *bus.Tx, c paymentapi.Refund) e
 	if err != nil {
 		return err
 	}
-	r, found, err := liveRefund(ctx, tx, p.ID)
+	_, found, err := liveRefund(ctx, tx, p.ID)
 	if err != nil || found {
 		return err
 	}
-	if r, err = newRefund(p, c); err != nil {
+	r, err := newRefund(p, c)
+	if err != nil {
 		return err
 	}
 	switch p.Status {

@@ -40,7 +40,8 @@ func TestEachKindHasItsStatusAndItsReaction(t *testing.T) {
 	}
 	require.Len(t, errs.Kinds(), len(want), "a kind without a line here")
 	for _, kind := range errs.Kinds() {
-		require.Equal(t, want[kind], row{kind.String(), kind.HTTPStatus(), kind.Reaction()})
+		got := row{kind.String(), kind.HTTPStatus(), kind.Reaction()}
+		require.Equal(t, want[kind], got)
 	}
 }
 

@@ -156,7 +156,7 @@ func interrupt(pid int) error { return syscall.Kill(pid, syscall.SIGINT) }
 // abort asks for an immediate shutdown: the next start recovers.
 func abort(pid int) error { return syscall.Kill(pid, syscall.SIGQUIT) }
 
-func alive(pid int) bool {
+func alive(pid int) bool { //nolint:unused // on the systems of process_unix.go
 	err := syscall.Kill(pid, 0)
 	return err == nil || errors.Is(err, syscall.EPERM)
 }

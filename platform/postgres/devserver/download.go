@@ -128,7 +128,7 @@ func get(ctx context.Context, address string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	response, err := http.DefaultClient.Do(request)
+	response, err := http.DefaultClient.Do(request) //nolint:forbidigo // ctx is its time limit
 	if err != nil {
 		return nil, err
 	}

@@ -25,7 +25,7 @@ func lockDir(path string, cfg Config) (*os.File, error) {
 	}
 	mine, err := tryLock(f)
 	for end := time.Now().Add(lockGrace); err == nil && !mine && time.Now().Before(end); {
-		time.Sleep(10 * time.Millisecond)
+		time.Sleep(10 * time.Millisecond) //nolint:forbidigo // nothing tells when a file lock is free
 		mine, err = tryLock(f)
 	}
 	if err == nil && !mine {

@@ -197,14 +197,14 @@ func (s *Server) Done() <-chan struct{} { return s.process.done }
 
 // CreateDatabase creates a database unless it is there.
 func (s *Server) CreateDatabase(ctx context.Context, name string) error {
-	return s.admin(ctx, func(db *sql.DB) error {
+	return s.admin(func(db *sql.DB) error {
 		var there bool
 		if err := db.QueryRowContext(ctx, "SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)", name).Scan(&there); err != nil || there {
 			return err
 		}
 		_, err := db.ExecContext(ctx, "CREATE DATABASE "+pq.QuoteIdentifier(name))
 		if again := pq.As(err, "42P04", "23505"); again != nil { // somebody else was faster
-			return nil
+			return nil //nolint:nilerr // it is there, which was asked for
 		}
 		return err
 	})
@@ -213,13 +213,13 @@ func (s *Server) CreateDatabase(ctx context.Context, name string) error {
 // DropDatabase drops a database with whoever is connected to it; one that is
 // not there is no error.
 func (s *Server) DropDatabase(ctx context.Context, name string) error {
-	return s.admin(ctx, func(db *sql.DB) error {
+	return s.admin(func(db *sql.DB) error {
 		_, err := db.ExecContext(ctx, "DROP DATABASE IF EXISTS "+pq.QuoteIdentifier(name)+" WITH (FORCE)")
 		return err
 	})
 }
 
-func (s *Server) admin(ctx context.Context, do func(*sql.DB) error) (err error) {
+func (s *Server) admin(do func(*sql.DB) error) (err error) {
 	db, err := sql.Open("postgres", s.URL("postgres"))
 	if err != nil {
 		return err
