@@ -14,6 +14,7 @@ import (
 	"github.com/parquet-go/parquet-go"
 
 	"millrace/platform/errs"
+	"millrace/platform/failpoint"
 )
 
 const (
@@ -54,6 +55,7 @@ func (s *service) write(ctx context.Context, f *file) (err error) {
 	if err := temporary.Close(); err != nil {
 		return err
 	}
+	failpoint.Here("file.written")
 	if err := os.Rename(temporary.Name(), final); err != nil {
 		return err
 	}

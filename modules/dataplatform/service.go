@@ -10,6 +10,7 @@ import (
 
 	"millrace/platform/bus"
 	"millrace/platform/errs"
+	"millrace/platform/failpoint"
 )
 
 const (
@@ -70,12 +71,15 @@ func (s *service) writeNext(ctx context.Context) (wrote bool, err error) {
 	if err != nil || !found {
 		return false, err
 	}
+	failpoint.Here("file.range_fixed")
 	if err := s.write(ctx, &f); err != nil {
 		return false, err
 	}
+	failpoint.Here("file.renamed")
 	if err := s.record(ctx, f); err != nil {
 		return false, err
 	}
+	failpoint.Here("file.recorded")
 	slog.Debug("events written", "module", "dataplatform", "file", f.name(), "rows", f.rows(), "bytes", f.Bytes)
 	return true, nil
 }

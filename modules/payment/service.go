@@ -10,6 +10,7 @@ import (
 	"millrace/modules/payment/paymentapi"
 	"millrace/platform/bus"
 	"millrace/platform/errs"
+	"millrace/platform/failpoint"
 )
 
 // service holds the use cases. Each takes, or opens, the one transaction in
@@ -100,9 +101,13 @@ func (s *service) callback(ctx context.Context, id, timestamp, signatures string
 	if err != nil {
 		return err
 	}
-	return s.db.InTx(ctx, func(tx *bus.Tx) error {
-		return s.result(ctx, tx, heard{Result: r, source: byCallback, webhookID: id})
+	err = s.db.InTx(ctx, func(tx *bus.Tx) error {
+		err := s.result(ctx, tx, heard{Result: r, source: byCallback, webhookID: id})
+		failpoint.Here("callback.before_commit")
+		return err
 	})
+	failpoint.Here("callback.after_commit")
+	return err
 }
 
 // answered records how a charge's intent ended.

@@ -10,6 +10,7 @@ import (
 
 	"millrace/platform/bus/internal/run"
 	"millrace/platform/errs"
+	"millrace/platform/failpoint"
 )
 
 // Tx is a use case's, or a handler's, transaction: its SQL and what it says
@@ -23,6 +24,7 @@ type Tx struct {
 	topo  *Topology
 	cause Received
 	rows  *sql.Rows // of the last query
+	over  bool
 }
 
 // ExecContext runs a statement in the transaction. SQL is unqualified: the
@@ -48,6 +50,7 @@ func (tx *Tx) QueryContext(ctx context.Context, query string, args ...any) (rows
 // which may be another handler's, would fail of it. That is an error only if
 // there is no other.
 func (tx *Tx) end(err error) error {
+	tx.over = true
 	if tx.rows == nil {
 		return err
 	}
@@ -105,6 +108,9 @@ func (tx *Tx) Send(command Command) error {
 }
 
 func (tx *Tx) say(name, key string, body any) error {
+	if tx.over { // it would leave with nobody
+		return errs.New(errs.Invalid, "%s: the transaction is over: its function has returned", name)
+	}
 	msg, err := envelope(tx.ctx, tx.owner, name, key, body, tx.cause)
 	if err != nil {
 		return err
@@ -163,7 +169,9 @@ func (db *DB) InTx(ctx context.Context, f func(*Tx) error) (err error) {
 	if err := db.log.Append(ctx, tx, out.Messages); err != nil {
 		return fmt.Errorf("append to the log: %w", err)
 	}
+	failpoint.Here("tx.before_commit")
 	err = tx.Commit()
+	failpoint.Here("tx.after_commit")
 	db.log.Committed(out.Messages) // after an error too: perhaps only the answer was lost
 	if err != nil {
 		return fmt.Errorf("commit: %w", err)

@@ -10,6 +10,7 @@ import (
 
 	"millrace/platform/bus"
 	"millrace/platform/errs"
+	"millrace/platform/failpoint"
 )
 
 // carryOut takes a claimed intent to its next state. ctx ends only when a
@@ -26,6 +27,7 @@ func (d *Dispatcher[P, R]) carryOut(ctx context.Context, r row) {
 		out.Err = errs.New(errs.Unknown, "gave up: the last of %d calls did not return", d.out.MaxAttempts)
 	} else {
 		out.Result, out.Err = d.call(ctx, in)
+		failpoint.Here("dispatch.after_call")
 		final = out.Err == nil || errs.KindOf(out.Err).Reaction() == errs.Dead || r.attempts == d.out.MaxAttempts
 	}
 
@@ -38,6 +40,7 @@ func (d *Dispatcher[P, R]) carryOut(ctx context.Context, r row) {
 		d.log().Info("call failed; it is made again", "id", r.id, "key", r.key, "correlation_id", r.correlation,
 			"attempt", r.attempts, "wait", wait, "error", redact(out.Err), "kind", errs.KindOf(out.Err))
 		if d.persist(ctx, r, func(ctx context.Context, tx *bus.Tx) error { return again(ctx, tx, r, wait, redact(out.Err)) }) == nil {
+			failpoint.Here("dispatch.waiting")
 			time.AfterFunc(wait, d.look)
 		}
 		return
@@ -55,8 +58,10 @@ func (d *Dispatcher[P, R]) settle(ctx context.Context, r row, in Intent[P], out 
 		if err := finish(ctx, tx, r, state, lastError); err != nil {
 			return err
 		}
+		failpoint.Here("dispatch.before_settle")
 		return d.out.Settle(ctx, tx, in, out)
 	})
+	failpoint.Here("dispatch.settled")
 	switch {
 	case errors.Is(err, errFenced), err != nil && ctx.Err() != nil: // another's by now, or the next process's
 	case err != nil:

@@ -12,6 +12,7 @@ import (
 
 	"millrace/platform/bus"
 	"millrace/platform/errs"
+	"millrace/platform/failpoint"
 )
 
 // Intent is something to be done outside.
@@ -113,6 +114,7 @@ func (d *Dispatcher[P, R]) Record(ctx context.Context, tx *bus.Tx, key string, p
 	if err := insert(ctx, tx, row{id: id, key: key, payload: body, correlation: correlation}, d.out.Name); err != nil {
 		return uuid.Nil, err
 	}
+	failpoint.Here("dispatch.recorded")
 	tx.AfterCommit(d.look)
 	return id, nil
 }

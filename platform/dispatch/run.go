@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"millrace/platform/errs"
+	"millrace/platform/failpoint"
 )
 
 // patience bounds each of our own transactions here, should the database
@@ -61,6 +62,9 @@ func (d *Dispatcher[P, R]) claim(ctx context.Context, limit int) []row {
 	claimed, err := claim(ctx, d.db, d.out.Name, limit, d.lease)
 	if err != nil {
 		d.log().Warn("cannot claim; trying again", "error", err, "kind", errs.KindOf(err))
+	}
+	if len(claimed) > 0 {
+		failpoint.Here("dispatch.claimed")
 	}
 	return claimed
 }

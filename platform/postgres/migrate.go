@@ -13,6 +13,7 @@ import (
 	"github.com/pressly/goose/v3"
 
 	"millrace/platform/errs"
+	"millrace/platform/failpoint"
 )
 
 // Migrate brings a schema up to date: it creates the schema if it is missing
@@ -43,6 +44,7 @@ func Migrate(ctx context.Context, db *sql.DB, schema, versionTable string, files
 	if err := createSchema(ctx, patient, schema); err != nil {
 		return err
 	}
+	failpoint.Here("migrate.schema_created")
 	provider, err := goose.NewProvider(goose.DialectPostgres, patient, files,
 		goose.WithTableName(versionTable), goose.WithSessionLocker(sessionLock(schema)), goose.WithDisableGlobalRegistry(true))
 	if errors.Is(err, goose.ErrNoMigrations) {
@@ -52,6 +54,7 @@ func Migrate(ctx context.Context, db *sql.DB, schema, versionTable string, files
 		return err
 	}
 	_, err = provider.Up(ctx)
+	failpoint.Here("migrate.migrated")
 	var partial *goose.PartialError
 	if errors.As(err, &partial) && partial.Failed != nil && partial.Failed.Source != nil {
 		return fmt.Errorf("%s: %w", path.Base(partial.Failed.Source.Path), partial.Err)

@@ -23,6 +23,7 @@ import (
 
 	"millrace/platform/bus/sqltransport"
 	"millrace/platform/errs"
+	"millrace/platform/failpoint"
 )
 
 // Letter is a message that a subscriber could not handle.
@@ -104,7 +105,10 @@ func Retry(ctx context.Context, db *sql.DB, modules []string, id string) (err er
 	if err := sqltransport.AsideChanged(ctx, tx, subscriber, topic, partition); err != nil {
 		return err
 	}
-	return tx.Commit()
+	failpoint.Here("requeue.before_commit")
+	err = tx.Commit()
+	failpoint.Here("requeue.after_commit")
+	return err
 }
 
 func notDead(ctx context.Context, tx *sql.Tx, module string, number int64) error {

@@ -15,6 +15,7 @@ import (
 
 	"millrace/platform/bus"
 	"millrace/platform/errs"
+	"millrace/platform/failpoint"
 )
 
 // The envelope's attributes that have columns of their own. They are put back
@@ -155,12 +156,15 @@ func (t *Transport) Append(ctx context.Context, tx *sql.Tx, messages []*message.
 	if len(messages) == 0 {
 		return nil
 	}
+	failpoint.Here("append.before")
 	publisher, err := wsql.NewPublisher(wsql.TxFromStdSQL(tx), wsql.PublisherConfig{SchemaAdapter: adapter{t.topo}}, watermill.NopLogger{})
 	if err != nil {
 		return fmt.Errorf("publisher: %w", err)
 	}
 	messages[0].SetContext(ctx) // Publish has no context of its own: it takes the first message's
-	return publisher.Publish("all", messages...)
+	err = publisher.Publish("all", messages...)
+	failpoint.Here("append.after")
+	return err
 }
 
 // Committed wakes the readers of what a transaction said: this process's at
@@ -174,5 +178,6 @@ func (t *Transport) Committed(messages []*message.Message) {
 		dirty[t.topo.TopicOf(msg.Metadata.Get(metaType))] |= 1 << PartitionOf(msg.Metadata.Get(metaKey))
 	}
 	t.wake(dirty)
+	failpoint.Here("wake.before_notify")
 	t.notifier.tell(dirty)
 }

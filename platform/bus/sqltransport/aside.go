@@ -14,6 +14,7 @@ import (
 
 	"millrace/platform/bus/internal/run"
 	"millrace/platform/errs"
+	"millrace/platform/failpoint"
 )
 
 // The states of a message that is aside. Only the owner of the partition moves,
@@ -62,6 +63,7 @@ func (r *batchRun) putAside(ctx context.Context, row record, a asideRow) error {
 	if err != nil {
 		return fmt.Errorf("put message %s aside: %w", row.id, err)
 	}
+	failpoint.Here("aside.put")
 	return nil
 }
 
@@ -103,11 +105,13 @@ func (s *subscriber) load(ctx context.Context, t *task) (owned bool, err error) 
 // giveBack hands the partition to whoever claims it next.
 func (s *subscriber) giveBack(ctx context.Context, t *task) error {
 	t.loaded = false
+	failpoint.Here("lease.before_give_back")
 	_, err := s.db.ExecContext(ctx, `UPDATE positions SET owner = NULL WHERE subscriber = $1 AND topic = $2 AND partition = $3 AND owner = $4`,
 		s.module, t.topic, t.partition, s.t.process)
 	if err != nil {
 		return fmt.Errorf("give back: %w", err)
 	}
+	failpoint.Here("lease.given_back")
 	s.queue.lost(t)
 	return nil
 }
@@ -235,6 +239,7 @@ func (s *subscriber) redeliverOnce(ctx context.Context, t *task, h head) (err er
 	case taken == 0:
 		return tx.Rollback() // an operator changed it; the next look sees how
 	}
+	failpoint.Here("aside.taken")
 	r := &batchRun{s: s, t: t, tx: tx, guarded: true, out: &run.Outbox{}, aside: map[string]bool{}}
 	failed := false
 	if fresh > 0 {
@@ -253,10 +258,12 @@ func (s *subscriber) redeliverOnce(ctx context.Context, t *task, h head) (err er
 			return fmt.Errorf("release %s: %w", h.id, err)
 		}
 	}
+	failpoint.Here("aside.released")
 	if err := r.finish(ctx); err != nil {
 		r.unknown()
 		return err
 	}
+	failpoint.Here("aside.after_commit")
 	delete(t.blamed, h.offset)
 	r.committed()
 	return nil
@@ -270,6 +277,7 @@ func (s *subscriber) failAgain(ctx context.Context, tx *sql.Tx, h head, a asideR
 	if err != nil {
 		return fmt.Errorf("put message %s aside again: %w", h.id, err)
 	}
+	failpoint.Here("aside.failed_again")
 	return nil
 }
 

@@ -13,6 +13,7 @@ import (
 	"millrace/platform/bus"
 	"millrace/platform/bus/internal/run"
 	"millrace/platform/errs"
+	"millrace/platform/failpoint"
 )
 
 const (
@@ -129,16 +130,19 @@ func (s *subscriber) run(ctx context.Context, t *task, rows []record, guarded bo
 			_ = tx.Rollback() // the first error is the one to tell
 		}
 	}()
+	failpoint.Here("run.begun")
 	last := rows[len(rows)-1].offset
 	fresh, err := r.claim(ctx, rows, last)
 	if err != nil {
 		return err
 	}
+	failpoint.Here("run.claimed")
 	for _, row := range rows {
 		if err := r.handle(ctx, row, fresh); err != nil {
 			return err
 		}
 	}
+	failpoint.Here("run.handled")
 	if err := r.finish(ctx); err != nil {
 		if !guarded && errs.KindOf(err).Reaction() != errs.Pause {
 			return errRedo // it blames nobody: guard all
@@ -300,6 +304,7 @@ func (s *subscriber) judge(t *task, row record, d *run.Delivery, guarded bool, f
 		}
 		t.blamed[row.offset] = failed
 	}
+	failpoint.Here("run.before_redo")
 	return errRedo
 }
 
@@ -314,9 +319,11 @@ func (r *batchRun) finish(ctx context.Context) error {
 	if err := r.s.t.Append(ctx, r.tx, r.out.Messages); err != nil {
 		return fmt.Errorf("append: %w", err)
 	}
+	failpoint.Here("run.before_commit")
 	if err := r.tx.Commit(); err != nil {
 		return fmt.Errorf("commit: %w", err)
 	}
+	failpoint.Here("run.after_commit")
 	return nil
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/lib/pq"
 
 	"millrace/platform/errs"
+	"millrace/platform/failpoint"
 )
 
 // lease keeps this process's row in bus.processes alive, and shares the
@@ -78,6 +79,7 @@ func (l *lease) turn(parent context.Context) error {
 		return fmt.Errorf("renew: %w", err)
 	}
 	l.renewed.Store(&before)
+	failpoint.Here("lease.renewed")
 	living, err := l.living(ctx)
 	if err != nil {
 		return err
@@ -193,6 +195,7 @@ func (s *subscriber) claim(ctx context.Context, limit int) error {
 	if err != nil {
 		return fmt.Errorf("claim partitions of %s: %w", s.module, err) // the next turn finds out what was claimed
 	}
+	failpoint.Here("lease.claimed")
 	for t := range claimed {
 		s.queue.claim(t)
 	}
@@ -240,5 +243,6 @@ func (l *lease) end(ctx context.Context) error {
 	if _, err := l.t.db.ExecContext(ctx, `DELETE FROM processes WHERE id = $1 OR expires_at < clock_timestamp() - interval '1 hour'`, l.t.process); err != nil {
 		return fmt.Errorf("end the lease: %w", err)
 	}
+	failpoint.Here("shutdown.lease_ended")
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/lib/pq"
 
+	"millrace/platform/failpoint"
 	"millrace/platform/postgres"
 )
 
@@ -84,6 +85,7 @@ func (n *notifier) loop(ctx context.Context) {
 		if len(sending) == 0 {
 			continue
 		}
+		failpoint.Here("notify.before_send")
 		if err := n.notify(ctx, encodeWakeup(n.process, sending)); err != nil && ctx.Err() == nil {
 			n.tell(sending)
 			select {

@@ -14,6 +14,7 @@ import (
 
 	"millrace/platform/bus"
 	"millrace/platform/errs"
+	"millrace/platform/failpoint"
 )
 
 // subscriber is a module's message.Subscriber. The router subscribes to the
@@ -108,6 +109,7 @@ func (s *subscriber) start(ctx context.Context) error {
 			return fmt.Errorf("positions of %s in %s: %w", s.module, topic, err)
 		}
 	}
+	failpoint.Here("start.registered")
 	for range s.t.cfg.Executors {
 		s.executors.Add(1)
 		go s.execute()

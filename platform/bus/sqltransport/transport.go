@@ -15,6 +15,7 @@ import (
 
 	"millrace/platform/bus"
 	"millrace/platform/errs"
+	"millrace/platform/failpoint"
 	"millrace/platform/postgres"
 )
 
@@ -255,6 +256,7 @@ func (t *Transport) Drain(ctx context.Context) error {
 			all.Go(s.stop)
 		}
 		all.Wait()
+		failpoint.Here("shutdown.drained")
 	}()
 	select {
 	case <-done:
