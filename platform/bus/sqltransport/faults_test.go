@@ -18,6 +18,7 @@ import (
 
 	"millrace/platform/bus"
 	"millrace/platform/bus/sqltransport"
+	"millrace/platform/errs"
 	"millrace/platform/postgres"
 	"millrace/platform/postgres/pgtest"
 )
@@ -191,6 +192,33 @@ func TestAConnectionThatDiesAtAnyStatementLosesAndDoublesNothing(t *testing.T) {
 	require.NoError(t, direct.QueryRowContext(t.Context(), `SELECT count(*), count(DISTINCT message), (SELECT count(*) FROM store.log) FROM store.effects`).Scan(&effects, &distinct, &events))
 	require.Equal(t, []int{said, said, said}, []int{effects, distinct, events})
 	_ = r
+}
+
+func TestACommitWhoseAnswerIsLostIsAnErrorAndWakesItsReaders(t *testing.T) {
+	t.Parallel()
+	cutter, through := newCutter(t, pgtest.URL(t))
+	handled := make(chan int, 10)
+	r := start(t, through, sqltransport.Config{Poll: time.Hour},
+		part{name: "shop", publishes: []bus.Event{paid{}}},
+		part{name: "store", hears: []bus.Subscription{bus.On(func(_ context.Context, _ *bus.Tx, p paid) error {
+			handled <- p.N
+			return nil
+		})}})
+	db := r.transport.DB("shop")
+	require.NoError(t, db.InTx(t.Context(), func(tx *bus.Tx) error { return tx.Publish(paid{"x", 1}) }))
+	require.Equal(t, 1, waitFor(t, "the first", handled))
+	store := r.transport.DB("store")
+	require.Eventually(t, func() bool { // its commit is behind us too
+		var position int
+		require.NoError(t, store.QueryRowContext(t.Context(), `SELECT max(position) FROM positions`).Scan(&position))
+		return position == 1
+	}, 60*time.Second, 10*time.Millisecond)
+	err := db.InTx(t.Context(), func(tx *bus.Tx) error {
+		cutter.arm("COMMIT", true)
+		return tx.Publish(paid{"x", 2})
+	})
+	require.Equal(t, errs.Resource, errs.KindOf(err), "%v", err)
+	require.Equal(t, 2, waitFor(t, "what was committed all the same", handled))
 }
 
 type packed struct {
