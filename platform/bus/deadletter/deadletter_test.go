@@ -1,0 +1,114 @@
+package deadletter_test
+
+import (
+	"database/sql"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"millrace/platform/bus"
+	"millrace/platform/bus/deadletter"
+	"millrace/platform/bus/sqltransport"
+	"millrace/platform/errs"
+	"millrace/platform/postgres"
+	"millrace/platform/postgres/pgtest"
+)
+
+type quiet struct{ name string }
+
+func (q quiet) Name() string                    { return q.name }
+func (quiet) Publishes() []bus.Event            { return nil }
+func (quiet) Sends() []bus.Command              { return nil }
+func (quiet) Subscriptions() []bus.Subscription { return nil }
+
+var modules = []string{"shop", "store"}
+
+// letters returns a database in which nobody works, with these rows aside at
+// the store and one at the shop.
+func letters(t *testing.T) *sql.DB {
+	t.Helper()
+	url := pgtest.URL(t)
+	topo, err := bus.NewTopology(quiet{"shop"}, quiet{"store"})
+	require.NoError(t, err)
+	require.NoError(t, sqltransport.Migrate(t.Context(), url, topo))
+	db, err := postgres.Open(t.Context(), postgres.Config{URL: url, MaxConns: 10})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, db.Close()) })
+	for _, module := range modules {
+		_, err = db.ExecContext(t.Context(), `
+			INSERT INTO `+module+`.aside (subscriber, topic, partition, "offset", message_id, type, key, payload, metadata, state, attempts, next_at, kind, error, failed_at)
+			SELECT '`+module+`', 'till.events', 5, o, gen_random_uuid(), 'till.paid', k, '', '{}', s, 3, CASE s WHEN 'retrying' THEN 'infinity'::timestamptz END, 'unknown', 'e' || o, now() - o * interval '1 minute'
+			FROM (VALUES (1, 'a', 'dead'), (2, 'a', 'held'), (3, 'a', 'held'), (4, 'b', 'retrying'), (5, 'c', 'discarded'), (6, 'c', 'dead')) AS rows(o, k, s)`)
+		require.NoError(t, err)
+	}
+	return db
+}
+
+func TestTheListShowsWhatIsDeadTheOldestFirstAndWhatWaitsBehind(t *testing.T) {
+	t.Parallel()
+	db := letters(t)
+	got, err := deadletter.List(t.Context(), db, modules)
+	require.NoError(t, err)
+	require.Len(t, got, 4)
+	for i, want := range []struct {
+		id, key string
+		behind  int
+	}{{"shop/6", "c", 0}, {"store/6", "c", 0}, {"shop/1", "a", 2}, {"store/1", "a", 2}} {
+		at := got[i]
+		if i%2 == 0 && at.Subscriber != "shop" { // both failed at the same time
+			at = got[i+1]
+		} else if i%2 == 1 && at.Subscriber != "store" {
+			at = got[i-1]
+		}
+		require.Equal(t, want.id, at.ID)
+		require.Equal(t, want.key, at.Key)
+		require.Equal(t, want.behind, at.Behind)
+		require.Equal(t, 3, at.Attempts)
+	}
+	none, err := deadletter.List(t.Context(), db, nil)
+	require.NoError(t, err)
+	require.Empty(t, none)
+}
+
+func TestOfManyOperatorsWhoRetryOneWinsAndTheOthersAreTold(t *testing.T) {
+	t.Parallel()
+	db := letters(t)
+	var mu sync.Mutex
+	kinds := map[errs.Kind]int{}
+	won := 0
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			err := deadletter.Retry(t.Context(), db, modules, "store/1")
+			mu.Lock()
+			defer mu.Unlock()
+			if err == nil {
+				won++
+			} else {
+				kinds[errs.KindOf(err)]++
+			}
+		})
+	}
+	all.Wait()
+	require.Equal(t, 1, won)
+	require.Equal(t, map[errs.Kind]int{errs.Conflict: 7}, kinds)
+	var state string
+	require.NoError(t, db.QueryRowContext(t.Context(), `SELECT state || ' ' || attempts FROM store.aside WHERE id = 1`).Scan(&state))
+	require.Equal(t, "retrying 0", state)
+}
+
+func TestARetryOfWhatIsNoDeadLetterChangesNothing(t *testing.T) {
+	t.Parallel()
+	db := letters(t)
+	for id, want := range map[string]errs.Kind{
+		"": errs.Invalid, "store": errs.Invalid, "store/": errs.Invalid, "store/x": errs.Invalid, "bus/1": errs.Invalid, "store.aside; --/1": errs.Invalid,
+		"store/99": errs.NotFound, "store/2": errs.Conflict, "store/4": errs.Conflict, "store/5": errs.Conflict,
+	} {
+		err := deadletter.Retry(t.Context(), db, modules, id)
+		require.Equal(t, want, errs.KindOf(err), "%q: %v", id, err)
+	}
+	var states string
+	require.NoError(t, db.QueryRowContext(t.Context(), `SELECT string_agg(state, ',' ORDER BY id) FROM store.aside`).Scan(&states))
+	require.Equal(t, "dead,held,held,retrying,discarded,dead", states)
+}
