@@ -18,6 +18,7 @@ type evidence struct {
 	mails         []devinbox.Message
 	orders        []string // the order keys that were handed in
 	consultations int      // how many were handed in
+	files         string   // where the data platform's files are
 }
 
 // check is one promise and how it is looked for. find returns what breaks it,
@@ -45,6 +46,7 @@ var checks = []check{
 	{"S6", "at most one successful charge per order in the gateway's own book, and the same amounts there and here", booksAgree},
 	{"L1", "nothing pending, retrying, held or lost, and no dead letter", nothingIsLeft},
 	{"L2", "every completed payment has one notification that was mailed, one record, and for goods one delivery", paymentsAreFollowed},
+	{"DP", "every recorded event is in exactly one of the data platform's files", filesHaveEverything},
 }
 
 // look runs every check.

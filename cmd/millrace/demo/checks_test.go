@@ -1,6 +1,8 @@
 package demo
 
 import (
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -107,6 +109,9 @@ var damages = []struct {
 	{"a notification was never sent", "L2", "is queued after", []string{
 		`UPDATE notification.notifications SET state = 'queued', sent_at = NULL WHERE cause_id = (` + completedGoods + `)`}},
 	{"a payment has no record", "L2", "0 records", []string{`DELETE FROM dataplatform.record WHERE message_id = (` + completedGoods + `)`}},
+	{"a record is in no file", "DP", "is staged, and in no file", []string{
+		`UPDATE dataplatform.record SET message_id = gen_random_uuid() WHERE message_id = (` + completedGoods + `)`}},
+	{"a file has what was never staged", "DP", "was never staged", []string{`DELETE FROM dataplatform.record WHERE message_id = (` + completedGoods + `)`}},
 	{"goods have no delivery", "L2", "0 deliveries", []string{`UPDATE delivery.deliveries SET order_key = 'goods-other' WHERE order_key = (SELECT key FROM payment.log WHERE id = (` + completedGoods + `))`}},
 }
 
@@ -173,6 +178,22 @@ func TestEveryCheckHoldsAndIsRedWhenItsBugIsPlanted(t *testing.T) {
 		require.NoError(t, err)
 		require.Len(t, offenders, 1)
 		require.Contains(t, offenders[0], "not in the mailbox")
+	})
+	t.Run("DP: a file is there twice, and another one is damaged", func(t *testing.T) {
+		e := p.damaged(t)
+		files, err := filepath.Glob(filepath.Join(e.files, "*.parquet"))
+		require.NoError(t, err)
+		whole, err := os.ReadFile(files[0])
+		require.NoError(t, err)
+		e.files = t.TempDir()
+		for name, data := range map[string][]byte{"one": whole, "again": whole, "cut": whole[:len(whole)/2]} {
+			require.NoError(t, os.WriteFile(filepath.Join(e.files, name+".parquet"), data, 0o600))
+		}
+		offenders, err := filesHaveEverything(t.Context(), e)
+		require.NoError(t, err)
+		told := strings.Join(offenders, "\n")
+		require.Contains(t, told, "is in again.parquet and in one.parquet")
+		require.Contains(t, told, "cut.parquet cannot be read")
 	})
 	t.Run("the numbers of a lost and of a doubled one", func(t *testing.T) {
 		e := p.damaged(t, `DELETE FROM delivery.inbox WHERE message_id = (`+completedGoods+`)`,

@@ -73,7 +73,7 @@ func loadOrders(path string, count int) ([]order, error) {
 	}
 	all, err := parseOrders(text)
 	if err != nil {
-		return nil, errs.As(errs.Invalid, fmt.Errorf("%s: nothing was imported\n%w", name, err))
+		return nil, errs.New(errs.Invalid, "%s", name+" "+strings.ReplaceAll(err.Error(), "\n", "\n"+name+" "))
 	}
 	return repeated(all, count)
 }

@@ -25,6 +25,7 @@ var unsettled = []struct{ what, query string }{
 	{"mails to be sent", `SELECT count(*) FROM notification.notifications WHERE state IN ('queued', 'sending')`},
 	{"deposits on their way back", `SELECT count(*) FROM consultation.deposit WHERE state = 'refund_requested'`},
 	{"events to be filed", `SELECT count(*) FROM dataplatform.record WHERE position IS NULL`},
+	{"files that are being written", `SELECT count(*) FROM dataplatform.file WHERE written_at IS NULL`},
 }
 
 // waitUntilQuiet returns when nothing is left to do, by the database and the

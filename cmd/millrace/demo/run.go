@@ -58,6 +58,7 @@ func Run(ctx context.Context, o Options) (result Result, err error) {
 	began := time.Now()
 	orders, err := loadOrders(o.Orders, o.Count)
 	if err != nil {
+		fmt.Fprintln(o.Out, "Nothing was imported.")
 		return result, err
 	}
 	consultations, err := loadConsultations(share(len(orders)))
@@ -231,7 +232,7 @@ func (r *running) check(ctx context.Context, orders []order, consultations []con
 
 // evidence is what there is to look at, but for the tables.
 func (r *running) evidence(orders []order, consultations []consultation) *evidence {
-	e := &evidence{topo: r.stage.topo, book: r.stage.simulator.Book(), mails: r.stage.inbox.Messages(), consultations: len(consultations)}
+	e := &evidence{topo: r.stage.topo, book: r.stage.simulator.Book(), mails: r.stage.inbox.Messages(), consultations: len(consultations), files: r.stage.serving.DataPlatform.Dir}
 	for _, o := range orders {
 		e.orders = append(e.orders, o.Key)
 	}

@@ -48,8 +48,9 @@ type played struct {
 	told          *bytes.Buffer
 }
 
-// playSmall plays count orders to the end. stop ends the program too.
-func playSmall(t *testing.T, count int) *played {
+// playSmall plays count orders to the end; the statements are run before the
+// first.
+func playSmall(t *testing.T, count int, plant ...string) *played {
 	t.Helper()
 	p := &played{told: &bytes.Buffer{}}
 	o := optionsOf(t, count)
@@ -65,6 +66,10 @@ func playSmall(t *testing.T, count int) *played {
 	p.running = &running{Options: o, stage: s}
 	require.NoError(t, p.serve(t.Context(), nil))
 	t.Cleanup(func() { require.NoError(t, p.program.Stop()) })
+	for _, statement := range plant {
+		_, err := s.db.ExecContext(t.Context(), statement)
+		require.NoError(t, err, statement)
+	}
 	require.NoError(t, p.playAll(t.Context(), p.orders, p.consultations), "%s", p.told)
 	return p
 }
