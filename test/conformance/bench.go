@@ -25,13 +25,14 @@ const patience = 60 * time.Second
 type bench struct {
 	t     *testing.T
 	url   string
+	make  Factory
 	world World
 	sql   *sql.DB // looks into every schema
 }
 
 func newBench(t *testing.T, world Factory) *bench {
 	t.Helper()
-	b := &bench{t: t, url: pgtest.URL(t)}
+	b := &bench{t: t, url: pgtest.URL(t), make: world}
 	b.world = world(b.url)
 	db, err := postgres.Open(t.Context(), postgres.Config{URL: b.url, MaxConns: 8, Application: "conformance"})
 	require.NoError(t, err)

@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/lib/pq"
 
 	"millrace/platform/errs"
@@ -87,32 +89,41 @@ func (l *lease) turn(parent context.Context) error {
 	var failures []error // one module's trouble is not the others'
 	for _, s := range l.t.subscribers {
 		if s.isStarted() && !s.isStopping() {
-			failures = append(failures, s.balance(ctx, living[s.module]))
+			failures = append(failures, s.balance(ctx, living))
 		}
 	}
 	return errors.Join(failures...)
 }
 
-// living counts the living processes that host each module, and learns whether
-// there is anybody else to tell what was committed here.
-func (l *lease) living(ctx context.Context) (map[string]int, error) {
+// workers names the living processes that can work for a module on a topic.
+type workers map[[2]string]map[uuid.UUID]bool
+
+// living counts the living, and learns whether there is anybody else to tell
+// what was committed here. Two versions of a module may hear different topics,
+// so each topic's partitions are shared among those that hear it.
+func (l *lease) living(ctx context.Context) (workers, error) {
 	rows, err := l.t.db.QueryContext(ctx, `
-		SELECT id = $1, coalesce(host, '') FROM processes LEFT JOIN LATERAL unnest(hosts) AS host ON true
-		WHERE expires_at > clock_timestamp()`, l.t.process)
+		SELECT id, coalesce(heard, '') FROM processes LEFT JOIN LATERAL unnest(hears) AS heard ON true
+		WHERE expires_at > clock_timestamp()`)
 	if err != nil {
 		return nil, fmt.Errorf("read the living: %w", err)
 	}
 	defer rows.Close()
-	living := map[string]int{}
+	living := workers{}
 	others := false
 	for rows.Next() {
-		var me bool
-		var host string
-		if err := rows.Scan(&me, &host); err != nil {
+		var process uuid.UUID
+		var heard string
+		if err := rows.Scan(&process, &heard); err != nil {
 			return nil, fmt.Errorf("read the living: %w", err)
 		}
-		living[host]++
-		others = others || !me
+		others = others || process != l.t.process
+		module, messageType, _ := strings.Cut(heard, "/")
+		place := [2]string{module, l.t.topo.TopicOf(messageType)}
+		if living[place] == nil {
+			living[place] = map[uuid.UUID]bool{}
+		}
+		living[place][process] = true
 	}
 	if err := rows.Err(); err != nil {
 		return nil, fmt.Errorf("read the living: %w", err)
@@ -122,28 +133,30 @@ func (l *lease) living(ctx context.Context) (map[string]int, error) {
 }
 
 // balance makes what the tasks believe agree with the database, and then claims
-// what is free up to this process's share, or gives back what is above it.
-func (s *subscriber) balance(ctx context.Context, living int) error {
+// of each topic what is free up to this process's share, or gives back what is
+// above it.
+func (s *subscriber) balance(ctx context.Context, living workers) error {
 	if err := s.reconcile(ctx); err != nil {
 		return err
 	}
-	total := Partitions * len(s.tasks)
-	share := (total + max(living, 1) - 1) / max(living, 1)
-	var mine []*task
-	for _, tasks := range s.tasks {
+	for topic, tasks := range s.tasks {
+		n := max(len(living[[2]string{s.module, topic}]), 1)
+		share := (Partitions + n - 1) / n
+		var mine []*task
 		for p := range tasks {
 			if claimed, release := s.queue.owns(&tasks[p]); claimed && !release {
 				mine = append(mine, &tasks[p])
 			}
 		}
-	}
-	switch {
-	case len(mine) > share:
-		for _, t := range mine[share:] {
-			s.queue.giveUp(t)
+		for len(mine) > share {
+			s.queue.giveUp(mine[len(mine)-1])
+			mine = mine[:len(mine)-1]
 		}
-	case len(mine) < share:
-		return s.claim(ctx, share-len(mine))
+		if len(mine) < share {
+			if err := s.claim(ctx, topic, share-len(mine)); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }
@@ -176,18 +189,18 @@ func (s *subscriber) reconcile(ctx context.Context) error {
 	return nil
 }
 
-// claim takes up to limit partitions that nobody living owns. A process that
+// claim takes up to limit partitions of a topic that nobody living owns. A process that
 // lives but no longer works for the subscriber (it is going down) counts as gone.
-func (s *subscriber) claim(ctx context.Context, limit int) error {
+func (s *subscriber) claim(ctx context.Context, topic string, limit int) error {
 	rows, err := s.t.db.QueryContext(ctx, `
 		WITH free AS (
 			SELECT topic, partition FROM `+s.positions()+` p
-			WHERE subscriber = $1 AND topic = ANY($4) AND (owner IS NULL OR owner <> $2 AND NOT EXISTS (
+			WHERE subscriber = $1 AND topic = $4 AND (owner IS NULL OR owner <> $2 AND NOT EXISTS (
 				SELECT 1 FROM processes l WHERE l.id = p.owner AND l.expires_at > clock_timestamp() AND p.subscriber = ANY(l.hosts)))
 			LIMIT $3 FOR UPDATE SKIP LOCKED)
 		UPDATE `+s.positions()+` p SET owner = $2 FROM free
 		WHERE p.subscriber = $1 AND p.topic = free.topic AND p.partition = free.partition
-		RETURNING p.topic, p.partition`, s.module, s.t.process, limit, pq.Array(s.topics()))
+		RETURNING p.topic, p.partition`, s.module, s.t.process, limit, topic)
 	if err != nil {
 		return fmt.Errorf("claim partitions of %s: %w", s.module, err)
 	}
@@ -220,15 +233,6 @@ func (s *subscriber) scanTasks(rows *sql.Rows) (map[*task]bool, error) {
 		}
 	}
 	return found, rows.Err()
-}
-
-func (s *subscriber) topics() []string {
-	topics := make([]string, 0, len(s.tasks))
-	for topic := range s.tasks {
-		topics = append(topics, topic)
-	}
-	slices.Sort(topics)
-	return topics
 }
 
 // owns reads what the task knows about its ownership.

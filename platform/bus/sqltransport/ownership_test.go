@@ -34,6 +34,11 @@ func TestWhoeverLostAPartitionHandlesNothingOfIt(t *testing.T) {
 	}
 	say(1)
 	require.Equal(t, 1, waitFor(t, "the first", handled))
+	require.Eventually(t, func() bool { // its transaction is over
+		var position int
+		require.NoError(t, db.QueryRowContext(t.Context(), `SELECT max(position) FROM store.positions`).Scan(&position))
+		return position == 1
+	}, 60*time.Second, 10*time.Millisecond)
 	// Another process takes the partition over and handles the second; this one
 	// has not heard of it.
 	_, err = db.ExecContext(t.Context(), `

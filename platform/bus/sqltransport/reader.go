@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strconv"
 	"sync"
+	"sync/atomic"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/google/uuid"
@@ -58,8 +59,9 @@ type reader struct {
 }
 
 type window struct {
+	dirty atomic.Bool // something may have been committed behind the last row
+
 	mu    sync.Mutex
-	dirty bool     // something may have been committed behind the last row
 	rows  []record // contiguous offsets
 	next  int64    // the offset after the last row
 	bytes int
@@ -72,19 +74,15 @@ func newReader(db *sql.DB, topic string) *reader {
 			FROM (SELECT * FROM %s WHERE partition = $1 AND "offset" > $2 ORDER BY "offset" LIMIT $3) AS page) AS page
 		WHERE before < $4 ORDER BY "offset"`, table(topic))}
 	for p := range r.windows {
-		r.windows[p].dirty = true
+		r.windows[p].dirty.Store(true)
 	}
 	return r
 }
 
 // touch says that something was committed to the partition. Call it before
-// waking the partition's tasks.
-func (r *reader) touch(partition int) {
-	w := &r.windows[partition]
-	w.mu.Lock()
-	w.dirty = true
-	w.mu.Unlock()
-}
+// waking the partition's tasks. It waits for nobody: a request calls it after
+// its commit, and a read may be waiting for the database.
+func (r *reader) touch(partition int) { r.windows[partition].dirty.Store(true) }
 
 // after returns up to limit rows behind position, in order. None means that
 // there are none, and that a touch will follow when there are.
@@ -98,23 +96,25 @@ func (r *reader) after(ctx context.Context, partition int, position int64, limit
 	}
 	if len(w.rows) == 0 || position+1 > w.next { // an empty window, or a subscriber ahead of it
 		if position+1 != w.next {
-			w.rows, w.bytes, w.next, w.dirty = nil, 0, position+1, true
+			w.rows, w.bytes, w.next = nil, 0, position+1
+			w.dirty.Store(true)
 		}
 		first = w.next
 	}
 	cached := w.rows[position+1-first:]
-	if len(cached) < limit && w.dirty {
-		w.dirty = false
+	if len(cached) < limit && w.dirty.Swap(false) { // what is committed from here on touches it again
 		fresh, err := r.fetch(ctx, partition, w.next-1, pageRows)
 		if err != nil {
-			w.dirty = true
+			w.dirty.Store(true)
 			return nil, err
 		}
 		size := 0
 		for _, row := range fresh {
 			size += len(row.payload)
 		}
-		w.dirty = len(fresh) == pageRows || size >= windowBytes // there may be more
+		if len(fresh) == pageRows || size >= windowBytes {
+			w.dirty.Store(true) // there may be more
+		}
 		w.rows = append(w.rows, fresh...)
 		w.bytes += size
 		w.next += int64(len(fresh))
