@@ -1,0 +1,183 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"math/rand/v2"
+	"runtime"
+	"sync"
+	"time"
+)
+
+const besideName = "latency ms at 100/s"
+
+// blocked compares the other subscribers' latency with what it is undisturbed:
+// while one subscriber's table is locked by somebody, and beside a transaction
+// that has written in another database of the server and says nothing more.
+func blocked(ctx context.Context, r *run) error {
+	const rate = 100
+	for range max(1, r.scale.rounds/2) {
+		if err := r.with(ctx, kindOurs, func(c contender, url string) error {
+			return r.steady(ctx, c, rate, func(b *board, from int) error {
+				phase := func(what string, d time.Duration) (err error) {
+					began := from
+					if from, err = openLoop(ctx, c, b, from, rate, d, rand.Float64); err != nil {
+						return err
+					}
+					pause(ctx, 300*time.Millisecond) // what is late, but not what is blocked
+					r.addLatencies(kindOurs, besideName+", two subscribers, "+what, b, began, from, 1, 2)
+					return nil
+				}
+				if err := phase("undisturbed", r.scale.blockedFor/2); err != nil {
+					return err
+				}
+				if err := holding(ctx, r.server.URL("postgres"), `SELECT pg_current_xact_id()`, func() error {
+					return phase("beside an idle writing transaction", r.scale.blockedFor)
+				}); err != nil {
+					return err
+				}
+				return holding(ctx, url, `LOCK TABLE `+c.effects()[0]+` IN ACCESS EXCLUSIVE MODE`, func() error {
+					return phase("the third is blocked", r.scale.blockedFor)
+				})
+			})
+		}); err != nil {
+			return err
+		}
+		if err := r.with(ctx, kindStock, func(c contender, _ string) error {
+			return r.steady(ctx, c, rate, func(b *board, from int) error {
+				return holding(ctx, r.server.URL("postgres"), `SELECT pg_current_xact_id()`, func() error {
+					to, err := openLoop(ctx, c, b, from, rate, 2*time.Second, rand.Float64)
+					r.addLatencies(kindStock, besideName+", two subscribers, beside an idle writing transaction", b, from, to, 1, 2)
+					return err
+				})
+			})
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// holding runs f while a transaction is open that did a statement.
+func holding(ctx context.Context, url, statement string, f func() error) error {
+	db, err := sql.Open("postgres", url)
+	if err != nil {
+		return err
+	}
+	defer db.Close() //nolint:errcheck // nothing is lost with it
+	tx, err := db.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback() //nolint:errcheck // it did nothing
+	if _, err := tx.ExecContext(ctx, statement); err != nil {
+		return err
+	}
+	return f()
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
+// idling is what a contender costs that has nothing to do.
+func idling(ctx context.Context, r *run) error {
+	for _, k := range []kind{kindOurs, kindStock, kindStockSlow, kindRiver, kindRiverTuned} {
+		if err := r.with(ctx, k, func(c contender, _ string) error {
+			return r.steady(ctx, c, 100, func(*board, int) error {
+				pause(ctx, 2*time.Second) // what the warming up left to be done
+				return r.idle(ctx, k)
+			})
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *run) idle(ctx context.Context, k kind) error {
+	read := func() (figures [3]float64, err error) {
+		if figures[0], err = r.server.transactions(ctx); err != nil {
+			return figures, err
+		}
+		if figures[1], err = r.server.walBytes(ctx); err != nil {
+			return figures, err
+		}
+		theirs, own := r.server.cpu()
+		figures[2] = theirs + own
+		return figures, nil
+	}
+	before, err := read()
+	if err != nil {
+		return err
+	}
+	started := time.Now()
+	pause(ctx, r.scale.idleFor)
+	after, err := read()
+	if err != nil {
+		return err
+	}
+	seconds := time.Since(started).Seconds()
+	r.found.add(k.name, "idle, transaction ids/s", (after[0]-before[0])/seconds)
+	r.found.add(k.name, "idle, WAL kB/s", (after[1]-before[1])/seconds/1e3)
+	r.found.add(k.name, "idle, CPU % of one core, with the server", (after[2]-before[2])/seconds*100)
+	connections, err := r.server.connections(ctx)
+	r.found.add(k.name, "idle, connections", connections)
+	return err
+}
+
+// backlog drains 100,000, and 1,000,000 if asked, watching the memory.
+func backlog(ctx context.Context, r *run) error {
+	sizes := []int{r.scale.drain}
+	if r.options.million {
+		sizes = append(sizes, 1_000_000)
+	}
+	for _, size := range sizes {
+		if size == 0 {
+			continue // not in a quick run
+		}
+		if err := r.with(ctx, kindOurs, func(c contender, url string) error {
+			watching, end := context.WithCancel(ctx)
+			peak := peakHeap(watching)
+			observed, err := r.handle(ctx, c, url, size, behaviour{}, 30*time.Minute, unwatched)
+			end()
+			if err != nil {
+				return err
+			}
+			r.found.add(kindOurs.name, fmt.Sprintf("handled/s, backlog of %d", size), observed.rate())
+			// The board itself takes 32 bytes a payment.
+			r.found.add(kindOurs.name, fmt.Sprintf("peak heap MB, backlog of %d", size), (peak()-float64(size*32))/1e6)
+			return nil
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// peakHeap watches the heap until ctx ends; the function returned waits for that.
+func peakHeap(ctx context.Context) func() float64 {
+	var peak uint64
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		look := time.NewTicker(50 * time.Millisecond)
+		defer look.Stop()
+		for {
+			var m runtime.MemStats
+			runtime.ReadMemStats(&m)
+			peak = max(peak, m.HeapAlloc)
+			select {
+			case <-look.C:
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+	return func() float64 { watching.Wait(); return float64(peak) }
+}

@@ -1,0 +1,35 @@
+// Command bench measures the bus against what one would use instead, all in one
+// run on one real PostgreSQL (fsync on) that it starts for itself:
+//
+//   - ours: sqltransport, three modules that listen to one that publishes;
+//   - stock: watermill-sql as it comes, each handler in a transaction of its
+//     own, on lib/pq, polling each 10 ms or (as it comes) each second;
+//   - river: River on pgx, three jobs for each payment, as it comes and tuned;
+//   - the floor: pgbench with prepared statements that write the same rows.
+//
+// From this folder:
+//
+//	go run .                    everything, five alternating rounds, about 15 minutes
+//	go run . --quick            the same measures, shorter, in less than 2 minutes
+//	go run . --only handled     some measures (publish, handled, latency, failures,
+//	                            hotrows, blocked, idle, backlog), comma-separated
+//	go run . --json             the last line is one JSON object
+//	go run . --cpuprofile FILE  profile what ours does in the measure "handled"
+//	go run . --statements       what the server did for ours in "handled", by pg_stat_statements
+//	go run . --million          drain a backlog of 1,000,000 as well
+//
+// # The work
+//
+// A payment is one row in a table of payments and one message of about 280
+// bytes of JSON, in one transaction. Three subscriber groups handle each: an
+// inbox row and a business row, one effect. Every contender runs the same SQL
+// for that; what differs is who begins and commits. After each run of "handled"
+// the rows are counted: a contender that lost or doubled one is an error, no figure.
+//
+// # The figures
+//
+// Absolute figures are those of one machine at one moment, shared by client and
+// server. Only ratios within one run carry over, so contenders take turns, and
+// each figure is the median of its rounds with the smallest and the largest
+// beside it.
+package main

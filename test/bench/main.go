@@ -1,0 +1,66 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"slices"
+	"syscall"
+	"time"
+)
+
+func main() {
+	o, err := parse(os.Args[1:], os.Stderr)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return
+	case err != nil:
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(2)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := bench(ctx, o, os.Stdout, os.Stderr); err != nil {
+		stop()
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+// bench takes the measures, prints the figures to out and what goes on to log.
+func bench(ctx context.Context, o options, out, log io.Writer) (err error) {
+	r := &run{scale: o.scale(), found: newFindings(), log: log, options: o}
+	started := time.Now()
+	if r.server, err = startServer(ctx, o.statements); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, r.server.stop()) }()
+	for _, m := range measures() {
+		if len(o.only) > 0 && !slices.Contains(o.only, m.name) {
+			continue
+		}
+		fmt.Fprintf(log, "%5.0f s  %s\n", time.Since(started).Seconds(), m.name)
+		if err := m.take(ctx, r); err != nil {
+			return fmt.Errorf("%s: %w", m.name, err)
+		}
+	}
+	fmt.Fprintf(log, "%5.0f s  done\n", time.Since(started).Seconds())
+	var version string
+	if err := r.server.admin.QueryRowContext(ctx, `SHOW server_version`).Scan(&version); err != nil {
+		return err
+	}
+	print(out, r.found, version)
+	if o.json {
+		line, err := json.Marshal(summary(r.found))
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(out, "%s\n", line)
+	}
+	return nil
+}

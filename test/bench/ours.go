@@ -1,0 +1,198 @@
+package main
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill"
+	"github.com/ThreeDotsLabs/watermill/message"
+
+	"millrace/platform/bus"
+	"millrace/platform/bus/sqltransport"
+	"millrace/platform/postgres"
+)
+
+// ours is one process that hosts the publisher and the three listeners.
+// Everything but the size of the pools is as it comes.
+type ours struct {
+	url    string
+	topo   *bus.Topology
+	before *sqltransport.Transport // publishes while nothing is handled
+	say    *bus.DB
+
+	running *sqltransport.Transport
+	router  *message.Router
+	ended   chan error
+}
+
+// unit is a module as the bus sees it.
+type unit struct {
+	name      string
+	publishes []bus.Event
+	hears     []bus.Subscription
+}
+
+func (u unit) Name() string                      { return u.name }
+func (u unit) Publishes() []bus.Event            { return u.publishes }
+func (u unit) Sends() []bus.Command              { return nil }
+func (u unit) Subscriptions() []bus.Subscription { return u.hears }
+
+const poolSize = 40 // connections of whoever publishes; ours has so many for each module at most
+
+func oursTopology(b behaviour) (*bus.Topology, error) {
+	modules := []bus.Module{unit{name: "payment", publishes: []bus.Event{payment{}}}}
+	for i, name := range groups {
+		modules = append(modules, unit{name: name, hears: []bus.Subscription{bus.On(oursHandler(i, b))}})
+	}
+	return bus.NewTopology(modules...)
+}
+
+func oursHandler(group int, b behaviour) func(context.Context, *bus.Tx, payment) error {
+	insert, touch := fmt.Sprintf(insertEffect, "effects"), fmt.Sprintf(touchHot, "hot")
+	failed := newFailures(b)
+	return func(ctx context.Context, tx *bus.Tx, p payment) error {
+		if failed.now(p.Seq) {
+			return errOnce
+		}
+		if _, err := tx.ExecContext(ctx, insert, p.ID, p.OrderKey, p.Amount); err != nil {
+			return err
+		}
+		if b.hot {
+			if _, err := tx.ExecContext(ctx, touch, hotRow(p.Seq)); err != nil {
+				return err
+			}
+		}
+		tx.AfterCommit(func() { b.observer.effect(group, p.Seq) })
+		return nil
+	}
+}
+
+// failures tells once for each payment concerned that its handler fails.
+type failures struct {
+	every int
+	seen  sync.Map
+}
+
+func newFailures(b behaviour) *failures { return &failures{every: b.failEvery} }
+
+func (f *failures) now(seq int) bool {
+	if f.every == 0 || seq%f.every != 0 {
+		return false
+	}
+	_, again := f.seen.LoadOrStore(seq, true)
+	return !again
+}
+
+// hotRow spreads the payments over ten rows, in no order.
+func hotRow(seq int) int { return int(uint32(seq) * 2654435761 >> 16 % 10) }
+
+func openOurs(ctx context.Context, url string) (_ contender, err error) {
+	o := &ours{url: url}
+	if o.topo, err = oursTopology(behaviour{}); err != nil {
+		return nil, err
+	}
+	if err := sqltransport.Migrate(ctx, url, o.topo); err != nil {
+		return nil, err
+	}
+	db, err := postgres.Open(ctx, postgres.Config{URL: url, MaxConns: 1})
+	if err != nil {
+		return nil, err
+	}
+	defer db.Close() //nolint:errcheck // nothing is lost with it
+	if err := createOurs(ctx, db); err != nil {
+		return nil, err
+	}
+	o.before, err = o.transport(ctx, o.topo, []string{"payment"})
+	if err != nil {
+		return nil, err
+	}
+	o.say = o.before.DB("payment")
+	return o, nil
+}
+
+func createOurs(ctx context.Context, db *sql.DB) error {
+	statements := []string{fmt.Sprintf(createPayments, "payment.")}
+	for _, group := range groups {
+		statements = append(statements, fmt.Sprintf(createEffects, group+".effects"), fmt.Sprintf(createHot, group+".hot"))
+	}
+	for _, s := range statements {
+		if _, err := db.ExecContext(ctx, s); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (o *ours) transport(ctx context.Context, topo *bus.Topology, hosted []string) (*sqltransport.Transport, error) {
+	return sqltransport.Open(ctx, sqltransport.Config{URL: o.url, MaxConnsPerModule: poolSize, Logger: slog.New(slog.DiscardHandler)}, topo, hosted)
+}
+
+func (o *ours) publish(ctx context.Context, batch []payment) error {
+	return o.say.InTx(ctx, func(tx *bus.Tx) error {
+		for _, p := range batch {
+			if _, err := tx.ExecContext(ctx, insertPayment, p.row()...); err != nil {
+				return err
+			}
+			if err := tx.Publish(p); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// start replaces the process that only published by one that hosts all.
+func (o *ours) start(ctx context.Context, b behaviour) error {
+	if err := o.before.Close(); err != nil {
+		return err
+	}
+	o.before = nil
+	topo, err := oursTopology(b)
+	if err != nil {
+		return err
+	}
+	if o.running, err = o.transport(ctx, topo, topo.Modules()); err != nil {
+		return err
+	}
+	o.say = o.running.DB("payment")
+	quiet := slog.New(slog.DiscardHandler)
+	if o.router, err = bus.NewRouter(topo, topo.Modules(), o.running.Subscriber, quiet, watermill.NopLogger{}); err != nil {
+		return err
+	}
+	o.ended = make(chan error, 1)
+	go func() { o.ended <- o.router.Run(context.WithoutCancel(ctx)) }()
+	select {
+	case <-o.router.Running():
+		return nil
+	case err := <-o.ended:
+		return err
+	}
+}
+
+func (o *ours) stop() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	err := errors.Join(o.running.Drain(ctx), o.router.Close(), <-o.ended, o.running.Close())
+	o.running = nil
+	return err
+}
+
+func (o *ours) effects() []string {
+	var tables []string
+	for _, group := range groups {
+		tables = append(tables, group+".effects")
+	}
+	return tables
+}
+
+func (o *ours) close() error {
+	if o.before != nil {
+		return o.before.Close()
+	}
+	return nil
+}
