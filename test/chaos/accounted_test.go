@@ -1,0 +1,194 @@
+//go:build chaos
+
+package chaos_test
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/stretchr/testify/require"
+
+	"millrace/modules/payment/gateway"
+)
+
+// flow is a topic on its way to a module that hears some of its types.
+type flow struct{ module, topic, table, types string }
+
+func (w *world) flows() (all []flow) {
+	for _, module := range w.topo.Modules() {
+		heard := map[string][]string{}
+		for _, s := range w.topo.SubscriptionsOf(module) {
+			topic := w.topo.TopicOf(s.Type)
+			heard[topic] = append(heard[topic], s.Type)
+		}
+		for topic, types := range heard {
+			all = append(all, flow{module, topic, table(topic), "'" + strings.Join(types, "','") + "'"})
+		}
+	}
+	return all
+}
+
+func table(topic string) string {
+	owner, kind, _ := strings.Cut(topic, ".")
+	return owner + "." + map[string]string{"events": "log", "commands": "queue"}[kind]
+}
+
+// quiet waits until nothing is on its way any more: every subscriber has seen
+// everything, nothing waits for another attempt, for the outside, or for a file.
+func (w *world) quiet() {
+	w.t.Helper()
+	var waiting []string
+	count := func(name, rows string) {
+		waiting = append(waiting, fmt.Sprintf(`SELECT '%s' AS name, count(*) AS n FROM %s`, name, rows))
+	}
+	for _, module := range w.topo.Modules() {
+		count(module+" aside", module+`.aside WHERE state IN ('retrying', 'held')`)
+		count(module+" dispatch", module+`.dispatch WHERE state IN ('pending', 'leased')`)
+	}
+	for _, f := range w.flows() {
+		count(f.module+" behind in "+f.topic, fmt.Sprintf(`%s l LEFT JOIN %s.positions p ON p.subscriber = '%[2]s' AND p.topic = '%s' AND p.partition = l.partition WHERE l."offset" > coalesce(p.position, 0)`,
+			f.table, f.module, f.topic))
+	}
+	count("payments open", `payment.payments WHERE status IN ('pending', 'refunding')`)
+	count("refunds open", `payment.refunds WHERE status IN ('waiting', 'asked')`)
+	count("parcels moving", `delivery.deliveries WHERE state IN ('awaiting_address', 'prepared', 'shipped')`)
+	count("mails unsent", `notification.notifications WHERE state <> 'sent'`)
+	count("records in no file", `dataplatform.record WHERE position IS NULL`)
+	count("files unwritten", `dataplatform.file WHERE written_at IS NULL`)
+	w.becomes("", `SELECT coalesce(string_agg(name || ' ' || n, ', '), '') FROM (`+strings.Join(waiting, " UNION ALL ")+`) waiting WHERE n > 0`)
+}
+
+// faults checks a quiet world, and tells what is wrong with it: what became of
+// the orders and consultations that the program accepted, each message counted
+// by itself for each subscriber, each effect compared with its cause.
+func (w *world) faults(goods, booked []string) (faults []string) {
+	w.t.Helper()
+	none := func(what, rows string) {
+		if n := w.one(`SELECT count(*) FROM ` + rows); n != "0" {
+			faults = append(faults, what+": "+n)
+		}
+	}
+	logs := []string{}
+	for _, module := range w.topo.Modules() {
+		logs = append(logs, `SELECT * FROM `+module+`.log`)
+		none("messages aside at "+module+" (dead letters: "+w.one(`SELECT string_agg(type || ' ' || key || ': ' || error, '; ') FROM `+module+`.aside`)+")", module+`.aside`)
+		for _, part := range []string{"log", "queue"} {
+			none("partitions with gaps in "+module+"."+part, fmt.Sprintf(`(SELECT 1 FROM %s.%s GROUP BY partition HAVING count(*) <> max("offset")) gaps`, module, part))
+			none("messages twice in "+module+"."+part, fmt.Sprintf(`(SELECT 1 FROM %s.%s GROUP BY id HAVING count(*) > 1) twice`, module, part))
+		}
+	}
+	all := `(` + strings.Join(logs, " UNION ALL ") + `)`
+	for _, f := range w.flows() {
+		way := f.topic + " → " + f.module
+		none("lost on the way "+way, fmt.Sprintf(`%s l LEFT JOIN %s.inbox i ON i.message_id = l.id AND i.subscriber = '%[2]s' WHERE l.type IN (%s) AND i.message_id IS NULL`, f.table, f.module, f.types))
+		none("handled though never said, "+way, fmt.Sprintf(`%s.inbox i LEFT JOIN %s l ON l.id = i.message_id AND l.partition = i.partition AND l."offset" = i."offset" WHERE i.topic = '%s' AND l.id IS NULL`, f.module, f.table, f.topic))
+		none("positions past the end, "+way, fmt.Sprintf(`%s.positions p WHERE p.topic = '%s' AND p.position <> (SELECT coalesce(max("offset"), 0) FROM %s l WHERE l.partition = p.partition)`, f.module, f.topic, f.table))
+	}
+
+	// Orders.
+	none("accepted orders without a payment", `unnest('{`+strings.Join(goods, ",")+`}'::text[]) o WHERE NOT EXISTS (SELECT 1 FROM payment.payments p WHERE p.order_key = o)`)
+	none("orders paid twice", `(SELECT 1 FROM payment.payments WHERE captured > 0 GROUP BY order_key HAVING count(*) > 1) twice`)
+	for status, event := range map[string]string{"captured > 0": "payment.completed", "status = 'failed'": "payment.failed", "refunded > 0": "payment.refunded"} {
+		none("payments without one "+event, `payment.payments p WHERE `+status+` AND 1 <> (SELECT count(*) FROM payment.log l WHERE l.type = '`+event+`' AND convert_from(l.payload, 'UTF8')::json->>'paymentId' = p.payment_id::text)`)
+		none("payments with "+event+" for nothing", `payment.log l JOIN payment.payments p ON convert_from(l.payload, 'UTF8')::json->>'paymentId' = p.payment_id::text WHERE l.type = '`+event+`' AND NOT (p.`+status+`)`)
+	}
+	none("payments whose history ends elsewhere", `payment.payments p WHERE (p.status, p.captured, p.refunded) IS DISTINCT FROM (SELECT (h.status, h.captured, h.refunded) FROM payment.payment_history h WHERE h.payment_id = p.payment_id ORDER BY history_id DESC LIMIT 1)`)
+	none("paid goods without one delivery", `payment.payments p WHERE p.captured > 0 AND p.order_kind = 'goods' AND 1 <> (SELECT count(*) FROM delivery.deliveries d WHERE d.payment_id = p.payment_id::text)`)
+	none("deliveries of what is not paid", `delivery.deliveries d WHERE NOT EXISTS (SELECT 1 FROM payment.payments p WHERE p.payment_id::text = d.payment_id AND p.captured > 0)`)
+	none("deliveries that said something twice or not at all", `delivery.deliveries d WHERE 3 <> (SELECT count(*) FROM delivery.log l WHERE l.key = d.order_key) OR 3 <> (SELECT count(DISTINCT type) FROM delivery.log l WHERE l.key = d.order_key)`)
+
+	// Consultations.
+	none("consultations that are not as their people left them", `unnest('{`+strings.Join(booked, ",")+`}'::bigint[]) b WHERE NOT EXISTS (SELECT 1 FROM consultation.consultation c WHERE c.id = b AND c.status = 'CANCELED' AND c.moves = 2 AND 2 = (SELECT count(*) FROM consultation.history h WHERE h.consultation_id = b))`)
+	none("deposits that were taken and not given back", `unnest('{`+strings.Join(booked, ",")+`}'::bigint[]) b JOIN payment.payments p ON p.order_key = 'deposit-' || b WHERE p.status = 'completed'`)
+	none("moves without one card", `consultation.log l WHERE l.type IN ('consultation.created', 'consultation.changed') AND 1 <> (SELECT count(*) FROM inquiry.entry e WHERE e.cause_id = l.id)`)
+
+	// What leaves the house.
+	none("messages that ask for a mail, without one notification", `(SELECT id, type FROM payment.log UNION ALL SELECT id, type FROM delivery.log UNION ALL SELECT id, type FROM notification.queue) l
+		WHERE l.type IN ('payment.completed', 'payment.failed', 'payment.refunded', 'delivery.shipped', 'delivery.delivered', 'notification.send') AND 1 <> (SELECT count(*) FROM notification.notifications n WHERE n.cause_id = l.id)`)
+	none("notifications without one notification.sent", `notification.notifications n WHERE 1 <> (SELECT count(*) FROM notification.log l WHERE l.type = 'notification.sent' AND convert_from(l.payload, 'UTF8')::json->>'notificationId' = n.id::text)`)
+	none("events without one record", all+` l WHERE 1 <> (SELECT count(*) FROM dataplatform.record r WHERE r.message_id = l.id)`)
+	none("records of no event", `dataplatform.record r WHERE NOT EXISTS (SELECT 1 FROM `+all+` l WHERE l.id = r.message_id)`)
+	none("records without one file", `dataplatform.record r WHERE 1 <> (SELECT count(*) FROM dataplatform.file f WHERE r.position BETWEEN f.first_position AND f.last_position)`)
+	faults = append(faults, w.filesDiffer()...)
+	faults = append(faults, w.mailsMissing()...)
+	return append(faults, w.bookDiffers()...)
+}
+
+// filesDiffer compares the files with what is noted of them.
+func (w *world) filesDiffer() (faults []string) {
+	rows, err := w.db.QueryContext(w.t.Context(), `SELECT first_position, last_position, sha256 FROM dataplatform.file`)
+	require.NoError(w.t, err)
+	defer rows.Close()
+	noted := 0
+	for rows.Next() {
+		var first, last int64
+		var sum string
+		require.NoError(w.t, rows.Scan(&first, &last, &sum))
+		name := fmt.Sprintf("events-%012d-%012d.parquet", first, last)
+		noted++
+		content, err := os.ReadFile(filepath.Join(w.data, name))
+		if actual := sha256.Sum256(content); err != nil || hex.EncodeToString(actual[:]) != sum {
+			faults = append(faults, fmt.Sprintf("file %s is not what was noted (%v)", name, err))
+		}
+	}
+	require.NoError(w.t, rows.Err())
+	found, err := filepath.Glob(filepath.Join(w.data, "*.parquet"))
+	require.NoError(w.t, err)
+	if len(found) != noted {
+		faults = append(faults, fmt.Sprintf("%d files are there, %d are noted", len(found), noted))
+	}
+	return faults
+}
+
+// mailsMissing compares the mailbox with the notifications: at least one each.
+func (w *world) mailsMissing() (faults []string) {
+	arrived := map[string]bool{}
+	for _, m := range w.inbox.Messages() {
+		id, _, _ := strings.Cut(m.MessageID, "@")
+		arrived[id] = true
+	}
+	rows, err := w.db.QueryContext(w.t.Context(), `SELECT id::text FROM notification.notifications WHERE state = 'sent'`)
+	require.NoError(w.t, err)
+	defer rows.Close()
+	missing := 0
+	for rows.Next() {
+		var id string
+		require.NoError(w.t, rows.Scan(&id))
+		if !arrived[id] {
+			missing++
+		}
+	}
+	require.NoError(w.t, rows.Err())
+	if missing > 0 {
+		faults = append(faults, fmt.Sprintf("mails that never arrived: %d", missing))
+	}
+	return faults
+}
+
+// bookDiffers compares the gateway's own book with the payments: at most one
+// successful charge for an order, and the same money on both sides.
+func (w *world) bookDiffers() (faults []string) {
+	charged := map[string]int{}
+	var taken, given int64
+	for _, charge := range w.gateway.Book().Charges {
+		if charge.Status == gateway.Approved {
+			charged[charge.OrderKey]++
+			taken += charge.Amount
+		}
+		given += charge.Refunded
+	}
+	for order, times := range charged {
+		if times > 1 {
+			faults = append(faults, fmt.Sprintf("order %s was charged %d times", order, times))
+		}
+	}
+	theirs := fmt.Sprintf("%d taken, %d given back", taken, given)
+	if ours := w.one(`SELECT coalesce(sum(captured), 0) || ' taken, ' || coalesce(sum(refunded), 0) || ' given back' FROM payment.payments`); ours != theirs {
+		faults = append(faults, "the gateway says "+theirs+", the payments say "+ours)
+	}
+	return faults
+}

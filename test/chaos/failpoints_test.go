@@ -1,0 +1,202 @@
+//go:build chaos
+
+package chaos_test
+
+import (
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// ways are how to bring the program to a point; under load, unless said.
+var ways = map[string]func(w *world, name, armed string) *load{
+	"migrate":  whileStarting,
+	"start":    whileStarting,
+	"shutdown": whileEnding,
+	"requeue":  whileOperating,
+
+	"lease.before_give_back": whileSharing,
+	"lease.given_back":       whileSharing,
+	"notify.before_send":     whileSharing,
+}
+
+// passages says at which passage to die; the tenth, unless said.
+var passages = map[string]int{
+	"migrate.schema_created": 9, "migrate.migrated": 9, "start.registered": 3, // before the last of them
+	"lease.renewed": 3, "lease.claimed": 2, "lease.before_give_back": 30, "lease.given_back": 30,
+	"file.range_fixed": 3, "file.written": 3, "file.renamed": 3, "file.recorded": 3,
+	"dispatch.waiting": 2, "aside.failed_again": 3,
+	"shutdown.drained": 1, "shutdown.lease_ended": 1,
+	"requeue.before_commit": 1, "requeue.after_commit": 1,
+}
+
+// A process that dies at any step loses and doubles nothing.
+func TestKilledAtEveryFailpointNothingIsLostOrDoubled(t *testing.T) {
+	t.Parallel()
+	names := failpoints(t)
+	require.Greater(t, len(names), 30, "the names were found: %v", names)
+	for name := range passages {
+		require.Contains(t, names, name, "it is gone from the source")
+	}
+	slots := make(chan struct{}, 3) // two processors have enough with three programs
+	for _, name := range names {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			slots <- struct{}{}
+			defer func() { <-slots }()
+			nth := 10
+			if n, ok := passages[name]; ok {
+				nth = n
+			}
+			way := underLoad
+			step, _, _ := strings.Cut(name, ".")
+			for _, key := range []string{step, name} {
+				if named, ok := ways[key]; ok {
+					way = named
+				}
+			}
+			way(fresh(t), name, fmt.Sprintf("%s:%d", name, nth)).accounted()
+		})
+	}
+}
+
+// underLoad lets some messages fail, so that they go aside, fail there and are
+// released.
+func underLoad(w *world, name, armed string) *load {
+	at := freeAddress(w.t)
+	w.serve(at, "").stop()
+	w.sabotage(9)
+	p := w.launch(at, armed, "serve")
+	l := w.load(3, at)
+	p.dies(name)
+	w.serve(at, "")
+	l.accepts(5)
+	return l
+}
+
+// whileStarting has the first start of all die.
+func whileStarting(w *world, name, armed string) *load {
+	at := freeAddress(w.t)
+	w.launch(at, armed, "serve").dies(name)
+	w.serve(at, "")
+	l := w.load(3, at)
+	l.accepts(20)
+	return l
+}
+
+// whileEnding has it die in the middle of a shutdown under load.
+func whileEnding(w *world, name, armed string) *load {
+	at := freeAddress(w.t)
+	p := w.serve(at, armed)
+	l := w.load(3, at)
+	l.accepts(30)
+	require.NoError(w.t, p.Process.Signal(os.Interrupt))
+	p.dies(name)
+	w.serve(at, "")
+	l.accepts(5)
+	return l
+}
+
+// whileSharing has it die when a second process joins.
+func whileSharing(w *world, name, armed string) *load {
+	first, second := freeAddress(w.t), freeAddress(w.t)
+	p := w.serve(first, armed)
+	l := w.load(3, first)
+	l.accepts(20)
+	w.serve(second, "")
+	p.dies(name)
+	l.at(second)
+	w.serve(first, "")
+	l.accepts(20)
+	return l
+}
+
+// whileOperating has the operator's command die that hands a dead letter back.
+func whileOperating(w *world, name, armed string) *load {
+	at := freeAddress(w.t)
+	w.serve(at, "")
+	w.sabotage(1)
+	l := w.load(1, at)
+	w.becomes("true", `SELECT count(*) > 2 FROM delivery.aside WHERE state = 'dead'`)
+	w.rescue()
+	l.end()
+	letters := strings.Fields(w.one(`SELECT string_agg('delivery/' || id, ' ' ORDER BY id) FROM delivery.aside WHERE state = 'dead'`))
+	w.launch(at, armed, append([]string{"deadletters", "retry"}, letters[0])...).dies(name)
+	for _, module := range w.topo.Modules() {
+		w.until(func() string { // those that fail at this moment die, too
+			dead := w.one(`SELECT coalesce(string_agg('` + module + `/' || id, ' '), '') FROM ` + module + `.aside WHERE state = 'dead'`)
+			if dead != "" {
+				_ = w.launch(at, "", append([]string{"deadletters", "retry"}, strings.Fields(dead)...)...).wait("retry")
+			}
+			return w.one(`SELECT coalesce(string_agg(state, ' '), '') FROM ` + module + `.aside`)
+		})
+	}
+	return l
+}
+
+// sabotage makes every nth insert of an effect fail, whoever tries it.
+func (w *world) sabotage(nth int) {
+	w.exec(`CREATE SEQUENCE public.sabotage`)
+	w.exec(fmt.Sprintf(`CREATE FUNCTION public.sabotage() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+		IF nextval('public.sabotage') %% %d = 0 THEN RAISE EXCEPTION 'sabotage'; END IF; RETURN NEW; END $$`, nth))
+	for _, table := range []string{"delivery.deliveries", "notification.notifications", "dataplatform.record"} {
+		w.exec(`CREATE TRIGGER sabotage BEFORE INSERT ON ` + table + ` FOR EACH ROW EXECUTE FUNCTION public.sabotage()`)
+	}
+}
+
+// rescue ends the sabotage.
+func (w *world) rescue() { w.exec(`DROP FUNCTION public.sabotage CASCADE`) }
+
+// failpoints reads the names from the sources.
+func failpoints(t *testing.T) (names []string) {
+	t.Helper()
+	err := filepath.WalkDir("../..", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if entry.IsDir() && path != "../.." && strings.HasPrefix(entry.Name(), ".") {
+			return fs.SkipDir
+		}
+		if filepath.Ext(path) != ".go" || strings.HasSuffix(path, "_test.go") {
+			return nil
+		}
+		file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.SkipObjectResolution)
+		if err != nil {
+			return err
+		}
+		ast.Inspect(file, func(n ast.Node) bool {
+			call, ok := n.(*ast.CallExpr)
+			if !ok {
+				return true
+			}
+			called, ok := call.Fun.(*ast.SelectorExpr)
+			if !ok || called.Sel.Name != "Here" {
+				return true
+			}
+			if from, ok := called.X.(*ast.Ident); !ok || from.Name != "failpoint" {
+				return true
+			}
+			literal, ok := call.Args[0].(*ast.BasicLit)
+			require.True(t, ok, "%s: the name of a failpoint is a literal", path)
+			name, err := strconv.Unquote(literal.Value)
+			require.NoError(t, err)
+			require.NotContains(t, names, name, "%s: the name is taken", path)
+			names = append(names, name)
+			return true
+		})
+		return nil
+	})
+	require.NoError(t, err)
+	slices.Sort(names)
+	return names
+}

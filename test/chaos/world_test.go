@@ -1,0 +1,267 @@
+//go:build chaos
+
+package chaos_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"millrace/cmd/millrace/app"
+	"millrace/modules/payment/gateway/simulator"
+	"millrace/platform/bus"
+	"millrace/platform/mail/devinbox"
+	"millrace/platform/postgres"
+	"millrace/platform/postgres/pgtest"
+)
+
+const (
+	patience = 60 * time.Second // with anything
+	secret   = "whsec_bWlsbHJhY2UtZTJlLXRlc3Qtc2VjcmV0LTAwMDE="
+	seed     = 7
+)
+
+// binary builds the program once, with its failpoints.
+var binary = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "millrace-chaos-")
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(dir, "millrace")
+	out, err := exec.Command("go", "build", "-tags", "chaos", "-o", path, "millrace/cmd/millrace").CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("%w: %s", err, out)
+	}
+	return path, nil
+})
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if path, err := binary(); err == nil {
+		_ = os.RemoveAll(filepath.Dir(path)) // what is left is in the system's folder for such
+	}
+	os.Exit(code)
+}
+
+// world is a database, a gateway and a mailbox that survive the program.
+type world struct {
+	t       *testing.T
+	url     string  // the database
+	db      *sql.DB // around the program, to look
+	topo    *bus.Topology
+	gateway *simulator.Simulator
+	inbox   *devinbox.Inbox
+	data    string // the data platform's folder
+	env     []string
+}
+
+// newWorld makes a world on the database at url; the program may reach the same
+// database by another way.
+func newWorld(t *testing.T, url string, environment ...string) *world {
+	t.Helper()
+	w := &world{t: t, url: url, data: t.TempDir()}
+	var err error
+	w.topo, err = app.Topology()
+	require.NoError(t, err)
+	w.gateway, err = simulator.New(simulator.Config{Seed: seed, Address: "127.0.0.1:0", Secret: secret})
+	require.NoError(t, err)
+	require.NoError(t, w.gateway.Start())
+	t.Cleanup(func() { require.NoError(t, w.gateway.Close()) })
+	w.inbox, err = devinbox.Start(devinbox.Config{})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, w.inbox.Close()) })
+	host, port := w.inbox.HostPort()
+	w.db, err = postgres.Open(t.Context(), postgres.Config{URL: url, MaxConns: 4, Application: "chaos"})
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = w.db.Close() })
+	w.env = append(os.Environ(),
+		"MILLRACE_DATABASE_URL="+url, "MILLRACE_DATA_DIR="+t.TempDir(), "MILLRACE_DATABASE_MAX_CONNS_PER_MODULE=6",
+		"MILLRACE_BUS_BACKOFF=20ms,50ms,100ms,200ms,400ms,800ms,1s,2s", // a trigger of a test may fail a message eight times in a row
+		"MILLRACE_PAYMENT_GATEWAY_URL="+w.gateway.URL(), "MILLRACE_PAYMENT_GATEWAY_TIMEOUT=500ms",
+		"MILLRACE_PAYMENT_CHASE_AFTER=3s", "MILLRACE_PAYMENT_CALLBACK_SECRETS="+secret,
+		"MILLRACE_MAIL_SMTP_HOST="+host, fmt.Sprintf("MILLRACE_MAIL_SMTP_PORT=%d", port),
+		"MILLRACE_DELIVERY_AUTO_PROGRESS_AFTER=1ms",
+		"MILLRACE_DATAPLATFORM_DIR="+w.data, "MILLRACE_DATAPLATFORM_FLUSH_EVERY=200ms", "MILLRACE_LOG_FORMAT=json")
+	w.env = append(w.env, environment...)
+	return w
+}
+
+// fresh makes a world on a database of its own.
+func fresh(t *testing.T, environment ...string) *world {
+	t.Helper()
+	return newWorld(t, pgtest.URL(t), environment...)
+}
+
+// program is a process.
+type program struct {
+	*exec.Cmd
+	t      *testing.T
+	url    string        // where it listens
+	ready  chan struct{} // closed when it says so
+	ended  chan struct{} // closed when it has ended
+	err    error         // how; read it after ended
+	stderr *tail
+}
+
+// launch starts a command of the program. address is where a serving one listens.
+func (w *world) launch(address, failpoint string, args ...string) *program {
+	w.t.Helper()
+	path, err := binary()
+	require.NoError(w.t, err)
+	p := &program{t: w.t, Cmd: exec.CommandContext(context.Background(), path, args...), url: "http://" + address,
+		ready: make(chan struct{}), ended: make(chan struct{}), stderr: &tail{}}
+	p.Env = append(w.env, "MILLRACE_HTTP_ADDRESS="+address, "FAILPOINT="+failpoint)
+	p.Stderr = p.stderr
+	out, err := p.StdoutPipe()
+	require.NoError(w.t, err)
+	require.NoError(w.t, p.Start())
+	go func() {
+		for lines := bufio.NewScanner(out); lines.Scan(); {
+			if strings.Contains(lines.Text(), "is ready: ") {
+				close(p.ready)
+			}
+		}
+		p.err = p.Wait()
+		close(p.ended)
+	}()
+	w.t.Cleanup(func() { _ = p.Process.Kill(); <-p.ended }) // it has ended, unless the test failed
+	return p
+}
+
+// serve starts the program and waits until it is ready.
+func (w *world) serve(address, failpoint string) *program {
+	w.t.Helper()
+	p := w.launch(address, failpoint, "serve")
+	select {
+	case <-p.ready:
+	case <-p.ended:
+		w.t.Fatalf("it ended before it was ready: %v\n%s", p.err, p.stderr)
+	case <-time.After(patience):
+		w.t.Fatalf("not ready after %s\n%s", patience, p.stderr)
+	}
+	return p
+}
+
+// wait returns how the process ended.
+func (p *program) wait(why string) error {
+	p.t.Helper()
+	select {
+	case <-p.ended:
+		return p.err
+	case <-time.After(patience):
+		p.t.Fatalf("%s: still running after %s\n%s", why, patience, p.stderr)
+		return nil
+	}
+}
+
+// dies waits until the process was killed: by itself, at its failpoint.
+func (p *program) dies(why string) {
+	p.t.Helper()
+	err := p.wait(why)
+	var exit *exec.ExitError
+	require.ErrorAs(p.t, err, &exit, "%s: it ended by itself\n%s", why, p.stderr)
+	status, ok := exit.Sys().(syscall.WaitStatus)
+	require.True(p.t, ok && status.Signal() == syscall.SIGKILL, "%s: it was not killed, but %v\n%s", why, err, p.stderr)
+}
+
+// kill kills the process, as the system does.
+func (p *program) kill() {
+	p.t.Helper()
+	require.NoError(p.t, p.Process.Kill())
+	<-p.ended
+}
+
+// stop asks the process to end, and wants it to end well.
+func (p *program) stop() {
+	p.t.Helper()
+	require.NoError(p.t, p.Process.Signal(syscall.SIGTERM))
+	require.NoError(p.t, p.wait("SIGTERM"), "%s", p.stderr)
+}
+
+// tail keeps the end of what is written to it.
+type tail struct {
+	mu   sync.Mutex
+	last []byte
+}
+
+func (l *tail) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	const enough = 16 << 10
+	l.last = append(l.last, p...)
+	if len(l.last) > 2*enough {
+		l.last = bytes.Clone(l.last[len(l.last)-enough:])
+	}
+	return len(p), nil
+}
+
+func (l *tail) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return string(l.last)
+}
+
+// freeAddress is a port that the next program can have, too.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	require.NoError(t, l.Close())
+	return l.Addr().String()
+}
+
+// one reads one value; "?" while the database is away.
+func (w *world) one(query string, args ...any) (value string) {
+	w.t.Helper()
+	err := w.db.QueryRowContext(w.t.Context(), `SELECT (`+query+`)::text`, args...).Scan(&value)
+	if err != nil && !errors.Is(err, context.Canceled) {
+		return "? " + err.Error()
+	}
+	return value
+}
+
+// exec runs a statement.
+func (w *world) exec(statement string, args ...any) {
+	w.t.Helper()
+	_, err := w.db.ExecContext(w.t.Context(), statement, args...)
+	require.NoError(w.t, err, "%.300s", statement)
+}
+
+// becomes waits until the query gives the value.
+func (w *world) becomes(want, query string, args ...any) {
+	w.t.Helper()
+	w.until(func() string {
+		if got := w.one(query, args...); got != want {
+			return fmt.Sprintf("%.400s\nwant %q\ngot  %q", query, want, got)
+		}
+		return ""
+	})
+}
+
+// until waits until nothing is wrong any more.
+func (w *world) until(wrong func() string) {
+	w.t.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(patience); ; <-tick.C {
+		what := wrong()
+		if what == "" {
+			return
+		}
+		require.True(w.t, time.Now().Before(deadline), "still, after %s:\n%s", patience, what)
+	}
+}
