@@ -106,13 +106,13 @@ func TestTheWorkedExampleCompilesAndItsTestPasses(t *testing.T) {
 	require.Contains(t, string(out), "ok  \tmillrace/modules/loyalty\t")
 }
 
-var testName = regexp.MustCompile("`(Test[A-Z][A-Za-z0-9]*)`")
+var testName = regexp.MustCompile("`(Test[A-Z][A-Za-z0-9]*)(?:/([A-Za-z0-9]+))?`")
 
 func TestTheTestsThatTheReadmeNamesExist(t *testing.T) {
 	t.Parallel()
 	var all strings.Builder
 	require.NoError(t, filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || entry.IsDir() || !strings.HasSuffix(path, "_test.go") {
+		if err != nil || entry.IsDir() || !strings.HasSuffix(path, ".go") {
 			return err
 		}
 		text, err := os.ReadFile(path)
@@ -121,5 +121,6 @@ func TestTheTestsThatTheReadmeNamesExist(t *testing.T) {
 	}))
 	for _, name := range testName.FindAllStringSubmatch(readme(t), -1) {
 		require.True(t, strings.Contains(all.String(), "func "+name[1]+"("), "the README names %s, which does not exist", name[1])
+		require.True(t, name[2] == "" || strings.Contains(all.String(), `"`+name[2]+`"`), "the README names %s, which does not exist", name[0])
 	}
 }
