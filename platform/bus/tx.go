@@ -36,14 +36,29 @@ func (tx *Tx) ExecContext(ctx context.Context, query string, args ...any) (sql.R
 	if endsTransaction(query) {
 		return nil, errs.New(errs.Invalid, "a transaction cannot be ended by hand: return from the function that received it")
 	}
-	return tx.sql.ExecContext(ctx, query, args...)
+	return tx.sql.ExecContext(tx.bound(ctx), query, args...)
 }
 
 // QueryContext runs a query in the transaction. Close the rows before the next
 // statement, and before returning.
 func (tx *Tx) QueryContext(ctx context.Context, query string, args ...any) (rows *sql.Rows, err error) {
-	tx.rows, err = tx.sql.QueryContext(ctx, query, args...)
+	tx.rows, err = tx.sql.QueryContext(tx.bound(ctx), query, args...)
 	return tx.rows, err
+}
+
+// bound ends a statement with the handler's time, even if it was given another
+// context (context.Background()): the transaction could not be rolled back
+// while the statement runs, and its partition would wait for it.
+func (tx *Tx) bound(ctx context.Context) context.Context {
+	if _, limited := tx.ctx.Deadline(); !limited {
+		return ctx
+	}
+	if _, limited := ctx.Deadline(); limited {
+		return ctx
+	}
+	bound, cancel := context.WithCancel(ctx)
+	context.AfterFunc(tx.ctx, cancel)
+	return bound
 }
 
 // end closes rows that were left open: the next statement of the transaction,
@@ -66,7 +81,7 @@ func (tx *Tx) end(err error) error {
 
 // QueryRowContext runs a query for one row in the transaction.
 func (tx *Tx) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
-	return tx.sql.QueryRowContext(ctx, query, args...)
+	return tx.sql.QueryRowContext(tx.bound(ctx), query, args...)
 }
 
 // endsTransaction looks at the first words only: it is against mistakes.
