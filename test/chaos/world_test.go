@@ -8,11 +8,14 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"flag"
 	"fmt"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -50,6 +53,10 @@ var binary = sync.OnceValues(func() (string, error) {
 })
 
 func TestMain(m *testing.M) {
+	flag.Parse()
+	if parallel := flag.Lookup("test.parallel"); parallel.Value.String() == strconv.Itoa(runtime.GOMAXPROCS(0)) {
+		_ = parallel.Value.Set("5") // these tests wait for leases and time limits most of their time
+	}
 	code := m.Run()
 	if path, err := binary(); err == nil {
 		_ = os.RemoveAll(filepath.Dir(path)) // what is left is in the system's folder for such
@@ -89,7 +96,7 @@ func newWorld(t *testing.T, url string, environment ...string) *world {
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = w.db.Close() })
 	w.env = append(os.Environ(),
-		"MILLRACE_DATABASE_URL="+url, "MILLRACE_DATA_DIR="+t.TempDir(), "MILLRACE_DATABASE_MAX_CONNS_PER_MODULE=6",
+		"MILLRACE_DATABASE_URL="+url, "MILLRACE_DATA_DIR="+t.TempDir(), "MILLRACE_DATABASE_MAX_CONNS_PER_MODULE=5",
 		"MILLRACE_BUS_BACKOFF=20ms,50ms,100ms,200ms,400ms,800ms,1s,2s", // a trigger of a test may fail a message eight times in a row
 		"MILLRACE_PAYMENT_GATEWAY_URL="+w.gateway.URL(), "MILLRACE_PAYMENT_GATEWAY_TIMEOUT=500ms",
 		"MILLRACE_PAYMENT_CHASE_AFTER=3s", "MILLRACE_PAYMENT_CALLBACK_SECRETS="+secret,

@@ -1,0 +1,51 @@
+//go:build chaos
+
+package chaos_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// The data platform's disk is full: everything else goes on, and its files are
+// written when there is room.
+func TestTheDataPlatformsDiskIsFull(t *testing.T) {
+	t.Parallel()
+	disk := t.TempDir()
+	w := fresh(t, "MILLRACE_DATAPLATFORM_DIR="+filepath.Join(disk, "events"))
+	w.data = filepath.Join(disk, "events")
+	room := fill(t, disk)
+	at := freeAddress(t)
+	p := w.serve(at, "")
+	l := w.load(3, at)
+	w.until(func() string {
+		if !strings.Contains(p.stderr.String(), "cannot write the events to a file") {
+			return "the disk has room"
+		}
+		return ""
+	})
+	l.accepts(30)
+	w.becomes("true", `SELECT count(*) >= 40 FROM notification.notifications WHERE state = 'sent'`)
+	w.becomes("true", `SELECT count(*) > 0 FROM dataplatform.file WHERE written_at IS NULL`)
+	room()
+	l.accepts(5)
+	l.accounted()
+}
+
+// fill mounts a small disk there. Where that is not allowed it puts a file in
+// the way of the data platform's folder, which cannot be written then, either.
+func fill(t *testing.T, disk string) (room func()) {
+	t.Helper()
+	if err := syscall.Mount("tmpfs", disk, "tmpfs", 0, "size=32k"); err == nil {
+		t.Cleanup(func() { require.NoError(t, syscall.Unmount(disk, syscall.MNT_DETACH)) })
+		return func() { require.NoError(t, syscall.Mount("tmpfs", disk, "tmpfs", syscall.MS_REMOUNT, "size=64m")) }
+	}
+	obstacle := filepath.Join(disk, "events")
+	require.NoError(t, os.WriteFile(obstacle, nil, 0o600))
+	return func() { require.NoError(t, os.Remove(obstacle)) }
+}

@@ -1,0 +1,79 @@
+//go:build chaos
+
+package chaos_test
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// One of two processes stops in the middle of a transaction, as a machine that
+// is frozen does. The other takes its work over; the late one does no harm.
+func TestAProcessThatStopsIsReplacedAndDoesNoHarmWhenItGoesOn(t *testing.T) {
+	t.Parallel()
+	for _, point := range []string{"run.claimed", "run.before_commit", "append.after", "dispatch.after_call", "callback.before_commit"} {
+		t.Run(point, func(t *testing.T) {
+			t.Parallel()
+			w := fresh(t)
+			first, second := freeAddress(t), freeAddress(t)
+			frozen := w.serve(first, point+":25:stop")
+			owner := w.one(`SELECT id FROM bus.processes`)
+			other := w.serve(second, "")
+			var owned []string
+			for _, module := range w.topo.Modules() {
+				owned = append(owned, `SELECT owner FROM `+module+`.positions`)
+			}
+			hers := `SELECT count(*) FROM (` + strings.Join(owned, " UNION ALL ") + `) p WHERE owner = $1`
+			l := w.load(3, first, second)
+			w.until(func() string {
+				if frozen.stopped() {
+					return ""
+				}
+				return "it goes on"
+			})
+			began := time.Now()
+			l.at(second)
+			w.becomes("0", hers, owner)
+			t.Logf("every partition was taken over %s after the stop", time.Since(began).Round(10*time.Millisecond))
+			l.accepts(15)
+			require.NoError(t, frozen.Process.Signal(syscall.SIGCONT))
+			w.becomes("true", `SELECT (`+hers+`) > 0`, owner) // it is back at work
+			l.at(first, second)
+			l.accepts(15)
+			l.accounted()
+			frozen.stop()
+			other.stop()
+		})
+	}
+}
+
+// stopped tells whether the process is, by a signal.
+func (p *program) stopped() bool {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.Process.Pid))
+	require.NoError(p.t, err, "it has ended\n%s", p.stderr)
+	_, rest, _ := strings.Cut(string(status), ") ")
+	return strings.HasPrefix(rest, "T")
+}
+
+// Two processes are restarted in turn, as a new version is brought out.
+func TestARollingRestartUnderLoad(t *testing.T) {
+	t.Parallel()
+	w := fresh(t)
+	addresses := []string{freeAddress(t), freeAddress(t)}
+	serving := []*program{w.serve(addresses[0], ""), w.serve(addresses[1], "")}
+	l := w.load(3, addresses...)
+	for n := range 6 {
+		l.accepts(10)
+		serving[n%2].stop()
+		l.accepts(5) // by the other alone
+		serving[n%2] = w.serve(addresses[n%2], "")
+	}
+	l.accepts(10)
+	l.accounted()
+}
