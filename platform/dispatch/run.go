@@ -27,6 +27,14 @@ func (d *Dispatcher[P, R]) Run(ctx context.Context) error {
 	busy := 0
 	look := true // for what an earlier process left
 	for {
+		for counted := false; !counted; { // all that ended meanwhile, so that one claim replaces them
+			select {
+			case <-ended:
+				busy--
+			default:
+				counted = true
+			}
+		}
 		if free := d.out.Workers - busy; look && free > 0 && ctx.Err() == nil {
 			claimed := d.claim(ctx, free)
 			look = len(claimed) == free // perhaps there are more
