@@ -155,7 +155,6 @@ func (s *stage) configure(cfg config.Config, database string) config.Config {
 	cfg.HTTP = config.HTTP{Address: "127.0.0.1:0"}
 	cfg.Payment = config.Default().Payment
 	cfg.Payment.Gateway.URL, cfg.Payment.Gateway.Timeout = s.simulator.URL(), gatewayTimeout
-	cfg.Payment.ChaseAfter = 10 * time.Second
 	cfg.Delivery = config.Delivery{AutoProgress: true, AutoProgressAfter: 50 * time.Millisecond}
 	host, port := s.inbox.HostPort()
 	cfg.Mail.SMTP = config.SMTP{Host: host, Port: port, TLS: "auto"}
