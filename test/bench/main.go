@@ -32,6 +32,9 @@ func main() {
 	}
 }
 
+// quickLimit leaves something of 2 minutes for what is under way.
+const quickLimit = 100 * time.Second
+
 // bench takes the measures, prints the figures to out and what goes on to log.
 func bench(ctx context.Context, o options, out, log io.Writer) (err error) {
 	r := &run{scale: o.scale(), found: newFindings(), log: log, options: o}
@@ -40,7 +43,12 @@ func bench(ctx context.Context, o options, out, log io.Writer) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, r.server.stop()) }()
-	for _, m := range measures() {
+	all := measures()
+	for i, m := range all {
+		if o.quick {
+			// Each measure gets its share of the time that is left.
+			r.until = started.Add(quickLimit * time.Duration(i+1) / time.Duration(len(all)))
+		}
 		if len(o.only) > 0 && !slices.Contains(o.only, m.name) {
 			continue
 		}
@@ -54,7 +62,7 @@ func bench(ctx context.Context, o options, out, log io.Writer) (err error) {
 	if err := r.server.admin.QueryRowContext(ctx, `SHOW server_version`).Scan(&version); err != nil {
 		return err
 	}
-	print(out, r.found, version)
+	report(out, r.found, version)
 	if o.json {
 		line, err := json.Marshal(summary(r.found))
 		if err != nil {

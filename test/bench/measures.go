@@ -37,7 +37,7 @@ func publishName(clients int) string { return "publish tx/s, " + strconv.Itoa(cl
 
 // publishing counts transactions that insert a payment and publish it.
 func publishing(ctx context.Context, r *run) error {
-	for range r.scale.rounds {
+	for range r.rounds {
 		var jobs []func() error
 		for _, k := range []kind{kindOurs, kindStock, kindRiver} {
 			jobs = append(jobs, func() error {
@@ -47,7 +47,7 @@ func publishing(ctx context.Context, r *run) error {
 						if err != nil {
 							return err
 						}
-						r.found.add(contenderName(k), publishName(clients), rate)
+						r.found.add(k.name, publishName(clients), rate)
 					}
 					return nil
 				})
@@ -72,10 +72,6 @@ func publishing(ctx context.Context, r *run) error {
 	return nil
 }
 
-// contenderName is where a publisher's figures go: stock's publisher does not
-// poll, and River's has nothing to tune.
-func contenderName(k kind) string { return k.name }
-
 func (r *run) publishRate(ctx context.Context, c contender, clients int) (float64, error) {
 	var seq, done atomic.Int64
 	// The first transactions open connections and prepare.
@@ -98,6 +94,10 @@ func (r *run) publishRate(ctx context.Context, c contender, clients int) (float6
 	return float64(done.Load()) / time.Since(started).Seconds(), err
 }
 
+func floorName(clients int) string {
+	return "handled/s, one statement, " + strconv.Itoa(clients) + " clients"
+}
+
 const handledName = "handled/s, 3 groups"
 
 // backlogs are sized so that each contender works for some seconds.
@@ -107,7 +107,7 @@ func (r *run) backlogOf(k kind) int { return max(400, int(float64(backlogs[k.nam
 
 // handling counts effects per second from a backlog.
 func handling(ctx context.Context, r *run) error {
-	for round := range r.scale.rounds {
+	for round := range r.rounds {
 		var jobs []func() error
 		for _, k := range []kind{kindOurs, kindStock, kindStockSlow, kindRiver, kindRiverTuned} {
 			jobs = append(jobs, func() error { return r.handleOnce(ctx, k, handledName, behaviour{}, round == 0) })
@@ -115,7 +115,7 @@ func handling(ctx context.Context, r *run) error {
 		for _, clients := range []int{1, 8, 32} {
 			jobs = append(jobs, func() error {
 				rate, err := r.floor(ctx, floorHandle, clients)
-				r.found.add("floor", "handled/s, one statement, "+strconv.Itoa(clients)+" clients", rate)
+				r.found.add("floor", floorName(clients), rate)
 				return err
 			})
 		}
@@ -207,7 +207,7 @@ const failingName = "handled/s, 1 % fail once"
 
 // failing lets 1 % of the payments fail once in each group.
 func failing(ctx context.Context, r *run) error {
-	for range r.scale.rounds {
+	for range r.rounds {
 		if err := r.turns([]func() error{
 			func() error { return r.handleOnce(ctx, kindOurs, plainName, behaviour{}, false) },
 			func() error { return r.handleOnce(ctx, kindOurs, failingName, behaviour{failEvery: 100}, false) },
@@ -222,7 +222,7 @@ const hotName = "handled/s, handlers fight for ten rows"
 
 // fighting lets every handler update one of ten rows of its group.
 func fighting(ctx context.Context, r *run) error {
-	for range r.scale.rounds {
+	for range r.rounds {
 		var jobs []func() error
 		for _, k := range []kind{kindOurs, kindStock, kindRiverTuned} {
 			jobs = append(jobs, func() error { return r.handleOnce(ctx, k, hotName, behaviour{hot: true}, false) })
@@ -241,7 +241,7 @@ func fighting(ctx context.Context, r *run) error {
 
 // latency is commit → effect at a rate, open loop.
 func latency(ctx context.Context, r *run) error {
-	for range r.scale.rounds {
+	for range r.rounds {
 		for _, rate := range []int{100, 500, 1000} {
 			var jobs []func() error
 			for _, k := range []kind{kindOurs, kindStock, kindStockSlow, kindRiver, kindRiverTuned} {

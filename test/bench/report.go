@@ -57,7 +57,7 @@ func comparisons(f *findings) []comparison {
 	add(handledName+": ours / river", ours[handledName], river[handledName], 0, 0)
 	add(handledName+": ours / river tuned", ours[handledName], tuned[handledName], 3, 0)
 	for _, clients := range []int{8, 32} {
-		add(fmt.Sprintf("%s: ours / floor, one statement, %d clients", handledName, clients), ours[handledName], floor[fmt.Sprintf("handled/s, one statement, %d clients", clients)], 0.9, 0)
+		add(fmt.Sprintf("%s: ours / floor, one statement, %d clients", handledName, clients), ours[handledName], floor[floorName(clients)], 0.9, 0)
 	}
 	add("1 % fail once / none fails, ours", ours[failingName], ours[plainName], 0.9, 0)
 	add(hotName+": ours / stock 10 ms", ours[hotName], stock[hotName], 1, 0)
@@ -93,8 +93,8 @@ var limits = []limit{
 
 var columns = []string{kindOurs.name, kindStock.name, kindStockSlow.name, kindRiver.name, kindRiverTuned.name, "floor"}
 
-// print writes the figures as Markdown.
-func print(out io.Writer, f *findings, version string) {
+// report writes the figures as Markdown.
+func report(out io.Writer, f *findings, version string) {
 	fmt.Fprintf(out, "PostgreSQL %s, fsync on; %d cores, shared by client and server; load before and during: %s\n\n", version, runtime.NumCPU(), load())
 	fmt.Fprintf(out, "| median (min–max) | %s |\n|%s\n", strings.Join(columns, " | "), strings.Repeat(" --- |", len(columns)+1))
 	for _, m := range f.order {

@@ -19,6 +19,22 @@ type run struct {
 	log     io.Writer
 	options options
 	order   int // changes who begins
+	until   time.Time
+}
+
+// rounds yields the rounds of a measure. On a machine that is too busy for all
+// of a quick run there are fewer, but always one.
+func (r *run) rounds(yield func(int) bool) {
+	started := time.Now()
+	for round := range r.scale.rounds {
+		if round > 0 && !r.until.IsZero() && time.Now().Add(time.Since(started)/time.Duration(round)).After(r.until) {
+			r.found.note("fewer rounds than planned: the machine is slow today")
+			return
+		}
+		if !yield(round) {
+			return
+		}
+	}
 }
 
 // turns calls each of the jobs once, every other time in the reverse order, so

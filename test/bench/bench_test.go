@@ -1,0 +1,149 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"io"
+	"math"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestPercentilesAreBetweenTheNearestRanks(t *testing.T) {
+	t.Parallel()
+	values := []float64{4, 1, 3, 2}
+	require.InDelta(t, 2.5, median(values), 1e-9)
+	require.InDelta(t, 1.0, percentile(values, 0), 1e-9)
+	require.InDelta(t, 4.0, percentile(values, 100), 1e-9)
+	require.InDelta(t, 3.97, percentile(values, 99), 1e-9)
+	require.InDelta(t, 7.0, percentile([]float64{7}, 99), 1e-9)
+	require.True(t, math.IsNaN(median(nil)))
+	require.Equal(t, []float64{4, 1, 3, 2}, values, "the values stay as they were")
+}
+
+func TestARatioIsTakenRoundByRound(t *testing.T) {
+	t.Parallel()
+	f := ratioOf([]float64{10, 40, 90}, []float64{1, 2, 3})
+	require.Equal(t, figure{Median: 20, Min: 10, Max: 30, Runs: []float64{10, 20, 30}}, f)
+	require.Empty(t, ratioOf([]float64{1}, []float64{0}).Runs)
+	require.Empty(t, ratioOf(nil, []float64{1}).Runs)
+}
+
+func TestTheRateLeavesOutTheStartAndTheEnd(t *testing.T) {
+	t.Parallel()
+	b := newBoard(100)
+	for i := range int64(100) { // 3 effects in each 10 ms, but a slow start and a slow end
+		at := time.Duration(i) * 10 * time.Millisecond
+		if i > 97 {
+			at += time.Hour
+		}
+		b.marks = append(b.marks, mark{(i + 1) * 3, time.Hour + at})
+	}
+	b.count.Store(300)
+	require.InDelta(t, 300, b.rate(), 1)
+	require.Zero(t, newBoard(10).rate())
+}
+
+func TestLatencyCountsWhatIsMissing(t *testing.T) {
+	t.Parallel()
+	b := newBoard(3)
+	b.committed[0].Store(1e6)
+	b.committed[1].Store(2e6)
+	b.effects[0][0].Store(3e6)
+	ms, missing := b.latencies(0, 3, 0, 1)
+	require.Equal(t, []float64{2}, ms)
+	require.Equal(t, 3, missing, "one of the first payment, two of the second; the third was never committed")
+}
+
+func TestArguments(t *testing.T) {
+	t.Parallel()
+	o, err := parse([]string{"--quick", "--json", "--only", "handled,idle", "--cpuprofile", "cpu.pprof", "--rounds", "3"}, io.Discard)
+	require.NoError(t, err)
+	require.Equal(t, options{quick: true, json: true, only: []string{"handled", "idle"}, cpuprofile: "cpu.pprof", rounds: 3}, o)
+	require.Equal(t, 3, o.scale().rounds)
+	for _, wrong := range [][]string{{"--only", "nothing"}, {"all"}, {"--rounds", "-1"}, {"--faster"}} {
+		_, err := parse(wrong, io.Discard)
+		require.Error(t, err, "%v", wrong)
+	}
+	_, err = parse([]string{"--only", "nothing"}, io.Discard)
+	require.ErrorContains(t, err, "publish, handled, latency")
+}
+
+func TestAPaymentIsAbout280Bytes(t *testing.T) {
+	t.Parallel()
+	size := len(newPayment(12345).json())
+	require.Greater(t, size, 260)
+	require.Less(t, size, 320)
+}
+
+func TestTheReportSaysWhichTargetsAreReached(t *testing.T) {
+	t.Parallel()
+	f := newFindings()
+	f.add("ours", handledName, 10_000)
+	f.add("stock 10 ms", handledName, 1_000)
+	f.add("river tuned", handledName, 5_000)
+	f.add("ours", "latency ms at 100/s, p50", 2)
+	f.add("ours", "latency ms at 100/s, p99", 7)
+	f.add("ours", "latency ms at 500/s, p99", math.NaN())
+	var out bytes.Buffer
+	report(&out, f, "15")
+	require.Contains(t, out.String(), "| handled/s, 3 groups: ours / stock 10 ms | 10.0 | ≥ 5 | reached |")
+	require.Contains(t, out.String(), "| handled/s, 3 groups: ours / river tuned | 2.00 | ≥ 3 | not reached |")
+	require.Contains(t, out.String(), "| latency ms at 100/s, p50 | 2.00 | ≤ 3 | reached |")
+	require.Contains(t, out.String(), "| latency ms at 100/s, p99 | 7.00 | ≤ 6 | not reached |")
+	require.NotContains(t, out.String(), "NaN")
+
+	line, err := json.Marshal(summary(f))
+	require.NoError(t, err)
+	var object map[string]any
+	require.NoError(t, json.Unmarshal(line, &object))
+	for _, name := range []string{"ours", "stock", "river", "floor", "ratios"} {
+		require.Contains(t, object, name)
+	}
+}
+
+// Every contender really handles everything, once, in each of the three groups.
+func TestEveryContenderHandlesEveryPaymentOnceInEachGroup(t *testing.T) {
+	t.Parallel()
+	const payments = 50
+	s, err := startServer(t.Context(), false)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.stop()) })
+	r := &run{server: s, found: newFindings(), log: io.Discard, scale: scale{floorSeconds: 1}}
+	for _, work := range []struct {
+		k kind
+		b behaviour
+	}{
+		{kindOurs, behaviour{}}, {kindStock, behaviour{}}, {kindStockSlow, behaviour{}}, {kindRiver, behaviour{}}, {kindRiverTuned, behaviour{}},
+		{kindOurs, behaviour{failEvery: 10}}, {kindOurs, behaviour{hot: true}}, {kindStock, behaviour{hot: true}}, {kindRiverTuned, behaviour{hot: true}},
+	} {
+		err := r.with(t.Context(), work.k, func(c contender, url string) error {
+			b, err := r.handle(t.Context(), c, url, payments, work.b, time.Minute, unwatched)
+			if err != nil {
+				return err
+			}
+			require.EqualValues(t, payments*len(groups), b.count.Load(), "%s %+v", work.k.name, work.b)
+			return nil
+		})
+		require.NoError(t, err)
+	}
+	for _, script := range []string{floorPublish4, floorPublish1, floorHandle, floorHandleHot} {
+		rate, err := r.floor(t.Context(), script, 2)
+		require.NoError(t, err)
+		require.Positive(t, rate, script)
+	}
+}
+
+func TestTheCommandEndsWithOneObject(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	require.NoError(t, bench(t.Context(), options{quick: true, json: true, only: []string{"idle"}, rounds: 1}, &out, io.Discard))
+	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
+	var object struct{ Ours map[string]figure }
+	require.NoError(t, json.Unmarshal([]byte(lines[len(lines)-1]), &object))
+	require.Contains(t, object.Ours, "idle, transaction ids/s")
+	require.Positive(t, object.Ours["idle, connections"].Median)
+}
