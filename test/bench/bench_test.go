@@ -131,7 +131,7 @@ func TestEveryContenderHandlesEveryPaymentOnceInEachGroup(t *testing.T) {
 		require.NoError(t, err)
 	}
 	for _, script := range []string{floorPublish4, floorPublish1, floorHandle, floorHandleHot} {
-		rate, err := r.floor(t.Context(), script, 2)
+		rate, _, err := r.floor(t.Context(), script, 2)
 		require.NoError(t, err)
 		require.Positive(t, rate, script)
 	}

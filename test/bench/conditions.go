@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"runtime"
@@ -94,6 +95,26 @@ func idling(ctx context.Context, r *run) error {
 				pause(ctx, 2*time.Second) // what the warming up left to be done
 				return r.idle(ctx, k)
 			})
+		}); err != nil {
+			return err
+		}
+	}
+	return r.topics(ctx)
+}
+
+// topics counts the connections of a process that hears of 2 topics more than
+// usual, and of 22, and has said nothing: pools grow only by what is said at once.
+func (r *run) topics(ctx context.Context) error {
+	for _, others := range []int{1, 11} {
+		k := kind{kindOurs.name, openOurs(others)}
+		if err := r.with(ctx, k, func(c contender, _ string) error {
+			if err := c.start(ctx, behaviour{observer: newBoard(1)}); err != nil {
+				return err
+			}
+			pause(ctx, time.Second)
+			connections, err := r.server.connections(ctx)
+			r.found.add(k.name, fmt.Sprintf("connections, nothing said yet, %d topics more", 2*others), connections)
+			return errors.Join(err, c.stop())
 		}); err != nil {
 			return err
 		}

@@ -35,7 +35,7 @@ type kind struct {
 }
 
 var (
-	kindOurs       = kind{"ours", openOurs}
+	kindOurs       = kind{"ours", openOurs(0)}
 	kindStock      = kind{"stock 10 ms", openStock(pollFast)}
 	kindStockSlow  = kind{"stock 1 s", openStock(pollDefault)}
 	kindRiver      = kind{"river", openRiver(riverDefault)}

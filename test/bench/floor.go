@@ -25,25 +25,25 @@ const (
 )
 
 // floor runs a script with some clients on a database of its own.
-func (r *run) floor(ctx context.Context, script string, clients int) (perSecond float64, err error) {
+func (r *run) floor(ctx context.Context, script string, clients int) (perSecond, cpu float64, err error) {
 	target, drop, err := r.server.database(ctx)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	defer drop()
 	db, err := sql.Open("postgres", target)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	defer db.Close() //nolint:errcheck // nothing is lost with it
 	if err := createTables(ctx, db); err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	if _, err := db.ExecContext(ctx, createFloorLog); err != nil {
-		return 0, fmt.Errorf("floor: %w", err)
+		return 0, 0, fmt.Errorf("floor: %w", err)
 	}
 	if err := r.server.settle(ctx); err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	return r.server.pgbench(ctx, target, script, clients, r.scale.floorSeconds)
 }

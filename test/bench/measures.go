@@ -55,12 +55,12 @@ func publishing(ctx context.Context, r *run) error {
 		}
 		for _, clients := range []int{1, 8, 32} {
 			jobs = append(jobs, func() error {
-				four, err := r.floor(ctx, floorPublish4, clients)
+				four, _, err := r.floor(ctx, floorPublish4, clients)
 				if err != nil {
 					return err
 				}
 				r.found.add("floor", publishName(clients)+", 4 round trips", four)
-				one, err := r.floor(ctx, floorPublish1, clients)
+				one, _, err := r.floor(ctx, floorPublish1, clients)
 				r.found.add("floor", publishName(clients)+", one statement", one)
 				return err
 			})
@@ -98,7 +98,10 @@ func floorName(clients int) string {
 	return "handled/s, one statement, " + strconv.Itoa(clients) + " clients"
 }
 
-const handledName = "handled/s, 3 groups"
+const (
+	handledName = "handled/s, 3 groups"
+	cpuName     = "CPU µs per effect, client and server"
+)
 
 // backlogs are sized so that each contender works for some seconds.
 var backlogs = map[string]int{kindOurs.name: 24_000, kindStock.name: 8_000, kindStockSlow.name: 8_000, kindRiver.name: 3_000, kindRiverTuned.name: 12_000}
@@ -114,8 +117,11 @@ func handling(ctx context.Context, r *run) error {
 		}
 		for _, clients := range []int{1, 8, 32} {
 			jobs = append(jobs, func() error {
-				rate, err := r.floor(ctx, floorHandle, clients)
+				rate, cpu, err := r.floor(ctx, floorHandle, clients)
 				r.found.add("floor", floorName(clients), rate)
+				if clients == 8 {
+					r.found.add("floor", cpuName, cpu)
+				}
 				return err
 			})
 		}
@@ -138,6 +144,7 @@ func (r *run) handleOnce(ctx context.Context, k kind, name string, b behaviour, 
 		}
 		r.found.add(k.name, name, observed.rate())
 		if n := float64(observed.count.Load()); n > 0 && name == handledName {
+			r.found.add(k.name, cpuName, (observed.server+observed.client)*1e6/n)
 			r.found.add(k.name, "CPU µs per effect, server", observed.server*1e6/n)
 			r.found.add(k.name, "CPU µs per effect, client", observed.client*1e6/n)
 		}
@@ -228,7 +235,7 @@ func fighting(ctx context.Context, r *run) error {
 			jobs = append(jobs, func() error { return r.handleOnce(ctx, k, hotName, behaviour{hot: true}, false) })
 		}
 		jobs = append(jobs, func() error {
-			rate, err := r.floor(ctx, floorHandleHot, 3)
+			rate, _, err := r.floor(ctx, floorHandleHot, 3)
 			r.found.add("floor", hotName+", one statement, one group, 3 clients", rate)
 			return err
 		})

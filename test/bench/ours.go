@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -21,6 +22,7 @@ import (
 // Everything but the size of the pools is as it comes.
 type ours struct {
 	url    string
+	others int // further modules, which another process would host
 	topo   *bus.Topology
 	before *sqltransport.Transport // publishes while nothing is handled
 	say    *bus.DB
@@ -44,13 +46,32 @@ func (u unit) Subscriptions() []bus.Subscription { return u.hears }
 
 const poolSize = 40 // connections of whoever publishes; ours has so many for each module at most
 
-func oursTopology(b behaviour) (*bus.Topology, error) {
+// oursHosted are the modules of the one process.
+var oursHosted = append([]string{"payment"}, groups...)
+
+// topology has, beside the modules that are hosted, others that publish: two
+// topics each.
+func (o *ours) topology(b behaviour) (*bus.Topology, error) {
 	modules := []bus.Module{unit{name: "payment", publishes: []bus.Event{payment{}}}}
 	for i, name := range groups {
 		modules = append(modules, unit{name: name, hears: []bus.Subscription{bus.On(oursHandler(i, b))}})
 	}
+	for i := range o.others {
+		said := other(fmt.Sprintf("other%d.said", i))
+		modules = append(modules, unit{name: fmt.Sprintf("other%d", i), publishes: []bus.Event{said}})
+	}
+	if o.others > 0 {
+		ignore := func(context.Context, *bus.Tx, bus.Received) error { return nil }
+		modules = append(modules, unit{name: "listener", hears: []bus.Subscription{bus.OnEvery(ignore)}})
+	}
 	return bus.NewTopology(modules...)
 }
+
+// other is an event that is never said, named by its value.
+type other string
+
+func (o other) EventName() string { return string(o) }
+func (o other) Key() string       { return "none" }
 
 func oursHandler(group int, b behaviour) func(context.Context, *bus.Tx, payment) error {
 	insert, touch := fmt.Sprintf(insertEffect, "effects"), fmt.Sprintf(touchHot, "hot")
@@ -91,28 +112,34 @@ func (f *failures) now(seq int) bool {
 // hotRow spreads the payments over ten rows, in no order.
 func hotRow(seq int) int { return int(uint32(seq) * 2654435761 >> 16 % 10) }
 
-func openOurs(ctx context.Context, url string) (_ contender, err error) {
-	o := &ours{url: url}
-	if o.topo, err = oursTopology(behaviour{}); err != nil {
-		return nil, err
+func openOurs(others int) func(context.Context, string) (contender, error) {
+	return func(ctx context.Context, url string) (contender, error) {
+		o := &ours{url: url, others: others}
+		return o, o.open(ctx)
 	}
-	if err := sqltransport.Migrate(ctx, url, o.topo); err != nil {
-		return nil, err
+}
+
+func (o *ours) open(ctx context.Context) (err error) {
+	if o.topo, err = o.topology(behaviour{}); err != nil {
+		return err
 	}
-	db, err := postgres.Open(ctx, postgres.Config{URL: url, MaxConns: 1})
+	if err := sqltransport.Migrate(ctx, o.url, o.topo); err != nil {
+		return err
+	}
+	db, err := postgres.Open(ctx, postgres.Config{URL: o.url, MaxConns: 1})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer db.Close() //nolint:errcheck // nothing is lost with it
 	if err := createOurs(ctx, db); err != nil {
-		return nil, err
+		return err
 	}
 	o.before, err = o.transport(ctx, o.topo, []string{"payment"})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	o.say = o.before.DB("payment")
-	return o, nil
+	return nil
 }
 
 func createOurs(ctx context.Context, db *sql.DB) error {
@@ -146,22 +173,29 @@ func (o *ours) publish(ctx context.Context, batch []payment) error {
 	})
 }
 
+func (o *ours) hosted() []string {
+	if o.others > 0 {
+		return append(slices.Clone(oursHosted), "listener")
+	}
+	return oursHosted
+}
+
 // start replaces the process that only published by one that hosts all.
 func (o *ours) start(ctx context.Context, b behaviour) error {
 	if err := o.before.Close(); err != nil {
 		return err
 	}
 	o.before = nil
-	topo, err := oursTopology(b)
+	topo, err := o.topology(b)
 	if err != nil {
 		return err
 	}
-	if o.running, err = o.transport(ctx, topo, topo.Modules()); err != nil {
+	if o.running, err = o.transport(ctx, topo, o.hosted()); err != nil {
 		return err
 	}
 	o.say = o.running.DB("payment")
 	quiet := slog.New(slog.DiscardHandler)
-	if o.router, err = bus.NewRouter(topo, topo.Modules(), o.running.Subscriber, quiet, watermill.NopLogger{}); err != nil {
+	if o.router, err = bus.NewRouter(topo, o.hosted(), o.running.Subscriber, quiet, watermill.NopLogger{}); err != nil {
 		return err
 	}
 	o.ended = make(chan error, 1)

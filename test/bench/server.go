@@ -145,15 +145,15 @@ func processTimes(name string) (pid, parent int, seconds, waited float64) {
 var tps = regexp.MustCompile(`tps = ([0-9.]+) \(without initial connection time\)`)
 
 // pgbench runs a script with prepared statements for some seconds and returns
-// transactions per second.
-func (s *server) pgbench(ctx context.Context, target, script string, clients, seconds int) (float64, error) {
+// transactions per second, and the processor time of each in µs with the server's.
+func (s *server) pgbench(ctx context.Context, target, script string, clients, seconds int) (perSecond, cpu float64, err error) {
 	file := filepath.Join(s.dir, "script.sql")
 	if err := os.WriteFile(file, []byte(script), 0o600); err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	program, err := pgbenchProgram()
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	cmd := exec.CommandContext(ctx, program, "--no-vacuum", "--protocol=prepared", "--file="+file,
 		"--client="+strconv.Itoa(clients), "--jobs="+strconv.Itoa(min(clients, 2)), "--time="+strconv.Itoa(seconds))
@@ -161,7 +161,7 @@ func (s *server) pgbench(ctx context.Context, target, script string, clients, se
 	// goes into the environment.
 	u, err := url.Parse(target)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	cmd.Env = append(os.Environ(), "PGDATABASE="+strings.TrimPrefix(u.Path, "/"), "PGUSER="+u.User.Username())
 	host, port := u.Query().Get("host"), u.Query().Get("port")
@@ -171,15 +171,21 @@ func (s *server) pgbench(ctx context.Context, target, script string, clients, se
 		cmd.Env = append(cmd.Env, "PGPASSWORD="+password)
 	}
 	cmd.Env = append(cmd.Env, "PGHOST="+host, "PGPORT="+port)
+	before, _ := s.cpu()
 	said, err := cmd.CombinedOutput()
 	if err != nil {
-		return 0, fmt.Errorf("pgbench: %w: %s", err, said)
+		return 0, 0, fmt.Errorf("pgbench: %w: %s", err, said)
 	}
 	found := tps.FindSubmatch(said)
 	if found == nil {
-		return 0, fmt.Errorf("pgbench did not say its tps: %s", said)
+		return 0, 0, fmt.Errorf("pgbench did not say its tps: %s", said)
 	}
-	return strconv.ParseFloat(string(found[1]), 64)
+	after, _ := s.cpu()
+	if perSecond, err = strconv.ParseFloat(string(found[1]), 64); err != nil {
+		return 0, 0, err
+	}
+	own := cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
+	return perSecond, (after - before + own.Seconds()) * 1e6 / (perSecond * float64(seconds)), nil
 }
 
 // pgbenchProgram is in PATH, or where distributions put it.

@@ -102,7 +102,7 @@ func (w *world) faults(goods, booked []string) (faults []string) {
 	none("deliveries that said something twice or not at all", `delivery.deliveries d WHERE 3 <> (SELECT count(*) FROM delivery.log l WHERE l.key = d.order_key) OR 3 <> (SELECT count(DISTINCT type) FROM delivery.log l WHERE l.key = d.order_key)`)
 
 	// Consultations.
-	none("consultations that are not as their people left them", `unnest('{`+strings.Join(booked, ",")+`}'::bigint[]) b WHERE NOT EXISTS (SELECT 1 FROM consultation.consultation c WHERE c.id = b AND c.status = 'CANCELED' AND c.moves = 2 AND 2 = (SELECT count(*) FROM consultation.history h WHERE h.consultation_id = b))`)
+	none("consultations that are not as their people left them", `unnest('{`+strings.Join(booked, ",")+`}'::bigint[]) b WHERE NOT EXISTS (SELECT 1 FROM consultation.consultation c WHERE c.id = b AND c.status = 'CANCELED' AND c.moves IN (2, 3) AND c.moves = (SELECT count(*) FROM consultation.history h WHERE h.consultation_id = b))`)
 	none("deposits that were taken and not given back", `unnest('{`+strings.Join(booked, ",")+`}'::bigint[]) b JOIN payment.payments p ON p.order_key = 'deposit-' || b WHERE p.status = 'completed'`)
 	none("moves without one card", `consultation.log l WHERE l.type IN ('consultation.created', 'consultation.changed') AND 1 <> (SELECT count(*) FROM inquiry.entry e WHERE e.cause_id = l.id)`)
 
@@ -169,26 +169,27 @@ func (w *world) mailsMissing() (faults []string) {
 	return faults
 }
 
-// bookDiffers compares the gateway's own book with the payments: at most one
-// successful charge for an order, and the same money on both sides.
+// bookDiffers compares the gateway's own book with the payments, charge by
+// charge: at most one that succeeded for an order, the same money on both sides.
 func (w *world) bookDiffers() (faults []string) {
 	charged := map[string]int{}
-	var taken, given int64
 	for _, charge := range w.gateway.Book().Charges {
+		var taken int64
 		if charge.Status == gateway.Approved {
 			charged[charge.OrderKey]++
-			taken += charge.Amount
+			taken = charge.Amount
 		}
-		given += charge.Refunded
+		theirs := fmt.Sprintf("%d taken, %d given back", taken, charge.Refunded)
+		ours := w.one(`SELECT coalesce(max(p.captured || ' taken, ' || p.refunded || ' given back'), 'no such payment') FROM payment.charges c JOIN payment.payments p USING (payment_id) WHERE c.transaction_key = $1`, charge.TransactionKey)
+		if ours != theirs {
+			told := w.one(`SELECT string_agg(concat_ws(' ', h.status, h.captured, h.refunded, h.cause, h.detail), '; ' ORDER BY history_id) FROM payment.charges c JOIN payment.payment_history h USING (payment_id) WHERE c.transaction_key = $1`, charge.TransactionKey)
+			faults = append(faults, fmt.Sprintf("the gateway says of %s (%s, asked %d times): %s; the payment says: %s (%s)", charge.OrderKey, charge.Status, charge.Asked, theirs, ours, told))
+		}
 	}
 	for order, times := range charged {
 		if times > 1 {
 			faults = append(faults, fmt.Sprintf("order %s was charged %d times", order, times))
 		}
-	}
-	theirs := fmt.Sprintf("%d taken, %d given back", taken, given)
-	if ours := w.one(`SELECT coalesce(sum(captured), 0) || ' taken, ' || coalesce(sum(refunded), 0) || ' given back' FROM payment.payments`); ours != theirs {
-		faults = append(faults, "the gateway says "+theirs+", the payments say "+ours)
 	}
 	return faults
 }

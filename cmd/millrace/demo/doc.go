@@ -18,6 +18,20 @@
 // subscribers is measured by itself, never as the rest of the others, and a
 // message without any outcome is lost, and named.
 //
+// Everything is promised to be settled 30 s after the last fault (a kill, a
+// misbehaviour of the gateway, the last request). The run says how long it took,
+// and fails when it takes longer and nothing at all got done for 30 s: a busy
+// machine that goes on with its work is slow, and nothing is stuck.
+//
+// # Kills
+//
+// With kills the serving process is a child on a port that it keeps. It is
+// killed with SIGKILL while requests are in flight, at moments that the seed
+// draws, and started again at once; the clients and the gateway repeat what was
+// not answered. The database, the gateway and the mailbox live in this process,
+// so their memory of what happened survives. On Linux the child dies with this
+// process, however that ends.
+//
 // # What it needs and leaves
 //
 // Without a database URL an embedded server, with its data in

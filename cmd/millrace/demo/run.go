@@ -208,7 +208,8 @@ func (r *running) check(ctx context.Context, orders []order, consultations []con
 	if err != nil {
 		return result, err
 	}
-	findings = append(findings, refused, repeated)
+	liveness := slices.IndexFunc(findings, func(f finding) bool { return f.Name == "L1" })
+	findings = slices.Insert(findings, liveness, refused, repeated) // safety first, as in the list of promises
 	if len(orders) >= enoughOrders {
 		findings = append(findings, gatewayMisbehaved(e.book))
 	}
