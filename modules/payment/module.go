@@ -98,7 +98,7 @@ func newModule(db *bus.DB, cfg Config, g gateway.Gateway) *Module {
 	if cfg.ChaseAfter <= 0 {
 		cfg.ChaseAfter = time.Minute
 	}
-	s := &service{db: db, provider: cfg.Provider, now: func() time.Time { return time.Now().UTC() }}
+	s := &service{db: db, provider: cfg.Provider, ownURL: cfg.CallbackURL, now: func() time.Time { return time.Now().UTC() }}
 	for _, secret := range cfg.CallbackSecrets {
 		s.secrets = append(s.secrets, gateway.Secret(secret))
 	}

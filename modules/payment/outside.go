@@ -1,6 +1,7 @@
 package payment
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,13 +24,16 @@ type outside struct {
 
 // chargeIntent and refundIntent are kept in the dispatch table. The gateway's
 // idempotency key is theirs, not the intent's: a chase is another intent about
-// the same charge.
+// the same charge. A charge is asked for in the same words every time, also by
+// another process whose own address is another, or the gateway takes it for
+// another charge under a used key: so where to call back is kept, too.
 type chargeIntent struct {
 	TransactionKey string `json:"transactionKey"`
 	OrderKey       string `json:"orderKey"`
 	Amount         int64  `json:"amount"`
 	Currency       string `json:"currency"`
 	Method         string `json:"method"`
+	CallbackURL    string `json:"callbackUrl,omitempty"` // "": this process's, in what an earlier version recorded
 }
 
 type refundIntent struct {
@@ -52,7 +56,7 @@ func newOutside(s *service, g gateway.Gateway, cfg Config) *outside {
 				c := in.Payload
 				return g.Charge(ctx, gateway.Charge{
 					TransactionKey: c.TransactionKey, OrderKey: c.OrderKey, Amount: c.Amount, Currency: c.Currency,
-					Method: c.Method, CallbackURL: cfg.CallbackURL,
+					Method: c.Method, CallbackURL: cmp.Or(c.CallbackURL, cfg.CallbackURL),
 				})
 			},
 			Settle: func(ctx context.Context, tx *bus.Tx, in dispatch.Intent[chargeIntent], out dispatch.Outcome[gateway.Result]) error {
@@ -79,7 +83,7 @@ func newOutside(s *service, g gateway.Gateway, cfg Config) *outside {
 // charge records the intent to ask for a charge, or to ask again what became of it.
 func (o *outside) charge(ctx context.Context, tx *bus.Tx, p *payment) error {
 	_, err := o.charges.Record(ctx, tx, p.OrderKey, chargeIntent{
-		TransactionKey: p.TransactionKey, OrderKey: p.OrderKey, Amount: p.Amount, Currency: p.Currency, Method: p.Method,
+		TransactionKey: p.TransactionKey, OrderKey: p.OrderKey, Amount: p.Amount, Currency: p.Currency, Method: p.Method, CallbackURL: p.CallbackURL,
 	})
 	return err
 }

@@ -49,6 +49,7 @@ type payment struct {
 	UpdatedAt      time.Time
 	TransactionKey string
 	GatewayStatus  gateway.Status // the last result that counted; "": none yet
+	CallbackURL    string         // where the gateway was first told to call; read only where it is asked again
 }
 
 // final tells whether no result of the gateway may move the payment any more.

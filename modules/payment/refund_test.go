@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -195,6 +196,23 @@ func TestWhatHasNoResultIsChased(t *testing.T) {
 	}))
 	require.NoError(t, b.module.service.chase(t.Context(), 0))
 	b.Then(paymentapi.Refunded{OrderKey: "goods-17", Reason: "chased"})
+}
+
+// A gateway refuses other words under a used key; the money may be taken.
+func TestAChargeIsAskedForInTheSameWordsByAProcessWithAnotherAddress(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.started("goods-17")
+	elsewhere := newModule(b.db, Config{CallbackURL: "http://127.0.0.1:2/callbacks/gateway", ChaseAfter: time.Hour}, b.gateway)
+	require.NoError(t, elsewhere.service.chase(t.Context(), 0))
+	ctx, end := context.WithCancel(t.Context())
+	defer end()
+	go func() { _ = elsewhere.Run(ctx) }()
+	b.ThenRow(`SELECT count(*) FROM dispatch WHERE state = 'done'`, 2)
+	b.gateway.mu.Lock()
+	defer b.gateway.mu.Unlock()
+	require.Equal(t, b.gateway.charges[0], b.gateway.charges[1])
+	b.ThenRow(`SELECT count(*) FROM dispatch WHERE payload::json->>'callbackUrl' = 'http://127.0.0.1:1/callbacks/gateway'`, 2)
 }
 
 // An intent that was given up says nothing of what happened at the gateway.

@@ -18,6 +18,7 @@ import (
 type service struct {
 	db       *bus.DB
 	provider string
+	ownURL   string // where the gateway reaches this process
 	secrets  [][]byte
 	outside  *outside
 	now      func() time.Time
@@ -46,6 +47,7 @@ func (s *service) start(ctx context.Context, key string, r request) (started, er
 	if err != nil {
 		return started{}, err
 	}
+	p.CallbackURL = s.ownURL
 	body, err := json.Marshal(r)
 	if err != nil {
 		return started{}, err

@@ -63,8 +63,8 @@ func insertPayment(ctx context.Context, tx *bus.Tx, p *payment) (bool, error) {
 			INSERT INTO payment_history (payment_id, status, captured, refunded, cause)
 			SELECT payment_id, status, captured, refunded, 'request' FROM p
 		)
-		INSERT INTO charges (transaction_key, payment_id) SELECT $10, payment_id FROM p`,
-		p.ID, p.OrderKey, p.OrderKind, p.UserID, p.Amount, p.Currency, p.Method, p.Provider, p.Status, p.TransactionKey))
+		INSERT INTO charges (transaction_key, payment_id, callback_url) SELECT $10, payment_id, $11 FROM p`,
+		p.ID, p.OrderKey, p.OrderKind, p.UserID, p.Amount, p.Currency, p.Method, p.Provider, p.Status, p.TransactionKey, p.CallbackURL))
 }
 
 const paymentColumns = `p.payment_id, p.order_key, p.order_kind, p.user_id, p.amount, p.currency, p.method, p.provider, p.status,
@@ -153,7 +153,7 @@ func takeUnanswered(ctx context.Context, tx *bus.Tx, after time.Duration) ([]*pa
 		)
 		UPDATE charges SET asked_at = now() FROM c, payments p
 		WHERE charges.transaction_key = c.transaction_key AND p.payment_id = charges.payment_id
-		RETURNING charges.transaction_key, p.order_key, p.amount, p.currency, p.method`, after.Microseconds())
+		RETURNING charges.transaction_key, charges.callback_url, p.order_key, p.amount, p.currency, p.method`, after.Microseconds())
 	if err != nil {
 		return nil, err
 	}
@@ -161,7 +161,7 @@ func takeUnanswered(ctx context.Context, tx *bus.Tx, after time.Duration) ([]*pa
 	var all []*payment
 	for rows.Next() {
 		p := &payment{}
-		if err := rows.Scan(&p.TransactionKey, &p.OrderKey, &p.Amount, &p.Currency, &p.Method); err != nil {
+		if err := rows.Scan(&p.TransactionKey, &p.CallbackURL, &p.OrderKey, &p.Amount, &p.Currency, &p.Method); err != nil {
 			return nil, err
 		}
 		all = append(all, p)

@@ -101,10 +101,14 @@ func (c *Client) post(ctx context.Context, path, key string, body, answer any) e
 	return nil
 }
 
+// keyReused is the code of "under this key another request was made before".
+const keyReused = "idempotency_key_reused"
+
 // refusal is the one table from the gateway's HTTP status to a kind. Only what
 // says "this request is wrong, and always will be" is final. The rest leaves the
 // result unknown, also 401, 403 and 404: a wrong key or address on our side says
-// nothing of an earlier request that may have been heard.
+// nothing of an earlier request that may have been heard. A key that was used for
+// another request says that one was heard.
 func refusal(path string, status int, body []byte) error {
 	kind := errs.Unknown
 	switch {
@@ -122,6 +126,9 @@ func refusal(path string, status int, body []byte) error {
 	code := CleanReason(problem.Code)
 	if code == "" {
 		code = fmt.Sprintf("http_%d", status)
+	}
+	if code == keyReused {
+		kind = errs.Unknown
 	}
 	return &errs.Error{Kind: kind, Field: code, Msg: fmt.Sprintf("gateway refused %s with status %d", path, status)}
 }

@@ -46,6 +46,7 @@ func TestOnlyARefusalIsFinal(t *testing.T) {
 		require.Equal(t, "limit_exceeded", errs.FieldOf(err))
 	}
 	require.Equal(t, "http_422", errs.FieldOf(refusal("charges", 422, []byte("no JSON"))))
+	require.Equal(t, errs.Unknown, errs.KindOf(refusal("charges", 422, []byte(`{"code":"idempotency_key_reused"}`))), "the first request was heard")
 }
 
 func TestAnAnswerThatCannotBeTrustedLeavesTheResultUnknown(t *testing.T) {

@@ -4,8 +4,8 @@
 // # Asking
 //
 // A charge is named by its transaction key and a refund by its refund id; both
-// travel as Idempotency-Key. Asking again with the same name never charges or
-// refunds again: it answers what became of the first. So an error of [Gateway]
+// travel as Idempotency-Key. Asking again with the same name, in the same words,
+// never charges or refunds again: it answers what became of the first. So an error of [Gateway]
 // that is not of kind errs.Invalid leaves the result unknown (a time-out may
 // hide a success), and the only right reaction is to ask again with the same
 // name. errs.Invalid is the gateway's refusal: nothing was charged or refunded,
