@@ -55,7 +55,7 @@ var binary = sync.OnceValues(func() (string, error) {
 func TestMain(m *testing.M) {
 	flag.Parse()
 	if parallel := flag.Lookup("test.parallel"); parallel.Value.String() == strconv.Itoa(runtime.GOMAXPROCS(0)) {
-		_ = parallel.Value.Set("5") // these tests wait for leases and time limits most of their time
+		_ = parallel.Value.Set("4") // these tests wait for leases and time limits most of their time
 	}
 	code := m.Run()
 	if path, err := binary(); err == nil {

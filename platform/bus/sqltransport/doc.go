@@ -21,8 +21,9 @@
 // # What it promises
 //
 // What package bus promises, on one process or several, through kill −9,
-// SIGSTOP, lost connections and a crash of the database. A killed process's
-// partitions are taken over within LeaseTTL and a half.
+// SIGSTOP, lost connections and a crash of the database. The partitions of a
+// process that was killed, or stopped inside a transaction, are taken over
+// within twice LeaseTTL.
 //
 // # What it does not promise
 //
@@ -42,6 +43,6 @@
 // # Reading order
 //
 // adapter.go (writing), reader.go (reading), task.go and executor.go (a run),
-// aside.go (what failed), lease.go and notify.go (several processes),
+// aside.go (what failed), lease.go, frozen.go and notify.go (several processes),
 // subscriber.go and transport.go (the ends).
 package sqltransport

@@ -86,6 +86,9 @@ func (l *lease) turn(parent context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := l.endFrozen(ctx); err != nil && ctx.Err() == nil {
+		l.t.cfg.Logger.Debug("left to the server's time limit", "error", err.Error())
+	}
 	var failures []error // one module's trouble is not the others'
 	for _, s := range l.t.subscribers {
 		if s.isStarted() && !s.isStopping() {

@@ -142,7 +142,7 @@ func Open(ctx context.Context, cfg Config, topo *bus.Topology, hosted []string) 
 		return nil, err
 	}
 	for _, module := range hosted {
-		db, err := postgres.Open(ctx, postgres.Config{URL: cfg.URL, Schema: module, Application: "millrace " + module, MaxConns: cfg.MaxConnsPerModule})
+		db, err := postgres.Open(ctx, postgres.Config{URL: cfg.URL, Schema: module, Application: "millrace " + module + " " + process.String(), MaxConns: cfg.MaxConnsPerModule})
 		if err != nil {
 			return nil, err
 		}

@@ -219,7 +219,7 @@ func TestAnOrdersSecondChargeIsAnotherCharge(t *testing.T) {
 	changed := first
 	changed.Amount++
 	_, err = client.Charge(t.Context(), changed)
-	require.Equal(t, errs.Unknown, errs.KindOf(err), "the same key with another body")
+	require.Equal(t, "idempotency_key_reused", errs.FieldOf(err), "the same key with another body")
 
 	second := first
 	second.TransactionKey += "-2"
