@@ -89,7 +89,7 @@ func TestTheReportSaysWhichTargetsAreReached(t *testing.T) {
 	f.add("ours", "latency ms at 100/s, p99", 7)
 	f.add("ours", "latency ms at 500/s, p99", math.NaN())
 	var out bytes.Buffer
-	report(&out, f, "15")
+	report(&out, f, "15", "0.10 0.10 0.10")
 	require.Contains(t, out.String(), "| handled/s, 3 groups: ours / stock 10 ms | 10.0 | ≥ 5 | reached |")
 	require.Contains(t, out.String(), "| handled/s, 3 groups: ours / river tuned | 2.00 | ≥ 3 | not reached |")
 	require.Contains(t, out.String(), "| latency ms at 100/s, p50 | 2.00 | ≤ 3 | reached |")

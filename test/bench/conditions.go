@@ -21,26 +21,36 @@ func blocked(ctx context.Context, r *run) error {
 	for range max(1, r.scale.rounds/2) {
 		if err := r.with(ctx, kindOurs, func(c contender, url string) error {
 			return r.steady(ctx, c, rate, func(b *board, from int) error {
-				phase := func(what string, d time.Duration) (err error) {
+				phase := func(d time.Duration) (ms []float64, missing int, err error) {
 					began := from
 					if from, err = openLoop(ctx, c, b, from, rate, d, rand.Float64); err != nil {
-						return err
+						return nil, 0, err
 					}
-					pause(ctx, 300*time.Millisecond) // what is late, but not what is blocked
-					r.addLatencies(kindOurs, besideName+", two subscribers, "+what, b, began, from, 1, 2)
-					return nil
+					pause(ctx, 300*time.Millisecond) // for what is late, but not for what is blocked
+					ms, missing = b.latencies(began, from, 1, 2)
+					return ms, missing, nil
 				}
-				if err := phase("undisturbed", r.scale.blockedFor/2); err != nil {
+				disturbed := func(what, url, statement string) error {
+					return holding(ctx, url, statement, func() error {
+						ms, missing, err := phase(r.scale.blockedFor)
+						r.addLatencies(kindOurs, besideName+", two subscribers, "+what, ms, missing)
+						return err
+					})
+				}
+				// Undisturbed before and after, so that a drift of the machine is in both.
+				before, missingBefore, err := phase(r.scale.blockedFor / 2)
+				if err != nil {
 					return err
 				}
-				if err := holding(ctx, r.server.URL("postgres"), `SELECT pg_current_xact_id()`, func() error {
-					return phase("beside an idle writing transaction", r.scale.blockedFor)
-				}); err != nil {
+				if err := disturbed("beside an idle writing transaction", r.server.URL("postgres"), `SELECT pg_current_xact_id()`); err != nil {
 					return err
 				}
-				return holding(ctx, url, `LOCK TABLE `+c.effects()[0]+` IN ACCESS EXCLUSIVE MODE`, func() error {
-					return phase("the third is blocked", r.scale.blockedFor)
-				})
+				after, missingAfter, err := phase(r.scale.blockedFor / 2)
+				if err != nil {
+					return err
+				}
+				r.addLatencies(kindOurs, besideName+", two subscribers, undisturbed", append(before, after...), missingBefore+missingAfter)
+				return disturbed("the third is blocked", url, `LOCK TABLE `+c.effects()[0]+` IN ACCESS EXCLUSIVE MODE`)
 			})
 		}); err != nil {
 			return err
@@ -49,7 +59,8 @@ func blocked(ctx context.Context, r *run) error {
 			return r.steady(ctx, c, rate, func(b *board, from int) error {
 				return holding(ctx, r.server.URL("postgres"), `SELECT pg_current_xact_id()`, func() error {
 					to, err := openLoop(ctx, c, b, from, rate, 2*time.Second, rand.Float64)
-					r.addLatencies(kindStock, besideName+", two subscribers, beside an idle writing transaction", b, from, to, 1, 2)
+					ms, missing := b.latencies(from, to, 1, 2)
+					r.addLatencies(kindStock, besideName+", two subscribers, beside an idle writing transaction", ms, missing)
 					return err
 				})
 			})

@@ -24,20 +24,23 @@ const (
 	floorHandleHot = "\\set k random(0, 9999)\n\\set h random(0, 9)\nWITH i AS (" + floorInbox + "), e AS (" + floorEffect + ") UPDATE hot_delivery SET n = n + 1 WHERE id = :h;\n"
 )
 
-// floor runs a script with some clients on a database of its own.
+// floor runs a script with some clients, on tables as empty as a contender's.
 func (r *run) floor(ctx context.Context, script string, clients int) (perSecond, cpu float64, err error) {
-	target, drop, err := r.server.database(ctx)
-	if err != nil {
-		return 0, 0, err
+	if r.floorURL == "" {
+		if r.floorURL, _, err = r.server.database(ctx); err != nil {
+			return 0, 0, err
+		}
 	}
-	defer drop()
-	db, err := sql.Open("postgres", target)
+	db, err := sql.Open("postgres", r.floorURL)
 	if err != nil {
 		return 0, 0, err
 	}
 	defer db.Close() //nolint:errcheck // nothing is lost with it
+	if _, err := db.ExecContext(ctx, `DROP SCHEMA public CASCADE; CREATE SCHEMA public`); err != nil {
+		return 0, 0, fmt.Errorf("floor: %w", err)
+	}
 	if err := createTables(ctx, db); err != nil {
-		return 0, 0, err
+		return 0, 0, fmt.Errorf("floor: %w", err)
 	}
 	if _, err := db.ExecContext(ctx, createFloorLog); err != nil {
 		return 0, 0, fmt.Errorf("floor: %w", err)
@@ -45,5 +48,5 @@ func (r *run) floor(ctx context.Context, script string, clients int) (perSecond,
 	if err := r.server.settle(ctx); err != nil {
 		return 0, 0, err
 	}
-	return r.server.pgbench(ctx, target, script, clients, r.scale.floorSeconds)
+	return r.server.pgbench(ctx, r.floorURL, script, clients, r.scale.floorSeconds)
 }

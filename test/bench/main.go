@@ -38,14 +38,14 @@ const quickLimit = 100 * time.Second
 // bench takes the measures, prints the figures to out and what goes on to log.
 func bench(ctx context.Context, o options, out, log io.Writer) (err error) {
 	r := &run{scale: o.scale(), found: newFindings(), log: log, options: o}
-	started := time.Now()
+	started, loadBefore := time.Now(), load()
 	if r.server, err = startServer(ctx, o.statements); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, r.server.stop()) }()
 	all := measures()
 	for i, m := range all {
-		if o.quick {
+		if o.quick && o.rounds == 0 {
 			// Each measure gets its share of the time that is left.
 			r.until = started.Add(quickLimit * time.Duration(i+1) / time.Duration(len(all)))
 		}
@@ -62,7 +62,7 @@ func bench(ctx context.Context, o options, out, log io.Writer) (err error) {
 	if err := r.server.admin.QueryRowContext(ctx, `SHOW server_version`).Scan(&version); err != nil {
 		return err
 	}
-	report(out, r.found, version)
+	report(out, r.found, version, loadBefore)
 	if o.json {
 		line, err := json.Marshal(summary(r.found))
 		if err != nil {

@@ -138,7 +138,11 @@ func (r *run) handleOnce(ctx context.Context, k kind, name string, b behaviour, 
 		if profiled && k.name == kindOurs.name {
 			watch = func() (func(), error) { return r.profile(ctx) }
 		}
-		observed, err := r.handle(ctx, c, url, r.backlogOf(k), b, r.scale.handleLimit, watch)
+		limit := r.scale.handleLimit
+		if b.hot {
+			limit *= 3 // it begins with deadlocks, which the server finds after a second
+		}
+		observed, err := r.handle(ctx, c, url, r.backlogOf(k), b, limit, watch)
 		if err != nil {
 			return err
 		}
@@ -246,25 +250,26 @@ func fighting(ctx context.Context, r *run) error {
 	return nil
 }
 
-// latency is commit → effect at a rate, open loop.
+// latency is commit → effect at rising rates, open loop. A contender that does
+// not hold a rate starts the next one with what it left.
 func latency(ctx context.Context, r *run) error {
 	for range r.rounds {
-		for _, rate := range []int{100, 500, 1000} {
-			var jobs []func() error
-			for _, k := range []kind{kindOurs, kindStock, kindStockSlow, kindRiver, kindRiverTuned} {
-				slow := k.name == kindStockSlow.name || k.name == kindRiver.name || rate == 1000 && k.name != kindOurs.name
-				if slow && !r.scale.slowPeers && rate != 100 {
-					continue
-				}
-				jobs = append(jobs, func() error {
-					return r.with(ctx, k, func(c contender, _ string) error {
-						return r.atRate(ctx, k, c, rate, fmt.Sprintf("latency ms at %d/s", rate), r.scale.rateFor)
-					})
-				})
+		var jobs []func() error
+		for _, k := range []kind{kindOurs, kindStock, kindStockSlow, kindRiver, kindRiverTuned} {
+			rates := []int{100, 500, 1000}
+			switch {
+			case r.scale.slowPeers || k.name == kindOurs.name:
+			case k.name == kindStockSlow.name || k.name == kindRiver.name:
+				rates = rates[:1]
+			default:
+				rates = rates[:2]
 			}
-			if err := r.turns(jobs); err != nil {
-				return err
-			}
+			jobs = append(jobs, func() error {
+				return r.with(ctx, k, func(c contender, _ string) error { return r.atRates(ctx, k, c, rates) })
+			})
+		}
+		if err := r.turns(jobs); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -272,22 +277,26 @@ func latency(ctx context.Context, r *run) error {
 
 const warm = 500 * time.Millisecond
 
-// atRate runs a contender at a rate and adds the percentiles of all groups.
-func (r *run) atRate(ctx context.Context, k kind, c contender, rate int, name string, d time.Duration) error {
-	return r.steady(ctx, c, rate, func(b *board, from int) error {
-		to, err := openLoop(ctx, c, b, from, rate, d, rand.Float64)
-		if err != nil {
-			return err
+// atRates runs a contender at the rates and adds the percentiles of all groups.
+func (r *run) atRates(ctx context.Context, k kind, c contender, rates []int) error {
+	return r.steady(ctx, c, rates[0], func(b *board, from int) error {
+		for _, rate := range rates {
+			to, err := openLoop(ctx, c, b, from, rate, r.scale.rateFor, rand.Float64)
+			if err != nil {
+				return err
+			}
+			r.awaitEffects(ctx, b, to)
+			ms, missing := b.latencies(from, to, 0, 1, 2)
+			r.addLatencies(k, fmt.Sprintf("latency ms at %d/s", rate), ms, missing)
+			from = to
 		}
-		r.awaitEffects(ctx, b, to)
-		r.addLatencies(k, name, b, from, to, 0, 1, 2)
 		return nil
 	})
 }
 
 // steady starts a contender, warms it up at the rate and hands over from there.
 func (r *run) steady(ctx context.Context, c contender, rate int, f func(b *board, from int) error) error {
-	b := newBoard(rate * 300) // more than any phases take together
+	b := newBoard(100_000) // more than all phases take together
 	if err := r.server.settle(ctx); err != nil {
 		return err
 	}
@@ -316,8 +325,7 @@ func (r *run) awaitEffects(ctx context.Context, b *board, to int) {
 	}
 }
 
-func (r *run) addLatencies(k kind, name string, b *board, from, to int, of ...int) {
-	ms, missing := b.latencies(from, to, of...)
+func (r *run) addLatencies(k kind, name string, ms []float64, missing int) {
 	if missing > 0 {
 		r.found.note(fmt.Sprintf("%s does not hold %s: %d of %d effects were not there 2 s after the last commit", k.name, name, missing, missing+len(ms)))
 	}

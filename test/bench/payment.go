@@ -136,7 +136,7 @@ func (b *board) rate() float64 {
 		}
 	}
 	if from == nil || to == nil || to.at <= from.at {
-		return 0
+		return 0 // next to nothing was done
 	}
 	return float64(to.count-from.count) / (to.at - from.at).Seconds()
 }

@@ -100,8 +100,8 @@ var limits = []limit{
 var columns = []string{kindOurs.name, kindStock.name, kindStockSlow.name, kindRiver.name, kindRiverTuned.name, "floor"}
 
 // report writes the figures as Markdown.
-func report(out io.Writer, f *findings, version string) {
-	fmt.Fprintf(out, "PostgreSQL %s, fsync on; %d cores, shared by client and server; load before and during: %s\n\n", version, runtime.NumCPU(), load())
+func report(out io.Writer, f *findings, version, loadBefore string) {
+	fmt.Fprintf(out, "PostgreSQL %s, fsync on; %d cores, shared by client and server; load average before %s, after %s\n\n", version, runtime.NumCPU(), loadBefore, load())
 	fmt.Fprintf(out, "| median (min–max) | %s |\n|%s\n", strings.Join(columns, " | "), strings.Repeat(" --- |", len(columns)+1))
 	for _, m := range f.order {
 		fmt.Fprintf(out, "| %s |", m)
@@ -159,7 +159,8 @@ func short(v float64) string {
 	return fmt.Sprintf("%.2f", v)
 }
 
-// load is the machine's load average on Linux: whether others were at work.
+// load is the machine's load average on Linux over 1, 5 and 15 minutes: whether
+// others were at work.
 func load() string {
 	text, err := os.ReadFile("/proc/loadavg")
 	if err != nil {

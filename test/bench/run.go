@@ -20,6 +20,8 @@ type run struct {
 	options options
 	order   int // changes who begins
 	until   time.Time
+
+	floorURL string // the floor's database; "" before its first use
 }
 
 // rounds yields the rounds of a measure. On a machine that is too busy for all
