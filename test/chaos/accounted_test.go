@@ -72,6 +72,14 @@ func (w *world) faults(goods, booked []string) (faults []string) {
 			faults = append(faults, what+": "+n)
 		}
 	}
+	// For each cause exactly one effect; both are queries for a key.
+	oneEach := func(what, causes, effects string) {
+		none(what, `(`+causes+`) c(k) LEFT JOIN (SELECT k, count(*) AS n FROM (`+effects+`) e(k) GROUP BY k) e USING (k) WHERE coalesce(n, 0) <> 1`)
+	}
+	without := func(what, effects, causes string) {
+		none(what, `(`+effects+`) e(k) LEFT JOIN (SELECT DISTINCT k FROM (`+causes+`) c(k)) c ON c.k = e.k WHERE c.k IS NULL`)
+	}
+	field := func(name string) string { return `convert_from(payload, 'UTF8')::json->>'` + name + `'` }
 	logs := []string{}
 	for _, module := range w.topo.Modules() {
 		logs = append(logs, `SELECT * FROM `+module+`.log`)
@@ -93,25 +101,27 @@ func (w *world) faults(goods, booked []string) (faults []string) {
 	none("accepted orders without a payment", `unnest('{`+strings.Join(goods, ",")+`}'::text[]) o WHERE NOT EXISTS (SELECT 1 FROM payment.payments p WHERE p.order_key = o)`)
 	none("orders paid twice", `(SELECT 1 FROM payment.payments WHERE captured > 0 GROUP BY order_key HAVING count(*) > 1) twice`)
 	for status, event := range map[string]string{"captured > 0": "payment.completed", "status = 'failed'": "payment.failed", "refunded > 0": "payment.refunded"} {
-		none("payments without one "+event, `payment.payments p WHERE `+status+` AND 1 <> (SELECT count(*) FROM payment.log l WHERE l.type = '`+event+`' AND convert_from(l.payload, 'UTF8')::json->>'paymentId' = p.payment_id::text)`)
-		none("payments with "+event+" for nothing", `payment.log l JOIN payment.payments p ON convert_from(l.payload, 'UTF8')::json->>'paymentId' = p.payment_id::text WHERE l.type = '`+event+`' AND NOT (p.`+status+`)`)
+		payments, events := `SELECT payment_id::text FROM payment.payments WHERE `+status, `SELECT `+field("paymentId")+` FROM payment.log WHERE type = '`+event+`'`
+		oneEach("payments without one "+event, payments, events)
+		without("payments with "+event+" for nothing", events, payments)
 	}
 	none("payments whose history ends elsewhere", `payment.payments p WHERE (p.status, p.captured, p.refunded) IS DISTINCT FROM (SELECT (h.status, h.captured, h.refunded) FROM payment.payment_history h WHERE h.payment_id = p.payment_id ORDER BY history_id DESC LIMIT 1)`)
-	none("paid goods without one delivery", `payment.payments p WHERE p.captured > 0 AND p.order_kind = 'goods' AND 1 <> (SELECT count(*) FROM delivery.deliveries d WHERE d.payment_id = p.payment_id::text)`)
-	none("deliveries of what is not paid", `delivery.deliveries d WHERE NOT EXISTS (SELECT 1 FROM payment.payments p WHERE p.payment_id::text = d.payment_id AND p.captured > 0)`)
-	none("deliveries that said something twice or not at all", `delivery.deliveries d WHERE 3 <> (SELECT count(*) FROM delivery.log l WHERE l.key = d.order_key) OR 3 <> (SELECT count(DISTINCT type) FROM delivery.log l WHERE l.key = d.order_key)`)
+	paid, delivered := `SELECT payment_id::text FROM payment.payments WHERE captured > 0 AND order_kind = 'goods'`, `SELECT payment_id FROM delivery.deliveries`
+	oneEach("paid goods without one delivery", paid, delivered)
+	without("deliveries of what is not paid", delivered, paid)
+	none("deliveries that said something twice or not at all", `delivery.deliveries d LEFT JOIN (SELECT key, count(*) AS n, count(DISTINCT type) AS types FROM delivery.log GROUP BY key) l ON l.key = d.order_key WHERE (n, types) IS DISTINCT FROM (3, 3)`)
 
 	// Consultations.
 	none("consultations that are not as their people left them", `unnest('{`+strings.Join(booked, ",")+`}'::bigint[]) b WHERE NOT EXISTS (SELECT 1 FROM consultation.consultation c WHERE c.id = b AND c.status = 'CANCELED' AND c.moves IN (2, 3) AND c.moves = (SELECT count(*) FROM consultation.history h WHERE h.consultation_id = b))`)
 	none("deposits that were taken and not given back", `unnest('{`+strings.Join(booked, ",")+`}'::bigint[]) b JOIN payment.payments p ON p.order_key = 'deposit-' || b WHERE p.status = 'completed'`)
-	none("moves without one card", `consultation.log l WHERE l.type IN ('consultation.created', 'consultation.changed') AND 1 <> (SELECT count(*) FROM inquiry.entry e WHERE e.cause_id = l.id)`)
+	oneEach("moves without one card", `SELECT id FROM consultation.log`, `SELECT cause_id FROM inquiry.entry`)
 
 	// What leaves the house.
-	none("messages that ask for a mail, without one notification", `(SELECT id, type FROM payment.log UNION ALL SELECT id, type FROM delivery.log UNION ALL SELECT id, type FROM notification.queue) l
-		WHERE l.type IN ('payment.completed', 'payment.failed', 'payment.refunded', 'delivery.shipped', 'delivery.delivered', 'notification.send') AND 1 <> (SELECT count(*) FROM notification.notifications n WHERE n.cause_id = l.id)`)
-	none("notifications without one notification.sent", `notification.notifications n WHERE 1 <> (SELECT count(*) FROM notification.log l WHERE l.type = 'notification.sent' AND convert_from(l.payload, 'UTF8')::json->>'notificationId' = n.id::text)`)
-	none("events without one record", all+` l WHERE 1 <> (SELECT count(*) FROM dataplatform.record r WHERE r.message_id = l.id)`)
-	none("records of no event", `dataplatform.record r WHERE NOT EXISTS (SELECT 1 FROM `+all+` l WHERE l.id = r.message_id)`)
+	oneEach("messages that ask for a mail, without one notification", `SELECT id FROM (SELECT id, type FROM payment.log UNION ALL SELECT id, type FROM delivery.log UNION ALL SELECT id, type FROM notification.queue) l
+		WHERE type IN ('payment.completed', 'payment.failed', 'payment.refunded', 'delivery.shipped', 'delivery.delivered', 'notification.send')`, `SELECT cause_id FROM notification.notifications`)
+	oneEach("notifications without one notification.sent", `SELECT id::text FROM notification.notifications`, `SELECT `+field("notificationId")+` FROM notification.log WHERE type = 'notification.sent'`)
+	oneEach("events without one record", `SELECT id FROM `+all+` l`, `SELECT message_id FROM dataplatform.record`)
+	without("records of no event", `SELECT message_id FROM dataplatform.record`, `SELECT id FROM `+all+` l`)
 	none("records without one file", `dataplatform.record r WHERE 1 <> (SELECT count(*) FROM dataplatform.file f WHERE r.position BETWEEN f.first_position AND f.last_position)`)
 	faults = append(faults, w.filesDiffer()...)
 	faults = append(faults, w.mailsMissing()...)

@@ -4,6 +4,7 @@ package chaos_test
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"syscall"
 	"testing"
@@ -159,18 +160,14 @@ func TestAnIdleWritingTransactionStopsNobody(t *testing.T) {
 	w := fresh(t)
 	at := freeAddress(t)
 	w.serve(at, "")
-	idle, err := postgres.Open(t.Context(), postgres.Config{URL: w.url, MaxConns: 1, Application: "idle", IdleInTxTimeout: time.Hour})
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = idle.Close() })
-	tx, err := idle.BeginTx(context.WithoutCancel(t.Context()), nil)
-	require.NoError(t, err)
+	tx := w.idle()
 	for _, statement := range []string{
 		`CREATE TABLE public.scratch (n int)`,
 		`INSERT INTO delivery.addresses (order_key, name, phone, postcode, line1, country) VALUES ('goods-idle', '', '', '', '', 'KR')`,
 		`INSERT INTO payment.idempotency_keys (key, request_hash) VALUES ('idle', '')`,
 		`SELECT pg_current_xact_id()`,
 	} {
-		_, err = tx.ExecContext(t.Context(), statement)
+		_, err := tx.ExecContext(t.Context(), statement)
 		require.NoError(t, err, statement)
 	}
 	l := w.load(3, at)
@@ -180,6 +177,17 @@ func TestAnIdleWritingTransactionStopsNobody(t *testing.T) {
 	w.becomes("true", `SELECT count(*) >= 100 FROM dataplatform.record r JOIN dataplatform.file f ON r.position BETWEEN f.first_position AND f.last_position AND f.written_at IS NOT NULL`)
 	require.NoError(t, tx.Rollback(), "it was open all the time")
 	l.accounted()
+}
+
+// idle begins a transaction that may stay open for ever.
+func (w *world) idle() *sql.Tx {
+	w.t.Helper()
+	db, err := postgres.Open(w.t.Context(), postgres.Config{URL: w.url, MaxConns: 1, Application: "idle", IdleInTxTimeout: time.Hour})
+	require.NoError(w.t, err)
+	w.t.Cleanup(func() { _ = db.Close() })
+	tx, err := db.BeginTx(context.WithoutCancel(w.t.Context()), nil)
+	require.NoError(w.t, err)
+	return tx
 }
 
 func TestAPoolThatIsTooSmallOrTooLargeIsRefusedAtTheStart(t *testing.T) {

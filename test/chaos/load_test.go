@@ -49,9 +49,9 @@ func (w *world) load(clients int, addresses ...string) *load {
 	return l
 }
 
-// client makes orders, one at a time, about fifty in a second.
+// client makes orders, one at a time, about thirty in a second.
 func (l *load) client(c int) {
-	tick := time.NewTicker(15 * time.Millisecond)
+	tick := time.NewTicker(25 * time.Millisecond)
 	defer tick.Stop()
 	for _, user := range []string{"kim", member} {
 		l.accepted(c, tick.C, "PUT", "/contacts/"+user, `{"email":"`+user+`@example.com","language":"en"}`, "")

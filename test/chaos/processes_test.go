@@ -79,3 +79,21 @@ func TestARollingRestartUnderLoad(t *testing.T) {
 	l.accepts(10)
 	l.accounted()
 }
+
+// A process starts while others are in the middle of long transactions.
+func TestAProcessStartsBesideOneWhoseHandlersAreSlow(t *testing.T) {
+	t.Parallel()
+	w := fresh(t)
+	first := freeAddress(t)
+	w.serve(first, "")
+	tx := w.idle()
+	for _, module := range w.topo.Modules() { // as every run of a handler does
+		_, err := tx.ExecContext(t.Context(), `UPDATE `+module+`.positions SET position = position`)
+		require.NoError(t, err)
+	}
+	w.serve(freeAddress(t), "")
+	require.NoError(t, tx.Rollback(), "it was open all the time")
+	l := w.load(3, first)
+	l.accepts(15)
+	l.accounted()
+}

@@ -262,7 +262,7 @@ func (w *world) becomes(want, query string, args ...any) {
 // until waits until nothing is wrong any more.
 func (w *world) until(wrong func() string) {
 	w.t.Helper()
-	tick := time.NewTicker(20 * time.Millisecond)
+	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for deadline := time.Now().Add(patience); ; <-tick.C {
 		what := wrong()
