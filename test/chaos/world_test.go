@@ -185,13 +185,6 @@ func (p *program) dies(why string) {
 	require.True(p.t, ok && status.Signal() == syscall.SIGKILL, "%s: it was not killed, but %v\n%s", why, err, p.stderr)
 }
 
-// kill kills the process, as the system does.
-func (p *program) kill() {
-	p.t.Helper()
-	require.NoError(p.t, p.Process.Kill())
-	<-p.ended
-}
-
 // stop asks the process to end, and wants it to end well.
 func (p *program) stop() {
 	p.t.Helper()
