@@ -9,16 +9,21 @@ import (
 	"log/slog"
 	"text/tabwriter"
 
+	"github.com/lib/pq"
+	"github.com/lib/pq/pqerror"
+
 	"millrace/cmd/millrace/app"
 	"millrace/config"
 	"millrace/platform/bus"
 	"millrace/platform/bus/deadletter"
+	"millrace/platform/errs"
 	"millrace/platform/postgres"
 )
 
 type deadlettersCmd struct {
-	List  deadlettersListCmd  `cmd:"" default:"1" help:"List the messages that failed for good, and what waits behind them."`
-	Retry deadlettersRetryCmd `cmd:"" help:"Hand dead letters back to their subscribers, to be tried anew."`
+	List    deadlettersListCmd    `cmd:"" default:"1" help:"List the messages that failed for good, and what waits behind them."`
+	Retry   deadlettersRetryCmd   `cmd:"" help:"Hand dead letters back to their subscribers, to be tried anew."`
+	Discard deadlettersDiscardCmd `cmd:"" help:"Dismiss a dead letter for good: it takes no effect, and what waits behind it goes on."`
 }
 
 type deadlettersListCmd struct{}
@@ -68,8 +73,8 @@ func (c *deadlettersRetryCmd) Run(ctx context.Context, cfg config.Config, log *s
 	})
 }
 
-// look gives a command the database of the configuration, migrated, and the map
-// of messages.
+// look gives a command the database of the configuration, as it is, and the map
+// of messages: looking must not migrate what an older version serves.
 func look(ctx context.Context, cfg config.Config, log *slog.Logger, do func(*sql.DB, *bus.Topology) error) error {
 	if err := cfg.Validate(app.Modules()); err != nil {
 		return err
@@ -79,9 +84,6 @@ func look(ctx context.Context, cfg config.Config, log *slog.Logger, do func(*sql
 		return err
 	}
 	err = func() error {
-		if err := app.Migrate(ctx, cfg, database); err != nil {
-			return err
-		}
 		db, err := postgres.Open(ctx, postgres.Config{URL: database.URL(), Schema: "bus", MaxConns: 2, Application: "millrace operator"})
 		if err != nil {
 			return err
@@ -89,6 +91,9 @@ func look(ctx context.Context, cfg config.Config, log *slog.Logger, do func(*sql
 		topo, err := app.Topology()
 		if err == nil {
 			err = do(db, topo)
+		}
+		if pq.As(err, pqerror.UndefinedTable, pqerror.InvalidSchemaName, pqerror.UndefinedColumn) != nil {
+			err = errs.New(errs.NotFound, "this database was not made by this version of the program: serve on it once, or run `millrace migrate` (%w)", err)
 		}
 		return errors.Join(err, db.Close())
 	}()

@@ -15,7 +15,7 @@ import (
 type Config struct {
 	Dir        string        // where the files go, made if missing; "" means .data/dataplatform
 	FlushRows  int           // a file is begun when so many records wait, and has at most so many; 0 means 10,000
-	FlushEvery time.Duration // or when the oldest has waited so long; 0 means 10 s
+	FlushEvery time.Duration // or when the oldest has waited so long; 0 means 5 s
 }
 
 // Module is the data platform.
@@ -32,7 +32,7 @@ func New(db *bus.DB, cfg Config) *Module {
 		cfg.FlushRows = 10_000
 	}
 	if cfg.FlushEvery <= 0 {
-		cfg.FlushEvery = 10 * time.Second
+		cfg.FlushEvery = 5 * time.Second
 	}
 	return &Module{service: newService(db, cfg)}
 }

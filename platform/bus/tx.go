@@ -4,7 +4,10 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"regexp"
+	"slices"
 	"strings"
+	"sync/atomic"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 
@@ -24,17 +27,18 @@ type Tx struct {
 	topo  *Topology
 	cause Received
 	rows  *sql.Rows // of the last query
-	over  bool
+	over  atomic.Bool
 }
 
 // ExecContext runs a statement in the transaction. SQL is unqualified: the
 // module's schema is the search path.
 //
-// A text that would end the transaction (COMMIT, ROLLBACK) is refused with kind
-// Invalid: what other handlers of the same run do after it would be outside.
+// Here and in the queries, a text that would end the transaction (COMMIT,
+// ROLLBACK), and any text after the function that received the Tx has returned,
+// is refused with kind Invalid: it would take effect in other handlers' work.
 func (tx *Tx) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
-	if endsTransaction(query) {
-		return nil, errs.New(errs.Invalid, "a transaction cannot be ended by hand: return from the function that received it")
+	if err := tx.refuse(query, args); err != nil {
+		return nil, err
 	}
 	return tx.sql.ExecContext(tx.bound(ctx), query, args...)
 }
@@ -42,18 +46,47 @@ func (tx *Tx) ExecContext(ctx context.Context, query string, args ...any) (sql.R
 // QueryContext runs a query in the transaction. Close the rows before the next
 // statement, and before returning.
 func (tx *Tx) QueryContext(ctx context.Context, query string, args ...any) (rows *sql.Rows, err error) {
+	if err := tx.refuse(query, args); err != nil {
+		return nil, err
+	}
 	tx.rows, err = tx.sql.QueryContext(tx.bound(ctx), query, args...)
 	return tx.rows, err
 }
 
-// bound ends a statement with the handler's time, even if it was given another
-// context (context.Background()): the transaction could not be rolled back
-// while the statement runs, and its partition would wait for it.
+// QueryRowContext runs a query for one row in the transaction. The Scan of what
+// is refused fails with context.Canceled.
+func (tx *Tx) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
+	if err := tx.refuse(query, args); err != nil {
+		refused, cancel := context.WithCancel(ctx) // a Row cannot be made with an error of ours
+		cancel()
+		return tx.sql.QueryRowContext(refused, query, args...)
+	}
+	return tx.sql.QueryRowContext(tx.bound(ctx), query, args...)
+}
+
+func (tx *Tx) refuse(query string, args []any) error {
+	if tx.over.Load() {
+		return errs.New(errs.Invalid, "the transaction is over: its function has returned")
+	}
+	texts := []string{query}
+	if len(args) == 0 { // only then can a text hold several statements
+		texts = strings.Split(query, ";")
+	}
+	if slices.ContainsFunc(texts, endsTransaction) {
+		return errs.New(errs.Invalid, "a transaction cannot be ended by hand: return from the function that received it")
+	}
+	return nil
+}
+
+// bound ends a statement with the handler's time, whatever context it was
+// given: the transaction could not be rolled back while the statement runs, and
+// its partition would wait for it.
 func (tx *Tx) bound(ctx context.Context) context.Context {
-	if _, limited := tx.ctx.Deadline(); !limited {
+	end, limited := tx.ctx.Deadline()
+	if !limited {
 		return ctx
 	}
-	if _, limited := ctx.Deadline(); limited {
+	if own, ok := ctx.Deadline(); ok && !own.After(end) {
 		return ctx
 	}
 	bound, cancel := context.WithCancel(ctx)
@@ -65,7 +98,7 @@ func (tx *Tx) bound(ctx context.Context) context.Context {
 // which may be another handler's, would fail of it. That is an error only if
 // there is no other.
 func (tx *Tx) end(err error) error {
-	tx.over = true
+	tx.over.Store(true)
 	if tx.rows == nil {
 		return err
 	}
@@ -79,14 +112,9 @@ func (tx *Tx) end(err error) error {
 	return err
 }
 
-// QueryRowContext runs a query for one row in the transaction.
-func (tx *Tx) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
-	return tx.sql.QueryRowContext(tx.bound(ctx), query, args...)
-}
-
 // endsTransaction looks at the first words only: it is against mistakes.
 func endsTransaction(query string) bool {
-	query = strings.TrimSpace(query)
+	query = leadingComment.ReplaceAllString(query, "")
 	if query == "" || !strings.ContainsRune("CcEeAaRrPp", rune(query[0])) {
 		return false
 	}
@@ -101,6 +129,8 @@ func endsTransaction(query string) bool {
 	}
 	return false
 }
+
+var leadingComment = regexp.MustCompile(`(?s)^(?:\s+|--[^\n]*\n|/\*.*?\*/)+`)
 
 // Publish says that something has happened. The event is written just before
 // the commit, and its subscribers are woken right after it. The module must
@@ -123,7 +153,7 @@ func (tx *Tx) Send(command Command) error {
 }
 
 func (tx *Tx) say(name, key string, body any) error {
-	if tx.over { // it would leave with nobody
+	if tx.over.Load() { // it would leave with nobody
 		return errs.New(errs.Invalid, "%s: the transaction is over: its function has returned", name)
 	}
 	msg, err := envelope(tx.ctx, tx.owner, name, key, body, tx.cause)
@@ -140,7 +170,11 @@ func (tx *Tx) Cause() Received { return tx.cause }
 // AfterCommit calls f after the commit, if there is one, in this process only
 // and perhaps never: the process may die in between. It is for waking what
 // would find its work anyway. f must not block.
-func (tx *Tx) AfterCommit(f func()) { tx.out.Commit = append(tx.out.Commit, f) }
+func (tx *Tx) AfterCommit(f func()) {
+	if !tx.over.Load() { // else there is no commit to come
+		tx.out.Commit = append(tx.out.Commit, f)
+	}
+}
 
 // DB is a module's own handle to its own schema.
 type DB struct {

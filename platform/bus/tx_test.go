@@ -3,6 +3,7 @@ package bus_test
 import (
 	"context"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -19,6 +20,11 @@ func TestATransactionThatIsOverRefusesToSpeak(t *testing.T) {
 			return nil
 		}))
 		require.ErrorContains(t, kept.Publish(OrderPaid{"goods-17", 1}), "is over")
+		_, err := kept.ExecContext(ctx, `SELECT 1`)
+		require.ErrorContains(t, err, "is over", "in a run it would be part of another message's effect")
+		_, err = kept.QueryContext(ctx, `SELECT 1`) //nolint:sqlclosecheck,rowserrcheck // there are none
+		require.ErrorContains(t, err, "is over")
+		require.ErrorIs(t, kept.QueryRowContext(ctx, `SELECT 1`).Scan(new(int)), context.Canceled)
 	}, till)
 }
 
@@ -26,9 +32,13 @@ func TestATransactionCannotBeEndedByHand(t *testing.T) {
 	t.Parallel()
 	play(func(ctx context.Context, db *bus.DB) {
 		require.NoError(t, db.InTx(ctx, func(tx *bus.Tx) error {
-			for _, text := range []string{"COMMIT", " commit; ", "ROLLBACK", "rollback and chain", "END", "ABORT", "PREPARE TRANSACTION 'x'"} {
+			for _, text := range []string{"COMMIT", " commit; ", "ROLLBACK", "rollback and chain", "END", "ABORT", "PREPARE TRANSACTION 'x'",
+				"/* now */ -- really\n COMMIT", "SELECT 1; COMMIT"} {
 				_, err := tx.ExecContext(ctx, text)
 				require.Equal(t, errs.Invalid, errs.KindOf(err), text)
+				_, err = tx.QueryContext(ctx, text) //nolint:sqlclosecheck,rowserrcheck // there are none
+				require.Equal(t, errs.Invalid, errs.KindOf(err), text)
+				require.ErrorIs(t, tx.QueryRowContext(ctx, text).Scan(new(int)), context.Canceled, text)
 			}
 			for _, text := range []string{"SAVEPOINT s", "ROLLBACK TO s", "PREPARE p AS SELECT 1", "CREATE TEMPORARY TABLE ended (x int)", "EXPLAIN SELECT 1", ""} {
 				_, err := tx.ExecContext(ctx, text)
@@ -36,6 +46,26 @@ func TestATransactionCannotBeEndedByHand(t *testing.T) {
 			}
 			return nil
 		}))
+	}, till)
+}
+
+func TestAStatementEndsWithTheHandlersTimeWhateverContextItHas(t *testing.T) {
+	t.Parallel()
+	play(func(ctx context.Context, db *bus.DB) {
+		long, stop := context.WithTimeout(context.Background(), time.Hour)
+		defer stop()
+		for _, own := range []context.Context{context.Background(), long} {
+			begun := false
+			short, cancel := context.WithTimeout(ctx, 500*time.Millisecond)
+			err := db.InTx(short, func(tx *bus.Tx) error {
+				begun = true
+				_, err := tx.ExecContext(own, `SELECT pg_sleep(20)`)
+				return err
+			})
+			cancel()
+			require.True(t, begun)
+			require.Error(t, err)
+		}
 	}, till)
 }
 

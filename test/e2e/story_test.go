@@ -126,6 +126,8 @@ func TestADeadLetterIsListedRetriedAndTraced(t *testing.T) {
 	require.Contains(t, w.run("deadletters", "retry", "consultation/1"), "is tried again")
 	w.eventually(`SELECT state || ' ' || attempts FROM consultation.aside`, "dead 1")
 	require.Contains(t, w.run("trace", order), "dead")
+	require.Contains(t, w.run("deadletters", "discard", "consultation/1", "--reason", "a test order"), "takes no effect")
+	require.Contains(t, w.run("deadletters"), "no dead letters")
 	out, err := w.try("deadletters", "retry", "consultation/999", "nobody/1")
 	require.Error(t, err)
 	require.Contains(t, out, "there is no such dead letter")

@@ -1,12 +1,14 @@
-// Package deadletter shows an operator the messages that failed for good, and
-// hands them back to their subscribers.
+// Package deadletter shows an operator the messages that failed for good, hands
+// them back to their subscribers, or dismisses them.
 //
 // A dead letter holds the later messages of its key, for that subscriber, until
-// it is handled. Its state changes by compare-and-set only: of two operators
-// one wins and the other is told. The partition's owner, in whatever process,
-// is woken after the commit, and tries the message with all attempts anew.
+// it is handled or discarded. Its state changes by compare-and-set only: of two
+// operators one wins and the other is told. The partition's owner, in whatever
+// process, is woken after the commit: it tries the message with all attempts
+// anew, or goes on with those behind it.
 //
-// It does not discard, and does not say who acted: that needs a sign-in.
+// A message that was discarded is kept, with who did it, when and why; it never
+// takes effect. Who is what the caller says: there is no sign-in.
 package deadletter
 
 import (
@@ -80,12 +82,32 @@ func List(ctx context.Context, db *sql.DB, modules []string) (_ []Letter, err er
 // Invalid or NotFound; one whose state is no longer dead (somebody was faster,
 // or it was handled) is a Conflict that says what it is now.
 func Retry(ctx context.Context, db *sql.DB, modules []string, id string) (err error) {
+	defer errs.Wrap(&err, "retry %s", id)
+	return decide(ctx, db, modules, id, `state = 'retrying', next_at = clock_timestamp(), attempts = 0, decided_at = clock_timestamp()`)
+}
+
+// Discard dismisses a dead letter for good: it takes no effect, and the later
+// messages of its key go on. by says who, reason why; both are needed and kept.
+// Errors are as Retry's.
+func Discard(ctx context.Context, db *sql.DB, modules []string, id, by, reason string) (err error) {
+	for field, value := range map[string]string{"by": by, "reason": reason} {
+		if strings.TrimSpace(value) == "" || len(value) > maxReason {
+			return errs.InvalidField(field, "must be given, in at most %d bytes: whoever asks later why the message took no effect finds it", maxReason)
+		}
+	}
+	defer errs.Wrap(&err, "discard %s", id)
+	return decide(ctx, db, modules, id, `state = 'discarded', decided_at = clock_timestamp(), decided_by = $2, reason = $3`, by, reason)
+}
+
+const maxReason = 500
+
+// decide changes a dead letter by compare-and-set, and wakes its partition's owner.
+func decide(ctx context.Context, db *sql.DB, modules []string, id, change string, args ...any) error {
 	module, text, _ := strings.Cut(id, "/")
-	number, parseErr := strconv.ParseInt(text, 10, 64)
-	if parseErr != nil || !slices.Contains(modules, module) {
+	number, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || !slices.Contains(modules, module) {
 		return errs.InvalidField("id", "%q is no dead letter's id; they look like %q, see `millrace deadletters list`", id, "delivery/17")
 	}
-	defer errs.Wrap(&err, "retry %s", id)
 	tx, err := db.BeginTx(ctx, nil)
 	if err != nil {
 		return err
@@ -93,9 +115,8 @@ func Retry(ctx context.Context, db *sql.DB, modules []string, id string) (err er
 	defer func() { _ = tx.Rollback() }() // after a commit there is nothing to roll back
 	var subscriber, topic string
 	var partition int
-	err = tx.QueryRowContext(ctx, fmt.Sprintf(`
-		UPDATE %s.aside SET state = 'retrying', next_at = clock_timestamp(), attempts = 0
-		WHERE id = $1 AND state = 'dead' RETURNING subscriber, topic, partition`, module), number).Scan(&subscriber, &topic, &partition)
+	err = tx.QueryRowContext(ctx, fmt.Sprintf(`UPDATE %s.aside SET %s WHERE id = $1 AND state = 'dead' RETURNING subscriber, topic, partition`, module, change),
+		append([]any{number}, args...)...).Scan(&subscriber, &topic, &partition)
 	if errors.Is(err, sql.ErrNoRows) {
 		return notDead(ctx, tx, module, number)
 	}

@@ -112,3 +112,17 @@ func TestARetryOfWhatIsNoDeadLetterChangesNothing(t *testing.T) {
 	require.NoError(t, db.QueryRowContext(t.Context(), `SELECT string_agg(state, ',' ORDER BY id) FROM store.aside`).Scan(&states))
 	require.Equal(t, "dead,held,held,retrying,discarded,dead", states)
 }
+
+func TestADiscardIsKeptWithWhoAndWhyAndIsRefusedWithoutThem(t *testing.T) {
+	t.Parallel()
+	db := letters(t)
+	require.Equal(t, "reason", errs.FieldOf(deadletter.Discard(t.Context(), db, modules, "store/1", "kim", " ")))
+	require.Equal(t, "by", errs.FieldOf(deadletter.Discard(t.Context(), db, modules, "store/1", "", "a test order")))
+	require.Equal(t, errs.Conflict, errs.KindOf(deadletter.Discard(t.Context(), db, modules, "store/2", "kim", "it is held")))
+	require.NoError(t, deadletter.Discard(t.Context(), db, modules, "store/1", "kim", "a test order"))
+	require.Equal(t, errs.Conflict, errs.KindOf(deadletter.Discard(t.Context(), db, modules, "store/1", "lee", "me too")))
+	require.Equal(t, errs.Conflict, errs.KindOf(deadletter.Retry(t.Context(), db, modules, "store/1")))
+	var row string
+	require.NoError(t, db.QueryRowContext(t.Context(), `SELECT state || ' by ' || decided_by || ': ' || reason FROM store.aside WHERE id = 1 AND decided_at IS NOT NULL`).Scan(&row))
+	require.Equal(t, "discarded by kim: a test order", row)
+}

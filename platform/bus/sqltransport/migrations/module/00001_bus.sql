@@ -56,6 +56,9 @@ CREATE TABLE aside (
     error      text        NOT NULL,
     created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     failed_at  timestamptz,
+    decided_at timestamptz, -- the last decision of an operator: when, who, why
+    decided_by text        NOT NULL DEFAULT '',
+    reason     text        NOT NULL DEFAULT '',
     UNIQUE (subscriber, message_id),
     CHECK ((state = 'retrying') = (next_at IS NOT NULL))
 );
