@@ -105,16 +105,15 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	return 0
 }
 
-// tell prints an error for a person, each of several on a line of its own, and
+// tell prints an error for a person, each of several as an item of its own, and
 // returns the exit code for it.
 func tell(stderr io.Writer, err error) int {
-	lines := strings.Split(err.Error(), "\n")
-	if len(lines) == 1 {
-		fmt.Fprintf(stderr, "millrace: %s\n", lines[0])
+	if faults := several(err); len(faults) == 1 {
+		fmt.Fprintf(stderr, "millrace: %s\n", faults[0])
 	} else {
-		fmt.Fprintf(stderr, "millrace: %d things are wrong:\n", len(lines))
-		for _, line := range lines {
-			fmt.Fprintf(stderr, "  - %s\n", line)
+		fmt.Fprintf(stderr, "millrace: %d things are wrong:\n", len(faults))
+		for _, fault := range faults {
+			fmt.Fprintf(stderr, "  - %s\n", strings.ReplaceAll(fault.Error(), "\n", "\n    "))
 		}
 	}
 	var code interface{ ExitCode() int }
@@ -125,4 +124,18 @@ func tell(stderr io.Writer, err error) int {
 		return exitUsage
 	}
 	return exitFailed
+}
+
+// several are the errors that errors.Join put together, however deep. Any other
+// error is one, though its text may have many lines or name several causes.
+func several(err error) []error {
+	joined, ok := err.(interface{ Unwrap() []error }) //nolint:errorlint // what wraps a join says something about it as a whole
+	if !ok || errors.Join(joined.Unwrap()...).Error() != err.Error() {
+		return []error{err}
+	}
+	var all []error
+	for _, one := range joined.Unwrap() {
+		all = append(all, several(one)...)
+	}
+	return all
 }
