@@ -38,8 +38,8 @@ func (c *demoCmd) Run(ctx context.Context, cfg config.Config, out io.Writer) err
 		Version: version(), Config: cfg, Out: out, Bar: os.Stderr,
 	})
 	if err == nil {
-		fmt.Fprintf(out, "\nAll of it holds: %d orders, %d consultations, %d events, %d handled, 0 lost, 0 doubled, %d kills, %.1f s.\n",
-			result.Orders, result.Consultations, result.Events, result.Handled, result.Kills, result.Seconds)
+		fmt.Fprintf(out, "\nAll of it holds: %d orders, %d consultations, %d events, %d handled, 0 lost, 0 doubled, %s, %.1f s.\n",
+			result.Orders, result.Consultations, result.Events, result.Handled, kills(result.Kills), result.Seconds)
 	}
 	if c.JSON {
 		line, encodeErr := json.Marshal(result)
@@ -49,4 +49,11 @@ func (c *demoCmd) Run(ctx context.Context, cfg config.Config, out io.Writer) err
 		fmt.Fprintf(out, "%s\n", line)
 	}
 	return err
+}
+
+func kills(n int64) string {
+	if n == 1 {
+		return "1 kill"
+	}
+	return fmt.Sprintf("%d kills", n)
 }

@@ -59,8 +59,6 @@ func orderOf(field func(column string) string) (o order, wrong []fault) {
 			refuse(column, "is empty")
 		case utf8.RuneCountInString(value) > longest:
 			refuse(column, "is longer than %d characters", longest)
-		case !utf8.ValidString(value):
-			refuse(column, "is not UTF-8: save the file in that encoding")
 		case strings.ContainsFunc(value, unicode.IsControl):
 			refuse(column, "has characters that cannot be printed on a label")
 		}

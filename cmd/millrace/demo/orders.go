@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"millrace/platform/errs"
 )
@@ -73,9 +74,21 @@ func loadOrders(path string, count int) ([]order, error) {
 	}
 	all, err := parseOrders(text)
 	if err != nil {
-		return nil, errs.New(errs.Invalid, "%s", name+" "+strings.ReplaceAll(err.Error(), "\n", "\n"+name+" "))
+		return nil, inFile(name, err)
 	}
 	return repeated(all, count)
+}
+
+// inFile puts the file's name before each of the faults in it.
+func inFile(name string, err error) error {
+	faults := []error{err}
+	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // only what was joined here
+		faults = joined.Unwrap()
+	}
+	for i, fault := range faults {
+		faults[i] = errs.New(errs.Invalid, "%s %w", name, fault)
+	}
+	return errors.Join(faults...)
 }
 
 // repeated takes count orders of all.
@@ -104,7 +117,10 @@ func repeated(all []order, count int) ([]order, error) {
 // parseOrders reads a whole file, or reports everything that is wrong with it,
 // each with its line and field and what would be right.
 func parseOrders(text []byte) ([]order, error) {
-	text = bytes.TrimPrefix(text, []byte("\uFEFF")) // as spreadsheets write it
+	text = bytes.TrimPrefix(text, []byte("\uFEFF"))         // as spreadsheets write it
+	if !utf8.Valid(text) || bytes.IndexByte(text, 0) >= 0 { // another encoding, or no text at all: every line would be wrong
+		return nil, errors.New("is not UTF-8 text: save it as CSV UTF-8")
+	}
 	lines := csv.NewReader(bytes.NewReader(text))
 	lines.FieldsPerRecord = -1 // told by us, with every other fault
 	header, err := lines.Read()

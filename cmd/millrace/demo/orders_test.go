@@ -76,6 +76,9 @@ func TestAFileThatIsNoFileOfOrdersIsRefused(t *testing.T) {
 		"a column twice":   {strings.Replace(header, "item", "kind", 1), `the column "kind" is there twice`},
 		"a broken quote":   {header + good("goods-1") + `goods-2,"goo"ds` + "\n", "line 3"},
 		"not UTF-8":        {header + strings.Replace(good("goods-1"), "김민준", "\xb1\xe8", 1), "is not UTF-8"},
+		"UTF-16":           {"\xff\xfeo\x00r\x00d\x00e\x00r\x00", "is not UTF-8"},
+		"UTF-16, no mark":  {"o\x00r\x00d\x00e\x00r\x00", "is not UTF-8"},
+		"a picture":        {"\x89PNG\r\n\x1a\n\x00\x00", "is not UTF-8"},
 		"more than we say": {header + strings.Repeat("x\n", 2*maxFaults), "and perhaps more"},
 	} {
 		_, err := parseOrders([]byte(c.file))
