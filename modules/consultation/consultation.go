@@ -82,6 +82,20 @@ func (c consultation) next(w wish) (move, error) {
 	return m, nil
 }
 
+// reservationTime is the second of a reservation that somebody asks for, or nil
+// for none. Its year is 1900 to 9999 in UTC: others have no RFC 3339 form, in
+// which the reservation is told again, or are a slip of the pen.
+func reservationTime(t *time.Time) (*time.Time, error) {
+	if t == nil {
+		return nil, nil
+	}
+	at := t.UTC().Truncate(time.Second)
+	if at.Year() < 1900 || at.Year() > 9999 {
+		return nil, errs.InvalidField("reservationAt", "must be in a year from 1900 to 9999, in UTC")
+	}
+	return &at, nil
+}
+
 // cancels reports whether a consultation in the status is called off, so that
 // a deposit goes back. A customer who did not come loses it.
 func cancels(s consultationapi.Status) bool {

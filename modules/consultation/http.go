@@ -22,13 +22,13 @@ type (
 		HospitalID    int64                 `json:"hospitalId" minimum:"1" maximum:"9007199254740991"`
 		MemberID      int64                 `json:"memberId" minimum:"1" maximum:"9007199254740991" doc:"The customer"`
 		OpenedBy      consultationapi.Actor `json:"openedBy,omitempty" enum:"MEMBER,HOSPITAL" default:"MEMBER" doc:"MEMBER books; HOSPITAL opens a consultation without a booking"`
-		ReservationAt *time.Time            `json:"reservationAt,omitempty" doc:"RFC 3339, to the second"`
+		ReservationAt *time.Time            `json:"reservationAt,omitempty" doc:"RFC 3339, to the second; a year from 1900 to 9999, in UTC"`
 		VisitorName   string                `json:"visitorName,omitempty" maxLength:"100"`
 		Phone         string                `json:"phone,omitempty" maxLength:"30"`
 		Memo          string                `json:"memo,omitempty" maxLength:"2000"`
 	}
 	createInput struct {
-		Key  string `header:"Idempotency-Key" maxLength:"255" doc:"Makes it safe to repeat this request: a copy with the same key has no second effect"`
+		Key  string `header:"Idempotency-Key" maxLength:"128" doc:"Makes it safe to repeat this request: a copy with the same key has no second effect and gets the first one's answer"`
 		Body newConsultation
 	}
 
@@ -44,12 +44,12 @@ type (
 
 	newMove struct {
 		To            consultationapi.Status `json:"to,omitempty" enum:"RECEIVED,CONTACTING,ABSENT,COUNSELED,RECONTACT,HOLD,FIXED,VISITED,TREATED,CLOSED,NO_SHOW,CANCELED,REJECTED" doc:"The new status"`
-		ReservationAt *time.Time             `json:"reservationAt,omitempty" doc:"Instead of to: the reservation's new time; the status stays"`
+		ReservationAt *time.Time             `json:"reservationAt,omitempty" doc:"Instead of to: the reservation's new time, in a year from 1900 to 9999 in UTC; the status stays"`
 		Actor         consultationapi.Actor  `json:"actor" enum:"MEMBER,HOSPITAL,SYSTEM" doc:"Who decided it"`
 	}
 	moveInput struct {
 		ID   int64  `path:"id" minimum:"1" doc:"The consultation's id"`
-		Key  string `header:"Idempotency-Key" maxLength:"255" doc:"Makes it safe to repeat this request: a copy with the same key has no second effect"`
+		Key  string `header:"Idempotency-Key" maxLength:"128" doc:"Makes it safe to repeat this request: a copy with the same key has no second effect and gets the first one's answer"`
 		Body newMove
 	}
 
@@ -105,8 +105,12 @@ func (m *Module) create(ctx context.Context, in *createInput) (*viewOutput, erro
 		in.Body.OpenedBy = consultationapi.Member
 	}
 	b := in.Body
+	at, err := reservationTime(b.ReservationAt)
+	if err != nil {
+		return nil, err
+	}
 	c := consultation{
-		hospitalID: b.HospitalID, memberID: b.MemberID, openedBy: b.OpenedBy, reservationAt: toTheSecond(b.ReservationAt),
+		hospitalID: b.HospitalID, memberID: b.MemberID, openedBy: b.OpenedBy, reservationAt: at,
 		fields: fields{visitorName: b.VisitorName, phone: b.Phone, memo: b.Memo},
 	}
 	if err := storable(c.fields); err != nil {
@@ -116,11 +120,11 @@ func (m *Module) create(ctx context.Context, in *createInput) (*viewOutput, erro
 	if err != nil {
 		return nil, err
 	}
-	id, err := m.service.create(ctx, r, c)
+	made, err := m.service.create(ctx, r, c)
 	if err != nil {
 		return nil, err
 	}
-	return m.view(ctx, id)
+	return made.view(), nil
 }
 
 func (m *Module) change(ctx context.Context, in *changeInput) (*viewOutput, error) {
@@ -137,19 +141,24 @@ func (m *Module) change(ctx context.Context, in *changeInput) (*viewOutput, erro
 	if err := storable(edit(fields{})); err != nil {
 		return nil, err
 	}
-	if err := m.service.change(ctx, in.ID, edit); err != nil {
+	now, err := m.service.change(ctx, in.ID, edit)
+	if err != nil {
 		return nil, err
 	}
-	return m.view(ctx, in.ID)
+	return now.view(), nil
 }
 
 func (m *Module) move(ctx context.Context, in *moveInput) (*moveOutput, error) {
 	b := in.Body
+	at, err := reservationTime(b.ReservationAt)
+	if err != nil {
+		return nil, err
+	}
 	r, err := newRequest(in.Key, fmt.Sprintf("move %d", in.ID), b)
 	if err != nil {
 		return nil, err
 	}
-	made, err := m.service.move(ctx, r, in.ID, wish{to: b.To, actor: b.Actor, reservationAt: toTheSecond(b.ReservationAt)})
+	made, err := m.service.move(ctx, r, in.ID, wish{to: b.To, actor: b.Actor, reservationAt: at})
 	if err != nil {
 		return nil, err
 	}
@@ -157,20 +166,21 @@ func (m *Module) move(ctx context.Context, in *moveInput) (*moveOutput, error) {
 }
 
 func (m *Module) get(ctx context.Context, in *getInput) (*viewOutput, error) {
-	return m.view(ctx, in.ID)
-}
-
-func (m *Module) view(ctx context.Context, id int64) (*viewOutput, error) {
-	r, err := read(ctx, m.service.db, id)
+	r, err := read(ctx, m.service.db, in.ID)
 	if err != nil {
 		return nil, err
 	}
+	return r.view(), nil
+}
+
+// view is what is told of a consultation.
+func (r record) view() *viewOutput {
 	return &viewOutput{Body: consultationView{
 		ID: r.id, HospitalID: r.hospitalID, MemberID: r.memberID, OpenedBy: r.openedBy,
 		Status: r.status, CustomerStatus: r.status.Customer(), ReservationAt: r.reservationAt,
 		VisitorName: r.fields.visitorName, Phone: r.fields.phone, Memo: r.fields.memo,
 		RaisedAt: r.raisedAt, ChangedAt: r.changedAt, Deposits: r.deposits, History: r.history,
-	}}, nil
+	}}
 }
 
 // storable refuses the one character that PostgreSQL cannot keep in a text.
@@ -187,12 +197,4 @@ func set(field, value *string) {
 	if value != nil {
 		*field = *value
 	}
-}
-
-func toTheSecond(t *time.Time) *time.Time {
-	if t == nil {
-		return nil
-	}
-	at := t.UTC().Truncate(time.Second)
-	return &at
 }

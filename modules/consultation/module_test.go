@@ -3,6 +3,7 @@ package consultation_test
 import (
 	"encoding/json"
 	"fmt"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
@@ -192,6 +193,29 @@ func TestARefusedRequestChangesNothingAndNamesTheField(t *testing.T) {
 	h.ThenRow(`SELECT count(*), sum(moves) FROM consultation`, 1, 1)
 }
 
+// PostgreSQL writes the year 0 as "0001 BC", and a year after 9999 with five
+// digits: such a time would be accepted and could never be told again.
+func TestAReservationIsAtATimeThatCanBeTold(t *testing.T) {
+	h := start(t)
+	id := book(t, h)
+	for _, at := range []string{"0000-01-01T00:00:00Z", "0001-01-01T00:00:00Z", "1900-01-01T00:00:00+00:01", "9999-12-31T23:59:59-00:01"} {
+		for _, answer := range []*httptest.ResponseRecorder{
+			h.Do(moves(id), `{"actor":"MEMBER","reservationAt":"`+at+`"}`),
+			h.Do(`POST /consultations`, `{"hospitalId":4848,"memberId":90210,"reservationAt":"`+at+`"}`),
+		} {
+			require.Equal(t, 422, answer.Code, "%s: %s", at, answer.Body)
+			require.Contains(t, answer.Body.String(), `"location":"body.reservationAt"`)
+		}
+	}
+	h.ThenNothing()
+	for _, at := range []string{"1900-01-01T00:00:00Z", "9999-12-31T23:59:59Z"} {
+		h.Given(moves(id), `{"actor":"MEMBER","reservationAt":"`+at+`"}`)
+		require.Contains(t, h.Given(one(id), "").Body.String(), `"reservationAt":"`+at+`"`)
+	}
+	h.ThenRow(`SELECT count(*) FROM pg_constraint WHERE contype = 'c' AND pg_get_constraintdef(oid) LIKE '%reservation_at < %'
+		AND connamespace = current_schema()::regnamespace`, 2)
+}
+
 func TestARequestRepeatedWithItsKeyHasNoSecondEffect(t *testing.T) {
 	h := start(t)
 	const body = `{"hospitalId":4848,"memberId":90210,"memo":"once"}`
@@ -200,6 +224,9 @@ func TestARequestRepeatedWithItsKeyHasNoSecondEffect(t *testing.T) {
 	require.Equal(t, 201, first.Code)
 	require.Equal(t, 201, again.Code)
 	require.Equal(t, first.Body.String(), again.Body.String())
+	long := strings.Repeat("k", 129)
+	require.Equal(t, 422, h.Do(`POST /consultations`, body, "Idempotency-Key: "+long).Code)
+	require.Equal(t, 422, h.Do(`POST /consultations/1/moves`, `{"to":"FIXED","actor":"MEMBER"}`, "Idempotency-Key: "+long).Code)
 	id := decode(t, first.Body.Bytes()).ConsultationID
 	h.Then(consultationapi.Created{ConsultationID: id})
 
@@ -214,6 +241,8 @@ func TestARequestRepeatedWithItsKeyHasNoSecondEffect(t *testing.T) {
 		consultationapi.Changed{ConsultationID: id, StateTransition: "CONSULTATION_FIXED", PrevState: "RECEIVED"},
 		consultationapi.Changed{ConsultationID: id, StateTransition: "CONSULTATION_VISITED", PrevState: "FIXED"},
 	)
+	again = h.Do(`POST /consultations`, body, "Idempotency-Key: create-1")
+	require.Equal(t, first.Body.String(), again.Body.String(), "the first answer, of a booking that was just received")
 	for _, other := range [][2]string{
 		{moves(id), `{"to":"CLOSED","actor":"HOSPITAL"}`}, {moves(id + 1), fix}, {`POST /consultations`, body},
 	} {

@@ -14,27 +14,35 @@ import (
 type service struct{ db *bus.DB }
 
 // create raises a consultation. A customer's is a booking, which is its first
-// move; one that the hospital opens has made no move yet.
-func (s service) create(ctx context.Context, r request, c consultation) (id int64, err error) {
+// move; one that the hospital opens has made no move yet. It returns the
+// consultation as it was made, for a copy of the request too: what the row does
+// not keep from then is in the request.
+func (s service) create(ctx context.Context, r request, c consultation) (made record, err error) {
 	defer errs.Wrap(&err, "create a consultation")
 	err = s.db.InTx(ctx, func(tx *bus.Tx) error {
 		before, err := claim(ctx, tx, r)
-		if err != nil || before.done {
-			id = before.consultationID
+		if err != nil {
 			return err
 		}
 		c.status = consultationapi.Received
+		if before.done {
+			if c.id, c.raisedAt, err = raised(ctx, tx, before.consultationID); err != nil {
+				return err
+			}
+			made = asMade(c)
+			return nil
+		}
 		if c, err = insert(ctx, tx, c); err != nil {
 			return err
 		}
-		id = c.id
+		made = asMade(c)
 		event := consultationapi.Created{
 			ConsultationID: c.id, HospitalID: c.hospitalID, MemberID: c.memberID,
 			TxDateTime: consultationapi.At(c.raisedAt), RaisedAt: consultationapi.At(c.raisedAt),
 		}
 		var first move
-		if c.openedBy == consultationapi.Member {
-			first = booking(c)
+		if len(made.history) > 0 {
+			first = made.history[0]
 			if err := insertMove(ctx, tx, c.id, first); err != nil {
 				return err
 			}
@@ -45,27 +53,32 @@ func (s service) create(ctx context.Context, r request, c consultation) (id int6
 		}
 		return tx.Publish(event)
 	})
-	return id, err
+	return made, err
 }
 
-// change gives fields of a consultation other values; edit returns them.
-func (s service) change(ctx context.Context, id int64, edit func(fields) fields) (err error) {
+// change gives fields of a consultation other values; edit returns them. What
+// it returns is read before the commit: a change that is answered with a
+// failure to read was not made.
+func (s service) change(ctx context.Context, id int64, edit func(fields) fields) (now record, err error) {
 	defer errs.Wrap(&err, "change consultation %d", id)
-	return s.db.InTx(ctx, func(tx *bus.Tx) error {
+	err = s.db.InTx(ctx, func(tx *bus.Tx) error {
 		c, err := lock(ctx, tx, id)
 		if err != nil {
 			return err
 		}
-		edited := edit(c.fields)
-		if edited == c.fields {
-			return nil // nothing changed, so there is nothing to tell
+		if edited := edit(c.fields); edited != c.fields { // else there is nothing to tell
+			c.fields = edited
+			if c, err = update(ctx, tx, c); err != nil {
+				return err
+			}
+			if err := tx.Publish(changed(c)); err != nil {
+				return err
+			}
 		}
-		c.fields = edited
-		if c, err = update(ctx, tx, c); err != nil {
-			return err
-		}
-		return tx.Publish(changed(c))
+		now, err = read(ctx, tx, id)
+		return err
 	})
+	return now, err
 }
 
 // move fulfils a wish and returns the row of history that it made.

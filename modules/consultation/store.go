@@ -140,11 +140,33 @@ type deposit struct {
 	State     string `json:"state" enum:"paid,refund_requested,refunded"`
 }
 
+// queryer is a transaction, or the database outside of one.
+type queryer interface {
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}
+
+// asMade is what is told of a consultation that was made just now.
+func asMade(c consultation) record {
+	c.changedAt = c.raisedAt
+	r := record{consultation: c, history: []move{}, deposits: []deposit{}}
+	if c.openedBy == consultationapi.Member {
+		r.history = append(r.history, booking(c))
+	}
+	return r
+}
+
+// raised reads what a row of a consultation keeps from when it was made and its
+// request does not say.
+func raised(ctx context.Context, tx *bus.Tx, id int64) (same int64, at time.Time, err error) {
+	err = tx.QueryRowContext(ctx, `SELECT id, raised_at FROM consultation WHERE id = $1`, id).Scan(&same, &at)
+	return same, at.UTC(), err
+}
+
 // read returns a consultation, its history and its deposits as they were at one
 // instant: it is one statement.
-func read(ctx context.Context, db *bus.DB, id int64) (r record, err error) {
+func read(ctx context.Context, from queryer, id int64) (r record, err error) {
 	var history, deposits []byte
-	err = r.scan(db.QueryRowContext(ctx, `
+	err = r.scan(from.QueryRowContext(ctx, `
 		SELECT `+columns+`,
 			(SELECT coalesce(jsonb_agg(jsonb_build_object(
 				'position', position, 'transition', transition, 'actor', actor, 'from', coalesce(from_status, ''),

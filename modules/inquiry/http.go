@@ -19,7 +19,7 @@ type (
 	}
 	sayInput struct {
 		ID   int64  `path:"id" minimum:"1" doc:"The consultation's id"`
-		Key  string `header:"Idempotency-Key" maxLength:"255" doc:"Makes it safe to repeat this request: a copy with the same key is not posted again"`
+		Key  string `header:"Idempotency-Key" maxLength:"128" doc:"Makes it safe to repeat this request: a copy with the same key is not posted again"`
 		Body newRoomMessage
 	}
 

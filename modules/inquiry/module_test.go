@@ -239,6 +239,7 @@ func TestAMessageRepeatedWithItsKeyIsPostedOnce(t *testing.T) {
 	other := h.Do(say, `{"speaker":"CUSTOMER","text":"something else"}`, "Idempotency-Key: k")
 	require.Equal(t, 422, other.Code)
 	require.Contains(t, other.Body.String(), "header.Idempotency-Key")
+	require.Equal(t, 422, h.Do(say, `{"speaker":"CUSTOMER","text":"hi"}`, "Idempotency-Key: "+strings.Repeat("k", 129)).Code)
 }
 
 func TestARefusedMessageIsNotPosted(t *testing.T) {

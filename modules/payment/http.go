@@ -15,11 +15,11 @@ import (
 
 type (
 	newPaymentBody struct {
-		OrderKey string `json:"orderKey" maxLength:"64" doc:"goods-… or deposit-<consultation id>" example:"goods-17"`
-		UserID   string `json:"userId" maxLength:"64" example:"user-9"`
+		OrderKey string `json:"orderKey" minLength:"7" maxLength:"64" pattern:"^(goods-[A-Za-z0-9-]+|deposit-[1-9][0-9]{0,18})$" patternDescription:"goods-… or deposit-<consultation id>" doc:"goods-… or deposit-<consultation id>" example:"goods-17"`
+		UserID   string `json:"userId" minLength:"1" maxLength:"64" pattern:"^[A-Za-z0-9_.-]+$" patternDescription:"letters, digits, '_', '.' or '-'" example:"user-9"`
 		Amount   int64  `json:"amount" minimum:"1" doc:"In minor units of the currency: 15000 is ₩15,000, 1500 is $15.00" example:"15000"`
-		Currency string `json:"currency" minLength:"3" maxLength:"3" doc:"ISO 4217" example:"KRW"`
-		Method   string `json:"method" maxLength:"32" doc:"A word, never a card's number" example:"card"`
+		Currency string `json:"currency" minLength:"3" maxLength:"3" pattern:"^[A-Z]{3}$" patternDescription:"three capitals" doc:"ISO 4217" example:"KRW"`
+		Method   string `json:"method" minLength:"1" maxLength:"32" pattern:"^[A-Za-z_]+$" patternDescription:"letters or '_', as card or bank_transfer" doc:"A word, never a card's number" example:"card"`
 	}
 	startInput struct {
 		Key  string `header:"Idempotency-Key" required:"true" minLength:"1" maxLength:"128" doc:"Made anew for each payment by whoever asks, and repeated with the same body when the answer was lost"`
@@ -95,7 +95,7 @@ func (m *Module) Routes(api huma.API) {
 		OperationID: "start-payment", Method: http.MethodPost, Path: "/payments", Tags: tags, DefaultStatus: http.StatusAccepted,
 		Summary: "Pay for an order",
 		Description: "The gateway is asked after the answer. The same Idempotency-Key with the same body is given the same answer; with " +
-			"another body it is refused with 422. An order that is paid, or being paid, is refused with 409; after a failure it may be paid again.",
+			"another body it is refused with 422. An order that was paid (also if it was refunded), or is being paid, is refused with 409; after a failure it may be paid again.",
 	}, m.startPayment)
 	web.Handle(api, huma.Operation{
 		OperationID: "get-payment", Method: http.MethodGet, Path: "/payments/{id}", Tags: tags,

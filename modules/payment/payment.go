@@ -88,7 +88,7 @@ type request struct {
 func newPayment(r request, provider string) (*payment, error) {
 	kind, ok := paymentapi.KindOf(r.OrderKey)
 	if !ok {
-		return nil, errs.InvalidField("orderKey", "must be goods-… or deposit-…, at most 64 letters, digits and hyphens")
+		return nil, errs.InvalidField("orderKey", "must be goods-… or deposit-<consultation id>, at most 64 letters, digits and hyphens")
 	}
 	if !made(r.UserID, "_.-", 64) {
 		return nil, errs.InvalidField("userId", "must be 1 to 64 letters, digits, '_', '.' or '-'")

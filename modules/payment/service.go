@@ -78,14 +78,14 @@ func (s *service) start(ctx context.Context, key string, r request) (started, er
 	return *a.Started, nil
 }
 
-// pay stores a payment, unless its order is paid or being paid.
+// pay stores a payment, unless its order was paid or is being paid.
 func (s *service) pay(ctx context.Context, tx *bus.Tx, p *payment) (answer, error) {
 	isNew, err := insertPayment(ctx, tx, p)
 	if err != nil {
 		return answer{}, err
 	}
 	if !isNew {
-		return answer{Conflict: "this order is paid, or being paid, by another payment"}, nil
+		return answer{Conflict: "this order was paid, and perhaps refunded, or is being paid: a new order needs a new key"}, nil
 	}
 	if err := s.outside.charge(ctx, tx, p); err != nil {
 		return answer{}, err

@@ -61,7 +61,9 @@ func TestAnOrderIsPaidByOnePaymentAtATime(t *testing.T) {
 	require.Equal(t, http.StatusConflict, b.pay("key-3", bodyFor("goods-17")).Code, "paid")
 	b.When(paymentapi.Refund{OrderKey: "goods-17", Reason: "test"})
 	b.Then(paymentapi.Refunded{OrderKey: "goods-17"})
-	require.Equal(t, http.StatusConflict, b.pay("key-4", bodyFor("goods-17")).Code, "refunded")
+	response := b.pay("key-4", bodyFor("goods-17"))
+	require.Equal(t, http.StatusConflict, response.Code, "refunded")
+	require.Contains(t, response.Body.String(), "this order was paid, and perhaps refunded, or is being paid: a new order needs a new key")
 }
 
 func TestRequestsAtOnceMakeOnePayment(t *testing.T) {
@@ -95,7 +97,7 @@ func TestAWrongRequestNamesItsFieldAndStoresNothing(t *testing.T) {
 	before := b.hash()
 	good := bodyFor("goods-17")
 	for field, bodies := range map[string][]string{
-		"orderKey": {bodyFor("gift-17"), bodyFor("goods-"), bodyFor("goods-ü"), bodyFor("goods-" + strings.Repeat("x", 64)), strings.Replace(good, `"orderKey":"goods-17",`, "", 1)},
+		"orderKey": {bodyFor("gift-17"), bodyFor("goods-"), bodyFor("deposit-abc"), bodyFor("deposit-0"), bodyFor("deposit--1"), bodyFor("deposit-9223372036854775808"), bodyFor("goods-ü"), bodyFor("goods-" + strings.Repeat("x", 64)), strings.Replace(good, `"orderKey":"goods-17",`, "", 1)},
 		"userId":   {strings.Replace(good, "user-9", "", 1), strings.Replace(good, "user-9", "a b", 1)},
 		"amount":   {strings.Replace(good, "15000", "0", 1), strings.Replace(good, "15000", "-1", 1), strings.Replace(good, "15000", "1.5", 1), strings.Replace(good, "15000", "1000000000000", 1), strings.Replace(good, "15000", `"1"`, 1)},
 		"currency": {strings.Replace(good, "KRW", "krw", 1), strings.Replace(good, "KRW", "XXX", 1), strings.Replace(good, "KRW", "DEM", 1), strings.Replace(good, "KRW", "KRWX", 1)},

@@ -53,17 +53,23 @@ func bench(ctx context.Context, o options, out, log io.Writer) (err error) {
 			continue
 		}
 		fmt.Fprintf(log, "%5.0f s  %s\n", time.Since(started).Seconds(), m.name)
-		if err := m.take(ctx, r); err != nil {
-			return fmt.Errorf("%s: %w", m.name, err)
+		if err = m.take(ctx, r); err != nil {
+			err = fmt.Errorf("%s: %w", m.name, err)
+			break // what was found before it is shown
 		}
 	}
-	fmt.Fprintf(log, "%5.0f s  done\n", time.Since(started).Seconds())
+	return errors.Join(err, r.show(out, loadBefore, time.Since(started)))
+}
+
+// show prints what was found.
+func (r *run) show(out io.Writer, loadBefore string, took time.Duration) error {
+	fmt.Fprintf(r.log, "%5.0f s  done\n", took.Seconds())
 	var version string
-	if err := r.server.admin.QueryRowContext(ctx, `SHOW server_version`).Scan(&version); err != nil {
+	if err := r.server.admin.QueryRowContext(context.Background(), `SHOW server_version`).Scan(&version); err != nil {
 		return err
 	}
 	report(out, r.found, version, loadBefore)
-	if o.json {
+	if r.options.json {
 		line, err := json.Marshal(summary(r.found))
 		if err != nil {
 			return err

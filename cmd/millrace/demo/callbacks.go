@@ -163,7 +163,7 @@ func (c *callbacks) forgeries() (all []callback, err error) {
 }
 
 func send(ctx context.Context, target string, c callback) (status int, err error) {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	ctx, cancel := context.WithTimeout(ctx, patience) // it is not repeated
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, target, bytes.NewReader(c.body))
 	if err != nil {

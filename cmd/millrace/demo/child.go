@@ -18,7 +18,7 @@ import (
 )
 
 const (
-	childReady = time.Minute      // how long a start may take, with a recovery of the leases
+	childReady = patience         // how long a start may take, with a recovery of the leases
 	childEnd   = 25 * time.Second // how long an end may take
 )
 

@@ -15,7 +15,6 @@ import (
 
 const (
 	requestTimeout = 15 * time.Second
-	patience       = 90 * time.Second // for one request, with its repetitions
 	firstPause     = 25 * time.Millisecond
 	longestPause   = 500 * time.Millisecond
 )
@@ -26,13 +25,15 @@ type client struct {
 	url      string
 	http     *http.Client
 	inFlight atomic.Int64
-	again    atomic.Int64 // repetitions, to be shown
+	again    atomic.Int64                // repetitions, to be shown
+	stalled  func(began time.Time) error // not nil: do not wait any longer
 }
 
 func newClient(url string) *client {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.Proxy, transport.MaxIdleConnsPerHost = nil, 64
-	return &client{url: url, http: &http.Client{Timeout: requestTimeout, Transport: transport}}
+	stalled := (&movement{patience: patience}).stalled // until there is something to watch
+	return &client{url: url, http: &http.Client{Timeout: requestTimeout, Transport: transport}, stalled: stalled}
 }
 
 // refusedError is an answer that repeating cannot change.
@@ -56,7 +57,7 @@ func (c *client) do(ctx context.Context, method, path, key string, body, into an
 			return err
 		}
 	}
-	deadline := time.Now().Add(patience)
+	began := time.Now()
 	for wait := firstPause; ; wait = min(2*wait, longestPause) {
 		status, answer, err := c.try(ctx, method, path, key, data)
 		switch {
@@ -70,8 +71,13 @@ func (c *client) do(ctx context.Context, method, path, key string, body, into an
 		case err == nil && !repeatable(status):
 			const longest = 500
 			return &refusedError{method, path, status, string(answer[:min(len(answer), longest)])}
-		case time.Now().After(deadline):
-			return errs.New(errs.Resource, "%s %s had no answer for %s: status %d, %w", method, path, patience, status, err)
+		}
+		if stalled := c.stalled(began); stalled != nil {
+			last := fmt.Sprintf("status %d", status)
+			if err != nil {
+				last = err.Error()
+			}
+			return errs.New(errs.Resource, "%s %s had no answer, last with %s, and %w", method, path, last, stalled)
 		}
 		c.again.Add(1)
 		if err := pause(ctx, wait); err != nil {

@@ -19,9 +19,12 @@
 // message without any outcome is lost, and named.
 //
 // Everything is promised to be settled 30 s after the last fault (a kill, a
-// misbehaviour of the gateway, the last request). The run says how long it took,
-// and fails when it takes longer and nothing at all got done for 30 s: a busy
-// machine that goes on with its work is slow, and nothing is stuck.
+// misbehaviour of the gateway, the last request), and the run says how long it
+// took. No wait of a run has a limit while anything moves in the tables: a busy
+// machine that goes on with its work is slow, and nothing is stuck. When nothing
+// at all moved for 90 s the run is given up: it tells the messages, the
+// conversation of the order at fault and the checks as they are then. No more
+// than 200 payments are open at a time; the next ones wait for room.
 //
 // # Kills
 //

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -15,9 +16,11 @@ import (
 const clients = 16
 
 // play sends every order and consultation in, and returns when all were
-// answered. It ends at the first answer that a client could not expect.
+// answered. It ends at the first answer that a client could not expect, or
+// when something is waited for and nothing moves any more.
 type play struct {
 	client  *client
+	moving  *movement
 	started atomic.Int64 // orders and consultations
 	before  func(ctx context.Context, started int64) error
 	done    func() // called after each
@@ -84,7 +87,8 @@ type paymentBody struct {
 	Method   string `json:"method"`
 }
 
-func (p *play) order(ctx, laterCtx context.Context, later *errgroup.Group, o order) error {
+func (p *play) order(ctx, laterCtx context.Context, later *errgroup.Group, o order) (err error) {
+	defer func() { err = about(o.Key, err) }()
 	address := func(ctx context.Context) error {
 		return p.client.do(ctx, http.MethodPut, "/deliveries/"+o.Key+"/address", "", o.Address, nil)
 	}
@@ -99,26 +103,36 @@ func (p *play) order(ctx, laterCtx context.Context, later *errgroup.Group, o ord
 	var begun struct {
 		PaymentID string `json:"paymentId"`
 	}
+	if err := p.moving.room(ctx); err != nil {
+		return err
+	}
 	body := paymentBody{o.Key, o.UserID, o.Amount, o.Currency, o.Method}
 	if err := p.client.do(ctx, http.MethodPost, "/payments", "demo-"+o.Key, body, &begun); err != nil {
 		return err
 	}
 	if o.AddressAfter {
 		later.Go(func() error {
-			if err := p.paid(laterCtx, begun.PaymentID); err != nil {
-				return err
+			err := p.paid(laterCtx, begun.PaymentID)
+			if err == nil {
+				err = address(laterCtx)
 			}
-			return address(laterCtx)
+			return about(o.Key, err)
 		})
 	}
 	return nil
 }
 
-// paid waits until a payment is not open any more; on a busy machine not for
-// ever, since an address may also come before.
+// about names the order or consultation that an error is about.
+func about(key string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &partyError{key, err}
+}
+
+// paid waits until a payment is not open any more.
 func (p *play) paid(ctx context.Context, id string) error {
-	const longest = 20 * time.Second
-	for deadline := time.Now().Add(longest); time.Now().Before(deadline); {
+	for began := time.Now(); ; {
 		var payment struct {
 			Status string `json:"status"`
 		}
@@ -128,11 +142,13 @@ func (p *play) paid(ctx context.Context, id string) error {
 		if payment.Status != "pending" {
 			return nil
 		}
+		if err := p.moving.stalled(began); err != nil {
+			return fmt.Errorf("payment %s is pending since %s, and %w", id, time.Since(began).Round(time.Second), err)
+		}
 		if err := pause(ctx, 200*time.Millisecond); err != nil {
 			return err
 		}
 	}
-	return nil
 }
 
 func (p *play) consultation(ctx context.Context, c consultation) error {
@@ -152,7 +168,7 @@ func (p *play) consultation(ctx context.Context, c consultation) error {
 	}
 	for i, s := range c.Script {
 		if err := p.step(ctx, c, made.ID, fmt.Sprintf("%s-%d", key, i+1), s); err != nil {
-			return fmt.Errorf("consultation %d, step %d (%s %s %s): %w", made.ID, i+1, s.Do, s.Who, s.What, err)
+			return about(strconv.FormatInt(made.ID, 10), fmt.Errorf("consultation %d, step %d (%s %s %s): %w", made.ID, i+1, s.Do, s.Who, s.What, err))
 		}
 	}
 	return nil
@@ -168,6 +184,9 @@ func (p *play) step(ctx context.Context, c consultation, id int64, key string, s
 	case "memo":
 		return p.client.do(ctx, http.MethodPatch, path, "", map[string]string{"memo": s.What}, nil)
 	case "deposit":
+		if err := p.moving.room(ctx); err != nil {
+			return err
+		}
 		return p.client.do(ctx, http.MethodPost, "/payments", key, paymentBody{
 			fmt.Sprintf("deposit-%d", id), c.userID(), c.DepositAmount, c.DepositCurrency, "card",
 		}, nil)
@@ -177,12 +196,14 @@ func (p *play) step(ctx context.Context, c consultation, id int64, key string, s
 
 // say posts a message. The room opens a moment after its consultation.
 func (p *play) say(ctx context.Context, id int64, key string, s step) error {
-	deadline := time.Now().Add(patience)
-	for {
+	for began := time.Now(); ; {
 		err := p.client.do(ctx, http.MethodPost, fmt.Sprintf("/rooms/%d/messages", id), key, map[string]string{"speaker": s.Who, "text": s.What}, nil)
 		var refused *refusedError
-		if !errors.As(err, &refused) || refused.status != http.StatusNotFound || time.Now().After(deadline) {
+		if !errors.As(err, &refused) || refused.status != http.StatusNotFound {
 			return err
+		}
+		if stalled := p.moving.stalled(began); stalled != nil {
+			return fmt.Errorf("%w; %w", err, stalled)
 		}
 		if err := pause(ctx, 50*time.Millisecond); err != nil {
 			return err

@@ -14,7 +14,7 @@ import (
 
 // settleWithin is how long after the last fault everything is promised to be
 // settled. On a machine that is too busy for the work that was handed in, going
-// on with it is no stall: then it is how long nothing at all may get done.
+// on with it is no stall: it is waited for as long as anything moves.
 const settleWithin = 30 * time.Second
 
 // unsettled lists what is still to be done outside the bus: what a query
@@ -32,7 +32,7 @@ var unsettled = []struct{ what, query string }{
 // simulator's book. lastFault tells when a process was killed last, or the last
 // request came; a misbehaviour of the simulator is a fault too. It returns how
 // long after the last fault it was quiet.
-func (s *stage) waitUntilQuiet(ctx context.Context, ended <-chan struct{}, lastFault time.Time, show progress) (time.Duration, error) {
+func (s *stage) waitUntilQuiet(ctx context.Context, ended <-chan struct{}, lastFault time.Time, moving *movement, show progress) (time.Duration, error) {
 	fault, faults := lastFault, -1
 	least, better := math.MaxInt, lastFault // what was left at best, and since when
 	for {
@@ -58,8 +58,8 @@ func (s *stage) waitUntilQuiet(ctx context.Context, ended <-chan struct{}, lastF
 		}
 		show.Note(strings.Join(left, ", "))
 		show.Set(min(int(time.Since(fault)/time.Second), int(settleWithin/time.Second)))
-		if time.Since(fault) > settleWithin && time.Since(better) > settleWithin {
-			return 0, errs.New(errs.Timeout, "not quiet %.0f s after the last fault: %s; see %s", time.Since(fault).Seconds(), strings.Join(left, ", "), s.logPath())
+		if stalled := moving.stalled(better); stalled != nil && time.Since(fault) > settleWithin {
+			return 0, errs.New(errs.Timeout, "not quiet %.0f s after the last fault: %s; %w", time.Since(fault).Seconds(), strings.Join(left, ", "), stalled)
 		}
 		select {
 		case <-ended:

@@ -21,7 +21,7 @@ import (
 func (r *running) report(ctx context.Context, e *evidence, findings []finding) error {
 	printTallies(r.Out, e.tallies)
 	printMisbehaviours(r.Out, e.book.Misbehaviours)
-	if err := r.printTimeline(ctx); err != nil {
+	if err := r.printTimeline(ctx, ""); err != nil {
 		return err
 	}
 	if err := r.printTranscript(ctx); err != nil {
@@ -51,17 +51,19 @@ func printMisbehaviours(out io.Writer, counts map[string]int) {
 	_ = table.Flush() // likewise
 }
 
-// printTimeline tells the conversation of one order: a refunded one if there
-// is any, for most happened to it.
-func (r *running) printTimeline(ctx context.Context) error {
-	var key string
-	err := r.stage.db.QueryRowContext(ctx, `SELECT order_key FROM payment.payments WHERE order_kind = 'goods'
-		ORDER BY status = 'refunded' DESC, status = 'completed' DESC, created_at LIMIT 1`).Scan(&key)
-	if errors.Is(err, sql.ErrNoRows) {
-		return nil
-	}
-	if err != nil {
-		return err
+// printTimeline tells the conversation of an order or a consultation. Without
+// a key it is the oldest payment's that is not final, or a refunded one's, for
+// most happened to it.
+func (r *running) printTimeline(ctx context.Context, key string) error {
+	if key == "" {
+		err := r.stage.db.QueryRowContext(ctx, `SELECT order_key FROM payment.payments
+			ORDER BY status IN ('pending', 'refunding') DESC, order_kind = 'goods' DESC, status = 'refunded' DESC, status = 'completed' DESC, created_at LIMIT 1`).Scan(&key)
+		if errors.Is(err, sql.ErrNoRows) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
 	}
 	said, err := trace.Conversation(ctx, r.stage.db, r.stage.topo, key)
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -94,6 +95,8 @@ func Run(ctx context.Context, o Options) (result Result, err error) {
 		if ctx.Err() != nil {
 			return result, errs.New(errs.Shutdown, "interrupted: nothing was proved")
 		}
+		result, err = r.giveUp(orders, consultations, err)
+		result.Seconds = float64(time.Since(began).Milliseconds()) / 1000
 		return result, fmt.Errorf("%w (the server's log is %s)", err, s.logPath())
 	}
 	result, err = r.check(ctx, orders, consultations)
@@ -132,7 +135,13 @@ func (r *running) serve(ctx context.Context, moments []moment) error {
 func (r *running) playAll(ctx context.Context, orders []order, consultations []consultation) error {
 	began := time.Now()
 	show := newProgress(r.Bar, "orders and consultations", len(orders)+len(consultations))
-	p := &play{client: r.client, done: func() { show.Add(1) }, before: func(context.Context, int64) error { return nil }}
+	moving := movementOf(r.stage.db, r.stage.topo.Modules())
+	r.client.stalled = moving.stalled
+	watching, stop := context.WithCancel(ctx)
+	var watch sync.WaitGroup
+	watch.Go(func() { moving.run(watching) })
+	defer func() { stop(); watch.Wait() }()
+	p := &play{client: r.client, moving: moving, done: func() { show.Add(1) }, before: func(context.Context, int64) error { return nil }}
 	work, playing := errgroup.WithContext(ctx)
 	over := make(chan struct{})
 	work.Go(func() error {
@@ -162,7 +171,7 @@ func (r *running) playAll(ctx context.Context, orders []order, consultations []c
 		lastFault = r.killer.lastKill()
 	}
 	show = newProgress(r.Bar, "seconds since the last fault, waiting for quiet:", int(settleWithin/time.Second))
-	after, err := r.stage.waitUntilQuiet(ctx, r.program.Ended(), lastFault, show)
+	after, err := r.stage.waitUntilQuiet(ctx, r.program.Ended(), lastFault, moving, show)
 	show.Note("")
 	show.Done()
 	if err == nil {
@@ -229,6 +238,52 @@ func (r *running) check(ctx context.Context, orders []order, consultations []con
 		return result, errs.New(errs.Unknown, "these do not hold: %s; the server's log is %s", strings.Join(result.Failed, ", "), s.logPath())
 	}
 	return result, nil
+}
+
+// giveUp tells as much as there is of a run that could not be played to its
+// end, with the conversation of the order at fault, and returns why.
+func (r *running) giveUp(orders []order, consultations []consultation, why error) (result Result, err error) {
+	const longest = 2 * time.Minute
+	ctx, cancel := context.WithTimeout(context.Background(), longest) // what ended the run may have ended its context
+	defer cancel()
+	fmt.Fprintf(r.Out, "\ngiven up: %s\nThis is how it was then; what was still on its way is found missing.\n", why)
+	e := r.evidence(orders, consultations)
+	var findings []finding
+	err = r.stage.snapshot(ctx, func(tx looker) error {
+		e.db = tx
+		if e.tallies, err = takeTally(ctx, tx, e.topo); err != nil {
+			return err
+		}
+		printTallies(r.Out, e.tallies)
+		if findings, err = look(ctx, e); err != nil {
+			return err
+		}
+		result, err = measure(ctx, e)
+		return err
+	})
+	result.Orders = len(orders)
+	if r.killer != nil {
+		result.Kills = r.killer.done.Load()
+	}
+	if err == nil {
+		printMisbehaviours(r.Out, e.book.Misbehaviours)
+		var party *partyError
+		key := ""
+		if errors.As(why, &party) {
+			key = party.key
+		}
+		err = r.printTimeline(ctx, key)
+	}
+	if err != nil {
+		return result, fmt.Errorf("%w; and what there is could not be told: %w", why, err)
+	}
+	for _, f := range findings {
+		if len(f.Offenders) > 0 {
+			result.Failed = append(result.Failed, f.Name)
+		}
+	}
+	printFindings(r.Out, findings)
+	return result, why
 }
 
 // evidence is what there is to look at, but for the tables.

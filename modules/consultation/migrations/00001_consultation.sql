@@ -8,7 +8,7 @@ CREATE TABLE consultation (
     opened_by      text NOT NULL CHECK (opened_by IN ('MEMBER', 'HOSPITAL')),
     status         text NOT NULL CHECK (status IN ('RECEIVED', 'CONTACTING', 'ABSENT', 'COUNSELED', 'RECONTACT', 'HOLD', 'FIXED',
                                                    'VISITED', 'TREATED', 'CLOSED', 'NO_SHOW', 'CANCELED', 'REJECTED')),
-    reservation_at timestamptz,
+    reservation_at timestamptz CHECK (reservation_at >= '1900-01-01 00:00:00Z' AND reservation_at < '10000-01-01 00:00:00Z'),
     visitor_name   text NOT NULL DEFAULT '',
     phone          text NOT NULL DEFAULT '',
     memo           text NOT NULL DEFAULT '',
@@ -26,7 +26,8 @@ CREATE TABLE history (
     from_status     text,
     to_status       text NOT NULL,
     at              timestamptz NOT NULL,
-    reservation_at  timestamptz,                          -- the reservation's time after the move
+    -- the reservation's time after the move
+    reservation_at  timestamptz CHECK (reservation_at >= '1900-01-01 00:00:00Z' AND reservation_at < '10000-01-01 00:00:00Z'),
     PRIMARY KEY (consultation_id, position)
 );
 

@@ -1,6 +1,9 @@
 package paymentapi
 
-import "strings"
+import (
+	"strconv"
+	"strings"
+)
 
 // OrderKind is what an order is about. It is the order key's prefix.
 type OrderKind string
@@ -15,7 +18,9 @@ const (
 const maxOrderKey = 64
 
 // KindOf returns the kind that an order key carries; false when the key is not
-// one: A–Z a–z 0–9 and '-', at most 64 bytes, a known kind, '-', and more.
+// one: A–Z a–z 0–9 and '-', at most 64 bytes, a known kind, '-', and more. A
+// deposit's is deposit-<consultation id>, a positive bigint written in the one
+// way: another key's money nobody could use.
 func KindOf(orderKey string) (OrderKind, bool) {
 	if len(orderKey) > maxOrderKey {
 		return "", false
@@ -27,8 +32,11 @@ func KindOf(orderKey string) (OrderKind, bool) {
 	}
 	prefix, rest, _ := strings.Cut(orderKey, "-")
 	switch kind := OrderKind(prefix); kind {
-	case Goods, Deposit:
+	case Goods:
 		return kind, rest != ""
+	case Deposit:
+		id, err := strconv.ParseInt(rest, 10, 64)
+		return kind, err == nil && id > 0 && strconv.FormatInt(id, 10) == rest
 	}
 	return "", false
 }
