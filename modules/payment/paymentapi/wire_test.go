@@ -43,7 +43,7 @@ func TestAnOrderKeyCarriesItsKind(t *testing.T) {
 		"goods-17": Goods, "goods-A-b-9": Goods, "deposit-42": Deposit, "goods--": Goods,
 		"": "", "goods": "", "goods-": "", "-17": "", "Goods-17": "", "gift-1": "", "deposit-9223372036854775807": Deposit,
 		"deposit-abc": "", "deposit-0": "", "deposit--1": "", "deposit-017": "", "deposit-1-2": "", "deposit-99999999999999999999": "", "deposit-9223372036854775808": "", "deposit-": "",
-		 "goods-ä": "", "goods-1 ": "", "goods-1\n": "", long: "",
+		"goods-ä": "", "goods-1 ": "", "goods-1\n": "", long: "",
 	} {
 		kind, ok := KindOf(key)
 		require.Equal(t, want != "", ok, "%q", key)
