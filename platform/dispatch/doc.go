@@ -10,8 +10,8 @@
 //
 //   - The intent exists if and only if the transaction that recorded it
 //     committed.
-//   - Every intent ends as done or failed, and Settle's effect for it happens
-//     exactly once: the transaction that settles compares the lease and changes
+//   - Every intent ends as done or failed, and Settle's effect for that end
+//     happens exactly once: the transaction that settles compares the lease and changes
 //     nothing if it was lost. A worker that woke up late is fenced off.
 //   - The call is made at least once, each time with the same Intent.ID: the
 //     outside's idempotency key. A call whose process died is made again when
@@ -44,6 +44,11 @@
 // and then given back: the intent waits as long again as it has existed (one
 // second to one hour) and is called and settled anew. It is logged as an error
 // and stays visible in the row.
+//
+// An intent that failed stays, for [Failed] to show to an operator. [Retry]
+// hands it back once its cause is mended: it is called with all attempts anew
+// and settled once more, so that a Settle must cope with a success, or another
+// failure, after a failure.
 //
 // # Shutdown
 //

@@ -1,0 +1,72 @@
+package dispatch
+
+import (
+	"context"
+	"sync/atomic"
+	"testing"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"millrace/platform/errs"
+)
+
+var posts = []string{"post"}
+
+func TestACallThatFailedForGoodIsListedAndHandedBackOnce(t *testing.T) {
+	t.Parallel()
+	h := setup(t)
+	mended := atomic.Bool{}
+	ids := make(chan uuid.UUID, 9)
+	d := New(h.db, Outside[letter, string]{Name: "letter", Settle: effect,
+		Call: func(_ context.Context, in Intent[letter]) (string, error) {
+			ids <- in.ID
+			if !mended.Load() {
+				return "", errs.New(errs.Invalid, "no such box as kim@example.com")
+			}
+			return "250 ok", nil
+		}})
+	stop := h.start(d)
+	id := h.record(d, "goods-1")
+	h.is(id, "failed")
+	stop()
+
+	calls, err := Failed(t.Context(), h.sql, posts)
+	require.NoError(t, err)
+	require.Len(t, calls, 1)
+	require.False(t, calls[0].FailedAt.IsZero())
+	want := FailedCall{ID: "post/call/" + id.String(), Module: "post", Name: "letter", Key: "goods-1", Correlation: "talk-goods-1",
+		Attempts: 1, Error: "no such box as ***@***", FailedAt: calls[0].FailedAt}
+	require.Equal(t, want, calls[0])
+
+	require.NoError(t, Retry(t.Context(), h.sql, posts, want.ID))
+	require.Equal(t, "pending 0", h.text(`SELECT state || ' ' || attempts FROM dispatch`))
+	require.Equal(t, errs.Conflict, errs.KindOf(Retry(t.Context(), h.sql, posts, want.ID)), "somebody was faster")
+	calls, err = Failed(t.Context(), h.sql, posts)
+	require.NoError(t, err)
+	require.Empty(t, calls)
+
+	mended.Store(true)
+	h.start(d)
+	h.is(id, "done")
+	require.Equal(t, id, within(t, ids))
+	require.Equal(t, id, within(t, ids), "under the same name")
+	require.Equal(t, "2", h.text(`SELECT count(*) FROM effects`), "the failure, and the success")
+	require.Equal(t, errs.Conflict, errs.KindOf(Retry(t.Context(), h.sql, posts, want.ID)))
+}
+
+func TestARetryOfWhatIsNoCallChangesNothing(t *testing.T) {
+	t.Parallel()
+	h := setup(t)
+	for id, want := range map[string]errs.Kind{
+		"": errs.Invalid, "post/17": errs.Invalid, "post/call/17": errs.Invalid, "shop/call/" + uuid.NewString(): errs.Invalid,
+		"post/call/" + uuid.NewString(): errs.NotFound,
+	} {
+		require.Equal(t, want, errs.KindOf(Retry(t.Context(), h.sql, posts, id)), id)
+	}
+	require.True(t, IsCall("post/call/17"))
+	require.False(t, IsCall("post/17"))
+	none, err := Failed(t.Context(), h.sql, nil)
+	require.NoError(t, err)
+	require.Empty(t, none)
+}
