@@ -3,6 +3,7 @@ package web
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"path"
@@ -153,6 +154,9 @@ func tidyProblem(ctx huma.Context, _ string, body any) (any, error) {
 	}
 	if problem.Type == "" {
 		tidyValidation(problem)
+		if problem.Status == http.StatusRequestEntityTooLarge && ctx.Operation() != nil {
+			problem.Detail = fmt.Sprintf("the body is larger than %d bytes", ctx.Operation().MaxBodyBytes-1) // see Handle
+		}
 		complete(ctx.Context(), problem)
 	}
 	return problem, nil

@@ -11,11 +11,18 @@
 //
 // # Errors
 //
-// Every error is an RFC 9457 problem (application/problem+json). Its status is
-// that of the error's kind (package errs). The input at fault is named in
-// errors[].location ("body.amount", "header.Idempotency-Key"), and
-// errors[].message says what would be accepted. Input that does not fit the
-// operation's schema is answered in the same form. Values are never echoed.
+// Every error of an operation, and every refusal of the server around it, is an
+// RFC 9457 problem (application/problem+json). A handler that is mounted beside
+// the operations, as the development inbox and the health checks are, answers
+// its own errors in its own form.
+//
+// A problem's status is that of the error's kind (package errs). The input at
+// fault is named in errors[].location ("body.amount",
+// "header.Idempotency-Key"), and errors[].message says what would be accepted.
+// Input that does not fit the operation's schema is answered in the same form.
+// What this package says about input repeats no value, but for the one character
+// at which JSON breaks off, and names no type of the program. A module's own
+// text may name the id or the state that a request asked about.
 //
 // The text of an error is shown only if somebody gave it a kind that is the
 // caller's to mend (4xx) and it does not come from the database. Everything
@@ -40,5 +47,5 @@
 // Requests that a browser sends from another site and that change state are
 // refused; calls without a browser's headers pass. There is no sign-in here:
 // until there is one, bind to loopback, and refuse foreign names for it
-// ([LoopbackOnly]).
+// ([LoopbackOnly], given to [Handler]).
 package web

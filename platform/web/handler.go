@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -27,13 +28,17 @@ const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src
 //	request id        everything below logs and answers with it
 //	security headers  on errors too
 //	recovery          a panic below becomes an answer with both of the above
+//	guards            LoopbackOnly, where it is given
 //	cross-site guard  before any handler runs
 //	limits            of the body and of the time
 //	no route          404 and 405 in the form of every other error
-func Handler(mux *http.ServeMux, log *slog.Logger) http.Handler {
+func Handler(mux *http.ServeMux, log *slog.Logger, guards ...func(http.Handler) http.Handler) http.Handler {
 	h := routes(mux)
 	h = limited(h)
 	h = sameSite(h)
+	for _, guard := range slices.Backward(guards) { // the first is the outermost
+		h = guard(h)
+	}
 	h = recovered(h, log)
 	h = secured(h)
 	return identified(h)
@@ -125,14 +130,18 @@ func limited(next http.Handler) http.Handler {
 func routes(mux *http.ServeMux) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if handler, pattern := mux.Handler(r); pattern == "" {
-			refusal := &refusal{header: w.Header()}
-			handler.ServeHTTP(refusal, r) // finds out 404 or 405, and the methods allowed
-			detail := "there is nothing at this path, see /docs"
-			if refusal.status == http.StatusMethodNotAllowed {
-				detail = "this path takes other methods: " + w.Header().Get("Allow")
+			refusal := &refusal{header: http.Header{}}
+			handler.ServeHTTP(refusal, r) // finds out 404 or 405 and the methods allowed, or a redirect
+			switch refusal.status {
+			case http.StatusMethodNotAllowed:
+				allow := refusal.header.Get("Allow")
+				w.Header().Set("Allow", allow)
+				writeProblem(w, r, refusal.status, "this path takes other methods: "+allow)
+				return
+			case http.StatusNotFound:
+				writeProblem(w, r, refusal.status, "there is nothing at this path, see /docs")
+				return
 			}
-			writeProblem(w, r, refusal.status, detail)
-			return
 		}
 		mux.ServeHTTP(w, r)
 	})
@@ -151,14 +160,15 @@ func (r *refusal) Write(b []byte) (int, error) { return len(b), nil }
 // LoopbackOnly refuses requests that name another host than this machine. A
 // server that only this machine reaches is still reached by the browser on it:
 // a foreign page whose name was made to resolve to 127.0.0.1 would count as the
-// same site. Wrap what Handler returned.
+// same site. Give it to Handler, so that its refusals have what every answer has.
 func LoopbackOnly(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		host := r.Host
 		if name, _, err := net.SplitHostPort(host); err == nil {
 			host = name
 		}
-		if ip := net.ParseIP(strings.Trim(host, "[]")); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+		name := strings.TrimSuffix(strings.ToLower(host), ".") // a name's dot at the end and its case mean nothing
+		if ip := net.ParseIP(strings.Trim(host, "[]")); name != "localhost" && (ip == nil || !ip.IsLoopback()) {
 			writeProblem(w, r, http.StatusMisdirectedRequest, "this server answers to 127.0.0.1 and localhost only")
 			return
 		}

@@ -49,13 +49,13 @@ func problemOf(ctx context.Context, err error) *huma.ErrorModel {
 	var named *errs.Error
 	var database *pq.Error
 	if problem.Status < http.StatusInternalServerError && errors.As(err, &named) && !errors.As(err, &database) {
-		problem.Detail = named.Error()
+		problem.Detail = plain(named.Error())
 		for _, at := range fieldsOf(err) {
 			message := at.Msg
 			if message == "" && at.Err != nil {
 				message = at.Err.Error()
 			}
-			problem.Errors = append(problem.Errors, &huma.ErrorDetail{Message: message, Location: locationOf(ctx, at.Field)})
+			problem.Errors = append(problem.Errors, &huma.ErrorDetail{Message: plain(message), Location: locationOf(ctx, at.Field)})
 		}
 		if len(problem.Errors) > 1 {
 			problem.Detail = "several fields are not acceptable, see errors"
@@ -104,6 +104,7 @@ func tidyValidation(problem *huma.ErrorModel) {
 			continue
 		}
 		e.Value = nil
+		e.Location, e.Message = plainAt(e.Location, e.Message)
 		if name, ok := strings.CutPrefix(e.Message, missing); ok {
 			if name, ok = strings.CutSuffix(name, missingEnd); ok {
 				e.Location += "." + name

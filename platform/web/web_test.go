@@ -181,13 +181,47 @@ func TestABodyThatIsNotJSONIsRefused(t *testing.T) {
 	require.Equal(t, "header.Content-Type", p.Errors[0].Location)
 }
 
+func TestAValueOfAnotherTypeIsToldInPlainWords(t *testing.T) {
+	t.Parallel()
+	send, _ := serve(t, nil)
+	for _, number := range []string{"9223372036854775808", "1e30", "1e2"} {
+		p := problem(t, send(`{"amount":`+number+`,"currency":"KRW"}`), http.StatusUnprocessableEntity)
+		require.Len(t, p.Errors, 1)
+		require.Equal(t, "body.amount", p.Errors[0].Location)
+		require.Equal(t, "must be a whole number between -9223372036854775808 and 9223372036854775807, in digits only", p.Errors[0].Message)
+	}
+
+	var result struct {
+		Amount int64 `json:"amount"`
+	}
+	for body, detail := range map[string]string{
+		`[]`:            "the body is not a callback: it must be of another JSON type, see /docs",
+		`{"amount":""}`: "the body is not a callback: amount must be a whole number between -9223372036854775808 and 9223372036854775807, in digits only",
+	} {
+		send, _ := serve(t, errs.New(errs.Undecodable, "the body is not a callback: %w", json.Unmarshal([]byte(body), &result)))
+		require.Equal(t, detail, problem(t, send(good), http.StatusBadRequest).Detail)
+	}
+}
+
+func TestARedirectIsNoProblem(t *testing.T) {
+	t.Parallel()
+	send, _ := serve(t, nil)
+	w := send("GET /pay/../docs")
+	require.Equal(t, http.StatusTemporaryRedirect, w.Code)
+	require.Equal(t, "/docs", w.Header().Get("Location"))
+	require.Equal(t, "text/html; charset=utf-8", w.Header().Get("Content-Type"))
+	require.NotContains(t, w.Body.String(), "about:blank")
+}
+
 func TestABodyOverTheOperationsLimitIsRefused(t *testing.T) {
 	t.Parallel()
 	send, _ := serve(t, nil)
 	fit := good + strings.Repeat(" ", 200-len(good))
 	require.Equal(t, http.StatusOK, send(fit).Code)
-	problem(t, send(fit+" "), http.StatusRequestEntityTooLarge)
-	problem(t, send(strings.Repeat("x", 2<<20)), http.StatusRequestEntityTooLarge)
+	for _, body := range []string{fit + " ", strings.Repeat("x", 2<<20)} {
+		p := problem(t, send(body), http.StatusRequestEntityTooLarge)
+		require.Equal(t, "the body is larger than 200 bytes", p.Detail)
+	}
 }
 
 func TestARequestIsAConversation(t *testing.T) {
@@ -231,9 +265,12 @@ func TestAnotherSitesPageIsRefused(t *testing.T) {
 
 func TestAForeignNameForThisMachineIsRefused(t *testing.T) {
 	t.Parallel()
-	h := web.LoopbackOnly(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	mux := http.NewServeMux()
+	mux.HandleFunc("/", func(http.ResponseWriter, *http.Request) {})
+	h := web.Handler(mux, slog.New(slog.DiscardHandler), web.LoopbackOnly)
 	for host, status := range map[string]int{
 		"127.0.0.1:8080": 200, "localhost": 200, "localhost:1": 200, "[::1]:8080": 200, "[::1]": 200,
+		"LOCALHOST": 200, "localhost.": 200, "Localhost.:8080": 200,
 		"evil.example:8080": 421, "192.0.2.1": 421, "": 421, "localhost.evil.example": 421,
 	} {
 		r := httptest.NewRequest(http.MethodGet, "/", nil)
@@ -241,6 +278,10 @@ func TestAForeignNameForThisMachineIsRefused(t *testing.T) {
 		w := httptest.NewRecorder()
 		h.ServeHTTP(w, r)
 		require.Equal(t, status, w.Code, host)
+		if status != http.StatusOK {
+			problem(t, w, status)
+			require.Equal(t, "nosniff", w.Header().Get("X-Content-Type-Options"))
+		}
 	}
 }
 

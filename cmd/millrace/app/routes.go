@@ -28,11 +28,10 @@ func (a *App) routes() (http.Handler, error) {
 	if err := web.StartPage(mux, a.version, names, a.links()); err != nil {
 		return nil, err
 	}
-	handler := web.Handler(mux, a.log)
-	if !a.cfg.HTTP.InsecureExposeWithoutLogin {
-		handler = web.LoopbackOnly(handler)
+	if a.cfg.HTTP.InsecureExposeWithoutLogin {
+		return web.Handler(mux, a.log), nil
 	}
-	return handler, nil
+	return web.Handler(mux, a.log, web.LoopbackOnly), nil
 }
 
 func (a *App) links() []web.Link {
