@@ -129,6 +129,8 @@ func (r *running) printTranscript(ctx context.Context) error {
 
 func printFindings(out io.Writer, findings []finding) {
 	fmt.Fprintln(out, "\nWhat must hold, by the tables, the gateway's book and the mailbox:")
+	fmt.Fprintln(out, `The promises are those of README's table "What is promised": S1 to S8 hold at every instant, L1 and L2 when all is`)
+	fmt.Fprintln(out, "settled; IN is what was handed in, DP the data platform's files, and GW whether the gateway was as bad as it can be.")
 	for _, f := range findings {
 		if len(f.Offenders) == 0 {
 			fmt.Fprintf(out, "  ok    %s  %s\n", f.Name, f.Promise)

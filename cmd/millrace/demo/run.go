@@ -315,7 +315,7 @@ func measure(ctx context.Context, e *evidence) (r Result, err error) {
 // gatewayMisbehaved finds misbehaviours that never happened: then surviving
 // them was not tested.
 func gatewayMisbehaved(book simulator.Book) finding {
-	f := finding{Name: "GW", Promise: "the gateway misbehaved in every way that it can, at least once"}
+	f := finding{Name: "GW", Promise: "the simulated gateway misbehaved in every way that it can, at least once, or surviving it was not tested"}
 	expected := simulator.ChargeMisbehaviours
 	if len(book.Refunds) >= enoughRefunds {
 		expected = slices.Concat(expected, simulator.RefundMisbehaviours)
