@@ -38,13 +38,14 @@ type finding struct {
 
 // checks are those that only look. S7 and S8, which act, are in callbacks.go.
 var checks = []check{
-	{"IN", "everything that was handed in is there, once", handedIn},
-	{"S1", "a change and its event commit together or not at all", changesHaveEvents},
-	{"S2", "at most one effect per subscriber and message, by a UNIQUE constraint", effectsAreSingle},
-	{"S3", "an inbox row exists if and only if the handler's effect does", inboxesHaveEffects},
-	{"S4", "per key and subscriber, in order and without gaps", orderIsKept},
+	{"IN", "everything that was handed in is there, once: a payment for each order, and each consultation", handedIn},
+	{"S1", "a business change and its event commit together or not at all: every change has one event, every event its change", changesHaveEvents},
+	{"S2", "a message takes effect at most once for each subscriber, and a UNIQUE constraint keeps it so", effectsAreSingle},
+	{"S3", "the inbox says that a message was handled if and only if the handler's effect is there", inboxesHaveEffects},
+	{"S4", "messages of one key take effect in order and without gaps, for each subscriber", orderIsKept},
+	{"S5", "0 ≤ refunded ≤ captured at every instant, in whole minor units, and every change of either has its history row", moneyIsBounded},
 	{"S6", "at most one successful charge per order in the gateway's own book, and the same amounts there and here", booksAgree},
-	{"L1", "nothing pending, retrying, held or lost, and no dead letter", nothingIsLeft},
+	{"L1", "nothing is left to do: no message is pending, retrying, held or lost, and none is a dead letter", nothingIsLeft},
 	{"L2", "every completed payment has one notification that was mailed, one record, and for goods one delivery", paymentsAreFollowed},
 	{"DP", "every recorded event is in exactly one of the data platform's files", filesHaveEverything},
 }

@@ -94,6 +94,19 @@ var damages = []struct {
 	{"a payment moved as none may", "S4", "went from", []string{
 		`UPDATE payment.payment_history SET status = 'failed' WHERE history_id = (SELECT min(history_id) FROM payment.payment_history)`}},
 
+	{"nothing bounds the money", "S5", "no valid CHECK", []string{`ALTER TABLE payment.payments DROP CONSTRAINT payments_money`}},
+	{"the bound is weaker", "S5", "no valid CHECK", []string{`ALTER TABLE payment.payments DROP CONSTRAINT payments_money`,
+		`ALTER TABLE payment.payments ADD CONSTRAINT payments_money CHECK (0 <= refunded AND captured <= amount)`}},
+	{"money is no whole number", "S5", "payment.payment_history.captured is numeric", []string{`ALTER TABLE payment.payment_history ALTER captured TYPE numeric`}},
+	{"more was refunded than captured", "S5", "refunded 1000000000000", []string{`ALTER TABLE payment.payments DROP CONSTRAINT payments_money`,
+		`UPDATE payment.payments SET refunded = 1000000000000 WHERE payment_id = (SELECT payment_id FROM payment.payments WHERE status = 'refunded' LIMIT 1)`}},
+	{"more was refunded than captured for an instant", "S5", "after change", []string{
+		`UPDATE payment.payment_history SET refunded = captured + 1 WHERE history_id = (SELECT max(history_id) FROM payment.payment_history WHERE status = 'refunding')`}},
+	{"a capture has no history row", "S5", "in one", []string{`DELETE FROM payment.payment_history WHERE captured > 0 AND refunded = 0 AND payment_id = (
+		SELECT payment_id FROM payment.payments WHERE status = 'refunded' LIMIT 1)`}},
+	{"the last change has no history row", "S5", "its history ends with", []string{
+		`DELETE FROM payment.payment_history WHERE history_id = (SELECT max(history_id) FROM payment.payment_history WHERE status = 'completed' AND cause <> 'refund')`}},
+
 	{"we captured another amount", "S6", "captured", []string{
 		`ALTER TABLE payment.payments DROP CONSTRAINT payments_money`, `UPDATE payment.payments SET captured = captured + 1 WHERE payment_id = (SELECT payment_id FROM payment.payments WHERE status = 'completed' LIMIT 1)`}},
 	{"we refunded nothing, the gateway did", "S6", "refunded", []string{
