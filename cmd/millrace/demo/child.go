@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
-	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -68,28 +67,7 @@ func environOf(cfg config.Config, ours []string) []string {
 			environ = append(environ, variable)
 		}
 	}
-	var backoff, secrets []string
-	for _, wait := range cfg.Bus.Backoff {
-		backoff = append(backoff, wait.String())
-	}
-	for _, secret := range cfg.Payment.Secrets {
-		secrets = append(secrets, secret.Reveal())
-	}
-	for name, value := range map[string]string{
-		"ENVIRONMENT": cfg.Environment, "DATA_DIR": cfg.DataDir, "TRANSPORT": cfg.Transport, "HTTP_ADDRESS": cfg.HTTP.Address,
-		"DATABASE_URL": cfg.Database.URL.Reveal(), "DATABASE_MAX_CONNS_PER_MODULE": strconv.Itoa(cfg.Database.MaxConnsPerModule),
-		"BUS_LEASE_TTL": cfg.Bus.LeaseTTL.String(), "BUS_EXECUTORS": strconv.Itoa(cfg.Bus.Executors), "BUS_BACKOFF": strings.Join(backoff, ","),
-		"PAYMENT_GATEWAY_URL": cfg.Payment.Gateway.URL, "PAYMENT_GATEWAY_TIMEOUT": cfg.Payment.Gateway.Timeout.String(),
-		"PAYMENT_GATEWAY_NAME": cfg.Payment.Gateway.Name, "PAYMENT_CHASE_AFTER": cfg.Payment.ChaseAfter.String(), "PAYMENT_CALLBACK_SECRETS": strings.Join(secrets, ","),
-		"DELIVERY_AUTO_PROGRESS": strconv.FormatBool(cfg.Delivery.AutoProgress), "DELIVERY_AUTO_PROGRESS_AFTER": cfg.Delivery.AutoProgressAfter.String(),
-		"MAIL_FROM": cfg.Mail.From, "MAIL_SMTP_HOST": cfg.Mail.SMTP.Host, "MAIL_SMTP_PORT": strconv.Itoa(cfg.Mail.SMTP.Port), "MAIL_SMTP_TLS": cfg.Mail.SMTP.TLS,
-		"DATAPLATFORM_DIR": cfg.DataPlatform.Dir, "DATAPLATFORM_FLUSH_ROWS": strconv.Itoa(cfg.DataPlatform.FlushRows),
-		"DATAPLATFORM_FLUSH_EVERY": cfg.DataPlatform.FlushEvery.String(),
-		"LOG_LEVEL":                cfg.Log.Level, "LOG_FORMAT": cfg.Log.Format,
-	} {
-		environ = append(environ, "MILLRACE_"+name+"="+value)
-	}
-	return environ
+	return append(environ, cfg.Environ()...)
 }
 
 // start starts the process from a thread that lives as long as it does: where
