@@ -11,6 +11,8 @@
 //     text. A mail's HTML is shown in a sandboxed frame, under a policy that
 //     loads nothing.
 //
+// Its pages lead back to the start page of the server that it is part of, at /.
+//
 // What it does not: it keeps mails in memory only, the newest Config.Keep of
 // them; it listens on loopback only and asks for no password.
 //

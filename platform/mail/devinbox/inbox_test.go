@@ -51,6 +51,7 @@ func TestNothingOfAMailIsPartOfThePageButAsText(t *testing.T) {
 		require.Contains(t, page.Body.String(), "&lt;script&gt;")
 		require.NotContains(t, page.Header().Get("Content-Security-Policy"), "unsafe")
 		require.NotContains(t, page.Body.String(), "style=")
+		require.Contains(t, page.Body.String(), `<a href="/">Start page</a>`)
 	}
 	require.Contains(t, get(t, inbox, "/messages/1").Body.String(), `<iframe sandbox title=`)
 	frame := get(t, inbox, "/messages/1/html")
