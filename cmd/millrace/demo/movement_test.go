@@ -51,8 +51,8 @@ func TestPaymentsWaitUntilOthersAreFinal(t *testing.T) {
 	begun := make(chan error, 1)
 	go func() { begun <- m.room(t.Context()) }()
 	select {
-	case <-begun:
-		t.Fatal("there was no room")
+	case err := <-begun:
+		t.Fatalf("there was no room, and it began: %v", err)
 	case <-time.After(2 * lookEvery):
 	}
 	open.Store(0)
