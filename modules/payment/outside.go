@@ -17,8 +17,8 @@ import (
 // outside is the gateway as the use cases see it: intents, recorded in their
 // transactions and carried out after the commit.
 type outside struct {
-	charges    *dispatch.Dispatcher[chargeIntent, gateway.Result]
-	refunds    *dispatch.Dispatcher[refundIntent, gateway.RefundResult]
+	charges    *dispatch.Dispatcher[chargeIntent, chargeAnswer]
+	refunds    *dispatch.Dispatcher[refundIntent, refundAnswer]
 	chaseAfter time.Duration
 }
 
@@ -44,37 +44,76 @@ type refundIntent struct {
 	Currency       string `json:"currency"`
 }
 
+// chargeAnswer is what came of a charge's call. A refusal for good is an answer,
+// not a call that an operator should make again: the order may be paid anew.
+type chargeAnswer struct {
+	gateway.Result
+	refusal error
+	over    bool // nothing was asked: the payment is final
+}
+
+// refundAnswer is what came of a refund's call. A refusal for good is a call
+// that failed: the money is owed, and an operator mends it.
+type refundAnswer struct {
+	gateway.RefundResult
+	over bool // nothing was asked: the money went back, or goes by another refund
+}
+
 // newOutside ties the intents to the gateway and to the use cases that record
 // how they ended.
 func newOutside(s *service, g gateway.Gateway, cfg Config) *outside {
-	const workers = 8 // a time-out keeps one busy for as long as it lasts
+	// A time-out keeps a worker busy for as long as it lasts, and holds no
+	// connection to the database meanwhile: many are cheap.
+	const chargeWorkers, refundWorkers = 32, 16
 	return &outside{
 		chaseAfter: cfg.ChaseAfter,
-		charges: dispatch.New(s.db, dispatch.Outside[chargeIntent, gateway.Result]{
-			Name: "charge", Timeout: cfg.GatewayTimeout, Workers: workers,
-			Call: func(ctx context.Context, in dispatch.Intent[chargeIntent]) (gateway.Result, error) {
+		charges: dispatch.New(s.db, dispatch.Outside[chargeIntent, chargeAnswer]{
+			Name: "charge", Timeout: cfg.GatewayTimeout, Workers: chargeWorkers,
+			Call: func(ctx context.Context, in dispatch.Intent[chargeIntent]) (chargeAnswer, error) {
 				c := in.Payload
-				return g.Charge(ctx, gateway.Charge{
+				// A call that was given up may be handed back long after the
+				// payment failed and the order was paid by another one.
+				if final, err := chargeIsOver(ctx, s.db, c.TransactionKey); err != nil || final {
+					return chargeAnswer{over: final}, err
+				}
+				r, err := g.Charge(ctx, gateway.Charge{
 					TransactionKey: c.TransactionKey, OrderKey: c.OrderKey, Amount: c.Amount, Currency: c.Currency,
 					Method: c.Method, CallbackURL: cmp.Or(c.CallbackURL, cfg.CallbackURL),
 				})
+				if err != nil && errs.KindOf(err).Reaction() == errs.Dead {
+					return chargeAnswer{refusal: err}, nil
+				}
+				return chargeAnswer{Result: r}, err
 			},
-			Settle: func(ctx context.Context, tx *bus.Tx, in dispatch.Intent[chargeIntent], out dispatch.Outcome[gateway.Result]) error {
-				return s.answered(ctx, tx, in.Payload, out.Result, out.Err)
+			Settle: func(ctx context.Context, tx *bus.Tx, in dispatch.Intent[chargeIntent], out dispatch.Outcome[chargeAnswer]) error {
+				if out.Result.over {
+					return nil
+				}
+				return s.answered(ctx, tx, in.Payload, out.Result.Result, cmp.Or(out.Result.refusal, out.Err))
 			},
 		}),
-		refunds: dispatch.New(s.db, dispatch.Outside[refundIntent, gateway.RefundResult]{
-			Name: "refund", Timeout: cfg.GatewayTimeout, Workers: workers / 2,
-			Call: func(ctx context.Context, in dispatch.Intent[refundIntent]) (gateway.RefundResult, error) {
+		refunds: dispatch.New(s.db, dispatch.Outside[refundIntent, refundAnswer]{
+			Name: "refund", Timeout: cfg.GatewayTimeout, Workers: refundWorkers,
+			Call: func(ctx context.Context, in dispatch.Intent[refundIntent]) (refundAnswer, error) {
 				c := in.Payload
+				if over, err := refundIsOver(ctx, s.db, c.RefundID); err != nil || over {
+					return refundAnswer{over: over}, err
+				}
 				r, err := g.Refund(ctx, gateway.Refund{RefundID: c.RefundID, TransactionKey: c.TransactionKey, Amount: c.Amount, Currency: c.Currency})
-				if err == nil && r.Status != gateway.Refunded && r.Status != gateway.Refused {
+				switch {
+				case err != nil, r.Status == gateway.Refunded:
+				case r.Status == gateway.Refused:
+					err = &errs.Error{Kind: errs.Invalid, Field: r.FailedReason, Msg: "the gateway refuses the refund"}
+				default:
 					err = fmt.Errorf("the gateway says %s of a refund: ask again", r.Status)
 				}
-				return r, err
+				return refundAnswer{RefundResult: r}, err
 			},
-			Settle: func(ctx context.Context, tx *bus.Tx, in dispatch.Intent[refundIntent], out dispatch.Outcome[gateway.RefundResult]) error {
-				return s.refundAnswered(ctx, tx, in.Payload, out.Result, out.Err)
+			Settle: func(ctx context.Context, tx *bus.Tx, in dispatch.Intent[refundIntent], out dispatch.Outcome[refundAnswer]) error {
+				if out.Result.over {
+					return nil
+				}
+				return s.refundAnswered(ctx, tx, in.Payload, out.Err)
 			},
 		}),
 	}

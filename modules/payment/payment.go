@@ -15,8 +15,8 @@ import (
 //
 //	pending ──▶ completed ──▶ refunding ──▶ refunded
 //	   │            ▲             │
-//	   ▼            └─────────────┘ the gateway refused the refund
-//	failed
+//	   ▼            └─────────────┘ the gateway refused the refund;
+//	failed                          completed ──▶ refunded when its call, handed back, succeeds
 type status string
 
 const (

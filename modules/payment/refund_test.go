@@ -253,7 +253,7 @@ func TestAnIntentThatWasGivenUpLeavesTheResultOpen(t *testing.T) {
 	b.When(paymentapi.Refund{OrderKey: "goods-17"})
 	r := refundIntent{RefundID: b.view(s).Refunds[0].RefundID, TransactionKey: s.TransactionKey, OrderKey: "goods-17", Amount: 15000, Currency: "KRW"}
 	require.NoError(t, b.inTx(func(tx *bus.Tx) error {
-		return b.module.service.refundAnswered(t.Context(), tx, r, gateway.RefundResult{}, context.DeadlineExceeded)
+		return b.module.service.refundAnswered(t.Context(), tx, r, context.DeadlineExceeded)
 	}))
 	require.Equal(t, refunding, b.view(s).Status)
 	require.Equal(t, refundAsked, b.view(s).Refunds[0].Status)

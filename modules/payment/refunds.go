@@ -80,3 +80,13 @@ func takeUnansweredRefunds(ctx context.Context, tx *bus.Tx, after time.Duration)
 	}
 	return all, rows.Err()
 }
+
+// refundIsOver tells whether the money went back, or goes by another refund:
+// asking for this one would give it back twice.
+func refundIsOver(ctx context.Context, db *bus.DB, id string) (over bool, err error) {
+	err = db.QueryRowContext(ctx, `
+		SELECT r.status NOT IN ('asked', 'refused') OR r.status = 'refused' AND EXISTS (
+			SELECT 1 FROM refunds o WHERE o.payment_id = r.payment_id AND o.status <> 'refused')
+		FROM refunds r WHERE r.refund_id = $1`, id).Scan(&over)
+	return over, err
+}

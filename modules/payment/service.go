@@ -182,38 +182,3 @@ func (s *service) askRefund(ctx context.Context, tx *bus.Tx, p *payment, r *refu
 	}
 	return s.outside.refund(ctx, tx, p, r)
 }
-
-// refundAnswered records how a refund's intent ended.
-func (s *service) refundAnswered(ctx context.Context, tx *bus.Tx, c refundIntent, g gateway.RefundResult, failure error) error {
-	p, err := lockPayment(ctx, tx, c.TransactionKey)
-	if err != nil {
-		return err
-	}
-	r, err := readRefund(ctx, tx, c.RefundID)
-	if err != nil || r.Status != refundAsked {
-		return err // a repetition, when there is no error
-	}
-	switch {
-	case failure != nil && errs.KindOf(failure).Reaction() != errs.Dead:
-		logUnanswered(ctx, "refund", c.OrderKey, failure) // unknown: it stays asked and is chased
-		return nil
-	case failure != nil:
-		g.Status, g.FailedReason = gateway.Refused, errs.FieldOf(failure)
-	}
-	if g.Status == gateway.Refused {
-		logUnanswered(ctx, "refund", c.OrderKey, errs.New(errs.Invalid, "refused: %s", g.FailedReason))
-		p.Status, r.Status, r.FailedReason = completed, refundRefused, g.FailedReason
-		if err := saveRefund(ctx, tx, p.ID, r); err != nil {
-			return err
-		}
-		return savePayment(ctx, tx, p, byRefund, "refused: "+g.FailedReason)
-	}
-	p.Status, p.Refunded, r.Status = refunded, r.Amount, refundDone
-	if err := saveRefund(ctx, tx, p.ID, r); err != nil {
-		return err
-	}
-	if err := savePayment(ctx, tx, p, byRefund, r.Reason); err != nil {
-		return err
-	}
-	return tx.Publish(p.refundedEvent(r, s.now()))
-}

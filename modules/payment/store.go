@@ -169,6 +169,13 @@ func takeUnanswered(ctx context.Context, tx *bus.Tx, after time.Duration) ([]*pa
 	return all, rows.Err()
 }
 
+// chargeIsOver tells whether the payment of a charge is final.
+func chargeIsOver(ctx context.Context, db *bus.DB, transactionKey string) (over bool, err error) {
+	err = db.QueryRowContext(ctx, `
+		SELECT p.status <> 'pending' FROM charges c JOIN payments p USING (payment_id) WHERE c.transaction_key = $1`, transactionKey).Scan(&over)
+	return over, err
+}
+
 // changed tells whether a statement changed a row.
 func changed(result sql.Result, err error) (bool, error) {
 	if err != nil {
