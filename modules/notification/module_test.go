@@ -145,6 +145,23 @@ func TestARefusalForGoodFailsAtOnce(t *testing.T) {
 	}
 }
 
+func TestAMailThatFailedForGoodIsSentWhenItsCallIsHandedBack(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.inbox.Misbehave(func(string) devinbox.Fault { return devinbox.RefuseRecipient })
+	b.contact("kim@example.com", "ko")
+	b.When(completed())
+	b.Then(notificationapi.Failed{Subject: order})
+	b.inbox.Misbehave(func(string) devinbox.Fault { return devinbox.None })
+	require.NoError(t, b.db.InTx(t.Context(), func(tx *bus.Tx) error { // as dispatch.Retry does
+		_, err := tx.ExecContext(t.Context(), `UPDATE dispatch SET state = 'pending', attempts = 0, next_at = now(), finished_at = NULL WHERE state = 'failed'`)
+		return err
+	}))
+	b.Then(notificationapi.Sent{Subject: order})
+	b.ThenRow(`SELECT state, last_error, sent_at IS NOT NULL FROM notifications`, "sent", "", true)
+	require.Len(t, b.inbox.Messages(), 1)
+}
+
 func TestAServerThatPutsTheMailOffIsAskedAgain(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

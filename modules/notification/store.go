@@ -72,13 +72,14 @@ func release(ctx context.Context, tx *bus.Tx, userID string) (released []notific
 	return released, rows.Err()
 }
 
-// begin marks an attempt, and returns what to send to whom.
+// begin marks an attempt, and returns what to send to whom. One that failed is
+// sent when an operator hands its call back.
 func begin(ctx context.Context, tx *bus.Tx, id uuid.UUID, attempt int) (n notification, c contact, err error) {
 	var params []byte
 	err = tx.QueryRowContext(ctx, `
-		UPDATE notifications n SET state = 'sending', attempts = greatest(attempts, $2), updated_at = now()
+		UPDATE notifications n SET state = 'sending', last_error = '', attempts = greatest(attempts, $2), updated_at = now()
 		FROM contacts c
-		WHERE n.id = $1 AND c.user_id = n.user_id AND n.state IN ('queued', 'sending')
+		WHERE n.id = $1 AND c.user_id = n.user_id AND n.state IN ('queued', 'sending', 'failed')
 		RETURNING n.id, n.template, n.subject, n.params, c.email, c.language`, id, attempt).
 		Scan(&n.ID, &n.Template, &n.Subject, &params, &c.Email, &c.Language)
 	if errors.Is(err, sql.ErrNoRows) {
