@@ -16,13 +16,14 @@ import (
 	"millrace/config"
 	"millrace/platform/bus"
 	"millrace/platform/bus/deadletter"
+	"millrace/platform/dispatch"
 	"millrace/platform/errs"
 	"millrace/platform/postgres"
 )
 
 type deadlettersCmd struct {
-	List    deadlettersListCmd    `cmd:"" default:"1" help:"List the messages that failed for good, and what waits behind them."`
-	Retry   deadlettersRetryCmd   `cmd:"" help:"Hand dead letters back to their subscribers, to be tried anew."`
+	List    deadlettersListCmd    `cmd:"" default:"1" help:"List the messages that failed for good, what waits behind them, and the calls to the outside that failed for good."`
+	Retry   deadlettersRetryCmd   `cmd:"" help:"Hand dead letters back to their subscribers, and failed calls to their modules, to be tried anew."`
 	Discard deadlettersDiscardCmd `cmd:"" help:"Dismiss a dead letter for good: it takes no effect, and what waits behind it goes on."`
 }
 
@@ -35,9 +36,13 @@ func (*deadlettersListCmd) Run(ctx context.Context, cfg config.Config, log *slog
 		if err != nil {
 			return err
 		}
+		calls, err := dispatch.Failed(ctx, db, topo.Modules())
+		if err != nil {
+			return err
+		}
 		if len(letters) == 0 {
 			fmt.Fprintln(out, "There are no dead letters.")
-			return nil
+			return listCalls(out, calls)
 		}
 		table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 		fmt.Fprintln(table, "ID\tMESSAGE\tKEY\tATTEMPTS\tFAILED\tBEHIND IT\tKIND\tERROR")
@@ -45,7 +50,7 @@ func (*deadlettersListCmd) Run(ctx context.Context, cfg config.Config, log *slog
 			fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%s\t%d\t%s\t%s\n", l.ID, l.Type, l.Key, l.Attempts,
 				l.FailedAt.Local().Format("2006-01-02 15:04:05"), l.Behind, l.Kind, oneLine(l.Error, 120))
 		}
-		if err := table.Flush(); err != nil {
+		if err := errors.Join(table.Flush(), listCalls(out, calls)); err != nil {
 			return err
 		}
 		fmt.Fprintln(out, "\nMend the cause, then: millrace deadletters retry ID")
@@ -54,7 +59,7 @@ func (*deadlettersListCmd) Run(ctx context.Context, cfg config.Config, log *slog
 }
 
 type deadlettersRetryCmd struct {
-	IDs []string `arg:"" name:"id" help:"As the list shows them: delivery/17."`
+	IDs []string `arg:"" name:"id" help:"As the list shows them: delivery/17, or payment/call/<uuid>."`
 }
 
 // Run hands the letters back, each in a transaction of its own. Those that
@@ -63,11 +68,12 @@ func (c *deadlettersRetryCmd) Run(ctx context.Context, cfg config.Config, log *s
 	return look(ctx, cfg, log, func(db *sql.DB, topo *bus.Topology) error {
 		var failures []error
 		for _, id := range c.IDs {
-			if err := deadletter.Retry(ctx, db, topo.Modules(), id); err != nil {
+			by, err := retryOne(ctx, db, topo.Modules(), id)
+			if err != nil {
 				failures = append(failures, err)
 				continue
 			}
-			fmt.Fprintf(out, "%s is tried again by its subscriber, as soon as one serves.\n", id)
+			fmt.Fprintf(out, "%s is tried again by %s, as soon as one serves.\n", id, by)
 		}
 		return errors.Join(failures...)
 	})
