@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -143,6 +144,7 @@ func (a *App) openOutside(hosted []string) (outside, error) {
 		s, err := simulator.New(simulator.Config{
 			Seed: a.cfg.Payment.Gateway.SimulatorSeed, Address: a.cfg.Payment.Gateway.SimulatorAddress,
 			Secret: a.cfg.Payment.Secrets[0].Reveal(), Log: a.log,
+			File: filepath.Join(a.cfg.DataDir, "simulator.json"), // or it would refuse to refund what it took before a restart
 		})
 		if err != nil {
 			return out, err

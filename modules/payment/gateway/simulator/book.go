@@ -77,4 +77,7 @@ func (s *Simulator) Book() Book {
 }
 
 // did counts a misbehaviour that has been carried out. s.mu is held.
-func (s *Simulator) did(name string) { s.done[name]++ }
+func (s *Simulator) did(name string) {
+	s.done[name]++
+	s.changes++
+}

@@ -16,11 +16,7 @@ import (
 // callbacks tells the result of a charge as its plan says, and returns when
 // every callback is answered for good, given up, or the simulator is closed.
 func (s *Simulator) callbacks(c *charge) {
-	defer func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.open--
-	}()
+	defer s.end(c)
 	truth := s.result(c)
 	if !s.sleep(c.plan.Delay) {
 		return
@@ -61,6 +57,16 @@ func (s *Simulator) callbacks(c *charge) {
 	}
 }
 
+// end notes that a charge's callbacks are over; those that the closing of the
+// simulator cut off are not: a later process may send them.
+func (s *Simulator) end(c *charge) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.open--
+	c.ended = s.ctx.Err() == nil
+	s.changes++
+}
+
 // tell sends copies of one callback at once, each tried until it is answered
 // for good. It reports whether all were.
 func (s *Simulator) tell(c *charge, kind string, result gateway.Result, copies int) bool {
@@ -74,6 +80,7 @@ func (s *Simulator) tell(c *charge, kind string, result gateway.Result, copies i
 	for range copies {
 		c.row.Callbacks = append(c.row.Callbacks, Callback{ID: id, Kind: kind, Status: result.Status, Amount: result.Amount})
 	}
+	s.changes++
 	s.mu.Unlock()
 
 	answered := make([]bool, copies)
@@ -110,6 +117,7 @@ func (s *Simulator) deliver(c *charge, index int, id, kind string, body []byte) 
 		row := &c.row.Callbacks[index]
 		row.Tries++
 		row.Answer, row.Done = status, good || over
+		s.changes++
 		s.mu.Unlock()
 		if good {
 			return true

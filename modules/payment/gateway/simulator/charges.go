@@ -8,6 +8,7 @@ type charge struct {
 	asked gateway.Charge // the first request: another body under its key is refused
 	plan  Plan
 	told  bool // its callbacks have been started
+	ended bool // and have ended
 }
 
 type refund struct {
@@ -49,6 +50,7 @@ func (s *Simulator) ask(asked gateway.Charge) (*charge, what) {
 		return nil, otherBody
 	}
 	c.row.Asked++
+	s.changes++
 	if !known && c.plan.Answer == ServerErrorOnce {
 		s.did(ServerErrorOnce)
 		return c, fail
@@ -106,6 +108,7 @@ func (s *Simulator) askRefund(asked gateway.Refund) (Refund, what) {
 		return Refund{}, otherBody
 	}
 	r.row.Asked++
+	s.changes++
 	if !known && c.plan.Refund == RefundErrorOnce {
 		s.did(RefundErrorOnce)
 		return r.row, fail

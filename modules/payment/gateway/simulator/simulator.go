@@ -28,7 +28,10 @@
 //
 // # What it does not
 //
-// The book is in memory: it ends with the process. It has no accounts and takes
+// The book is in memory, and ends with the process unless Config.File keeps it:
+// then a later process knows the charges and refunds of an earlier one, but for
+// those of the last second before a kill, and tells again what was not answered
+// for good. A power failure may lose the file. It has no accounts and takes
 // every order as new: that an order is charged once is its client's business,
 // and what the book is there to prove.
 package simulator
@@ -56,6 +59,7 @@ type Config struct {
 	CallbackURL string        // where every result is told; default: where the charge says, loopback only
 	Late        time.Duration // how late a late callback is; default 2 s
 	GiveUp      time.Duration // how long a callback is tried; default 2 min
+	File        string        // keeps the book, as JSON: read by Start, written after changes (once a second) and by Close; default: none
 	Log         *slog.Logger  // default: slog.Default()
 }
 
@@ -73,6 +77,8 @@ type Simulator struct {
 	cancel context.CancelFunc
 	wait   sync.WaitGroup // the callbacks' goroutines
 
+	saving sync.Mutex // held while the file is written; taken before mu
+
 	mu       sync.Mutex // guards what follows, and every charge and refund
 	charges  []*charge
 	refunds  []*refund
@@ -81,6 +87,8 @@ type Simulator struct {
 	attempts map[string]int // order key → charges so far
 	done     map[string]int // misbehaviour → how often
 	open     int
+	changes  int // how many there were
+	saved    int // those that the file holds
 }
 
 // New returns a simulator that is not started.
@@ -128,11 +136,22 @@ func New(cfg Config) (*Simulator, error) {
 
 // Start listens and serves until Close. It returns when connections are accepted.
 func (s *Simulator) Start() error {
+	if s.cfg.File != "" {
+		if err := s.load(); err != nil {
+			return err
+		}
+	}
 	listener, err := net.Listen("tcp", s.cfg.Address)
 	if err != nil {
 		return fmt.Errorf("simulator: %w", err)
 	}
 	s.listener = listener
+	if s.cfg.File != "" {
+		s.wait.Go(s.saveUntilClosed)
+	}
+	for _, c := range s.unended() {
+		s.wait.Go(func() { s.resume(c) })
+	}
 	s.wait.Go(func() {
 		if err := s.server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 			s.cfg.Log.Error("the gateway simulator ended by itself", "error", err)
@@ -145,7 +164,8 @@ func (s *Simulator) Start() error {
 func (s *Simulator) URL() string { return "http://" + s.listener.Addr().String() }
 
 // Close stops answering and calling back, and returns when nothing runs any
-// more. Callbacks that were not answered yet are lost; the book stays readable.
+// more. Callbacks that were not answered yet are lost, unless the file keeps
+// them for the next process; the book stays readable.
 func (s *Simulator) Close() error {
 	s.cancel()
 	grace, cancel := context.WithTimeout(context.Background(), 5*time.Second)
@@ -153,7 +173,7 @@ func (s *Simulator) Close() error {
 	err := s.server.Shutdown(grace) // first, so that no handler starts a callback while we wait for them
 	s.wait.Wait()
 	s.client.CloseIdleConnections()
-	return err
+	return errors.Join(err, s.save())
 }
 
 // loopback refuses an address that other machines could reach.
