@@ -142,6 +142,9 @@ func (r *running) playAll(ctx context.Context, orders []order, consultations []c
 	watch.Go(func() { moving.run(watching) })
 	defer func() { stop(); watch.Wait() }()
 	p := &play{client: r.client, moving: moving, done: func() { show.Add(1) }, before: func(context.Context, int64) error { return nil }}
+	if r.killer != nil {
+		p.before, r.killer.print = r.killer.before, show.Print
+	}
 	work, playing := errgroup.WithContext(ctx)
 	over := make(chan struct{})
 	work.Go(func() error {
@@ -149,7 +152,6 @@ func (r *running) playAll(ctx context.Context, orders []order, consultations []c
 		return p.run(playing, orders, consultations)
 	})
 	if r.killer != nil {
-		p.before, r.killer.print = r.killer.before, show.Print
 		work.Go(func() error { return r.killer.run(playing) })
 	}
 	work.Go(func() error {
