@@ -132,7 +132,7 @@ func Default() Config {
 		Database:    Database{MaxConnsPerModule: 8},
 		Bus: Bus{
 			LeaseTTL: 2 * time.Second, Executors: 3,
-			Backoff: []time.Duration{100 * time.Millisecond, time.Second, 5 * time.Second, 30 * time.Second},
+			Backoff: []time.Duration{100 * time.Millisecond, time.Second, 5 * time.Second, 10 * time.Second},
 		},
 		Payment: Payment{
 			ChaseAfter: time.Minute,
