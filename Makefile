@@ -29,6 +29,12 @@ test: ## run all tests; they bring their own PostgreSQL
 race: ## run all tests with the race detector
 	go test -race ./...
 
+.PHONY: fuzz
+fuzz: ## look for bad input that is not refused, a minute for each target (the seeds run with the tests)
+	go test -run=NONE -fuzz=FuzzCallback -fuzztime=60s -fuzzminimizetime=10x ./modules/payment/gateway
+	go test -run=NONE -fuzz=FuzzEnvelope -fuzztime=60s -fuzzminimizetime=10x ./platform/bus
+	go test -run=NONE -fuzz=FuzzAFileOfOrders -fuzztime=60s -fuzzminimizetime=10x ./cmd/millrace/demo
+
 .PHONY: arch
 arch: ## check the architecture rules
 	go test ./test/arch

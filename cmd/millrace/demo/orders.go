@@ -114,12 +114,24 @@ func repeated(all []order, count int) ([]order, error) {
 	return taken, nil
 }
 
+// firstNoText returns where text stops being UTF-8 without NUL, or -1.
+func firstNoText(text []byte) int {
+	for at := 0; at < len(text); {
+		r, size := utf8.DecodeRune(text[at:])
+		if r == 0 || r == utf8.RuneError && size == 1 {
+			return at
+		}
+		at += size
+	}
+	return -1
+}
+
 // parseOrders reads a whole file, or reports everything that is wrong with it,
 // each with its line and field and what would be right.
 func parseOrders(text []byte) ([]order, error) {
-	text = bytes.TrimPrefix(text, []byte("\uFEFF"))         // as spreadsheets write it
-	if !utf8.Valid(text) || bytes.IndexByte(text, 0) >= 0 { // another encoding, or no text at all: every line would be wrong
-		return nil, errors.New("is not UTF-8 text: save it as CSV UTF-8")
+	text = bytes.TrimPrefix(text, []byte("\uFEFF")) // as spreadsheets write it
+	if at := firstNoText(text); at >= 0 {           // another encoding, or no text at all: every line would be wrong
+		return nil, fmt.Errorf("line %d: is not UTF-8 text: save the file as CSV UTF-8", 1+bytes.Count(text[:at], []byte("\n")))
 	}
 	lines := csv.NewReader(bytes.NewReader(text))
 	lines.FieldsPerRecord = -1 // told by us, with every other fault
