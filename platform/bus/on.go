@@ -3,6 +3,7 @@ package bus
 import (
 	"context"
 	"encoding/json"
+	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 
@@ -17,6 +18,8 @@ type Subscription struct {
 	Command bool
 	// Source tells where the handler's code is, as "modules/delivery/handlers.go:12".
 	Source func() string
+	// Start is where From says to begin; zero is the first event ever.
+	Start time.Time
 
 	handle     func(ctx context.Context, tx *Tx, received Received) error
 	middleware []message.HandlerMiddleware
@@ -42,6 +45,21 @@ func Handle[C Command](handler func(context.Context, *Tx, C) error, own ...messa
 // OnEvery subscribes a handler to every event that any module publishes.
 func OnEvery(handler func(context.Context, *Tx, Received) error, own ...message.HandlerMiddleware) Subscription {
 	return Subscription{Source: sourceOf(handler), handle: handler, middleware: own}
+}
+
+// Now is, for From, the moment in which the module first subscribes.
+var Now = time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// From says where a module begins that hears an owner's events for the first
+// time: with the first one whose transaction began at t or later, by the
+// database's clock (per partition; a later one may have begun a little earlier),
+// or, with Now, with what is committed from then on. Without From it begins with
+// the first event ever. Once the module has a position in the owner's events,
+// From changes nothing. Its subscriptions to one owner must all begin alike;
+// a command's handler has no From: commands are handled, however old.
+func (s Subscription) From(t time.Time) Subscription {
+	s.Start = t
+	return s
 }
 
 // decode turns a typed handler into one of raw messages. Bytes that are not

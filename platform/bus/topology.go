@@ -101,7 +101,17 @@ func NewTopology(modules ...Module) (*Topology, error) {
 func (t *Topology) expand(m Module, fault func(string, ...any)) []Subscription {
 	var all []Subscription
 	heard := map[string]bool{}
+	starts := map[string]Subscription{} // owner → what it hears of it first
 	add := func(s Subscription) {
+		owner := ownerOf(s.Type)
+		switch first, ok := starts[owner]; {
+		case s.Command && !s.Start.IsZero():
+			fault("module %s handles %s from a time on; every command is handled", m.Name(), s.Type)
+		case !s.Command && !ok:
+			starts[owner] = s
+		case !s.Command && !first.Start.Equal(s.Start):
+			fault("module %s hears %s and %s from different times on; it has one position in %s", m.Name(), first.Type, s.Type, EventsOf(owner))
+		}
 		if heard[s.Type] {
 			fault("module %s has two handlers for %s; one subscriber has one", m.Name(), s.Type)
 		}

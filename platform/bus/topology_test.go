@@ -50,11 +50,13 @@ type noDot struct{}
 type onlyDot struct{}
 type ofTill struct{}
 type longer struct{}
+type more struct{}
 
 func (noDot) name() string   { return "till" }
 func (onlyDot) name() string { return "till." }
 func (ofTill) name() string  { return "till.sold" }
 func (longer) name() string  { return "tills.sold" }
+func (more) name() string    { return "till.more" }
 
 func hear(context.Context, *bus.Tx, sold) error            { return nil }
 func hearAll(context.Context, *bus.Tx, bus.Received) error { return nil }
@@ -69,7 +71,12 @@ func TestATopologyThatCannotWorkIsRefusedAndNamed(t *testing.T) {
 			unit{name: "till", hears: []bus.Subscription{bus.Handle(act), bus.Handle(act)}}},
 		"command till.refund is handled by till and by shop": {
 			unit{name: "till", hears: []bus.Subscription{bus.Handle(act)}}, unit{name: "shop", hears: []bus.Subscription{bus.Handle(act)}}},
-		"only its owner, till, may":                             {unit{name: "shop", hears: []bus.Subscription{bus.Handle(act)}}},
+		"only its owner, till, may": {unit{name: "shop", hears: []bus.Subscription{bus.Handle(act)}}},
+		"module shop hears till.sold and till.more from different times on; it has one position in till.events": {
+			unit{name: "till", publishes: []bus.Event{sold{}, named[more]{}}},
+			unit{name: "shop", hears: []bus.Subscription{bus.On(hear).From(bus.Now), bus.On(func(context.Context, *bus.Tx, named[more]) error { return nil })}}},
+		"module till handles till.refund from a time on; every command is handled": {
+			unit{name: "till", hears: []bus.Subscription{bus.Handle(act).From(bus.Now)}}},
 		"subscribes to till.sold, which no module publishes":    {unit{name: "shop", hears: []bus.Subscription{bus.On(hear)}}},
 		"event till.sold is published by till and by shop":      {till, unit{name: "shop", publishes: []bus.Event{sold{}}}},
 		`its name must start with "shop."`:                      {unit{name: "shop", publishes: []bus.Event{sold{}}}},

@@ -132,16 +132,6 @@ func inboxAndEffect(t *testing.T, b *bench) {
 	require.Equal(t, "0", b.text(`SELECT count(*) FROM store.inbox JOIN store.aside USING (message_id)`))
 }
 
-func lateSubscriber(t *testing.T, b *bench) {
-	p := b.start(Options{}, shop(), store(bus.On(note)))
-	p.publish(batch(10, 30)...)
-	late := part{name: "late", hears: []bus.Subscription{bus.On(note)}}
-	topo := b.prepare(shop(), store(bus.On(note)), late)
-	b.host(Options{}, topo, []string{"late"})
-	b.becomes("300", `SELECT count(*) FROM late.effects`)
-	b.onceInOrder("late", 10, 30)
-}
-
 func noteNoted(ctx context.Context, tx *bus.Tx, n noted) error { return effect(ctx, tx, n.Order, n.N) }
 
 func typeAddedLater(t *testing.T, b *bench) {

@@ -78,6 +78,14 @@ func on(first func(context.Context, *bus.Tx, paid) error) bus.Subscription {
 
 func itoa(n int) string { return strconv.Itoa(n) }
 
+func atoi(text string) int {
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		return -1
+	}
+	return n
+}
+
 // keys returns n keys, all of one partition: they travel in the same runs.
 func keys(n int) []string {
 	var found []string

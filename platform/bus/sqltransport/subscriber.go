@@ -104,11 +104,7 @@ func (s *subscriber) start(ctx context.Context) error {
 		}
 	}
 	for topic := range s.tasks {
-		if _, err := s.db.ExecContext(ctx, `
-			INSERT INTO positions (subscriber, topic, partition) SELECT $1, $2, p FROM generate_series(0, $3 - 1) p
-			WHERE NOT EXISTS (SELECT 1 FROM positions there WHERE there.subscriber = $1 AND there.topic = $2 AND there.partition = p)
-			ON CONFLICT DO NOTHING`, // which alone would wait for whoever is moving a position
-			s.module, topic, Partitions); err != nil {
+		if err := s.begin(ctx, topic); err != nil {
 			return fmt.Errorf("positions of %s in %s: %w", s.module, topic, err)
 		}
 	}
