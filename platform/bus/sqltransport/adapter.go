@@ -23,6 +23,7 @@ import (
 const (
 	metaID        = "ce_id"
 	metaType      = "ce_type"
+	metaSource    = "ce_source"
 	metaKey       = "ce_partitionkey"
 	metaSubject   = "ce_subject"
 	metaSequence  = "ce_sequence"
@@ -157,6 +158,10 @@ func (t *Transport) Append(ctx context.Context, tx *sql.Tx, messages []*message.
 		return nil
 	}
 	failpoint.Here("append.before")
+	messages, err := t.appendOutbox(ctx, tx, messages)
+	if err != nil || len(messages) == 0 {
+		return err
+	}
 	publisher, err := wsql.NewPublisher(wsql.TxFromStdSQL(tx), wsql.PublisherConfig{SchemaAdapter: adapter{t.topo}}, watermill.NopLogger{})
 	if err != nil {
 		return fmt.Errorf("publisher: %w", err)
@@ -175,7 +180,7 @@ func (t *Transport) Committed(messages []*message.Message) {
 	}
 	dirty := wakeup{}
 	for _, msg := range messages {
-		dirty[t.topo.TopicOf(msg.Metadata.Get(metaType))] |= 1 << PartitionOf(msg.Metadata.Get(metaKey))
+		dirty[t.streamOf(t.topo.TopicOf(msg.Metadata.Get(metaType)), msg.Metadata.Get(metaSource))] |= 1 << PartitionOf(msg.Metadata.Get(metaKey))
 	}
 	t.wake(dirty)
 	failpoint.Here("wake.before_notify")

@@ -284,7 +284,7 @@ func (s *subscriber) failAgain(ctx context.Context, tx *sql.Tx, h head, a asideR
 // holdUnknown says why a message of a type that this process does not know must
 // wait, or "" when it is nobody's: the receiver decides what it hears.
 func (r *batchRun) holdUnknown(messageType string) string {
-	if strings.HasSuffix(r.t.topic, ".commands") {
+	if strings.HasSuffix(topicOf(r.t.topic), ".commands") {
 		return "this version of the module does not know the command"
 	}
 	if slices.Contains(r.newer, messageType) {

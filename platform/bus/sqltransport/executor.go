@@ -91,9 +91,15 @@ func (s *subscriber) work(t *task) (more bool, err error) {
 	if time.Now().UnixMilli() < s.solo.Load() {
 		limit = 1
 	}
-	rows, err := s.t.readers[t.topic].after(ctx, t.partition, t.position, limit)
+	if s.relay() {
+		limit = forwardRows
+	}
+	rows, err := s.readers[t.topic].after(ctx, t.partition, t.position, limit)
 	if err != nil || len(rows) == 0 {
 		return t.drain, err
+	}
+	if s.relay() {
+		return s.forward(ctx, t, rows)
 	}
 	started := time.Now()
 	err = s.run(ctx, t, rows, false)
@@ -234,6 +240,9 @@ func (r *batchRun) claim(ctx context.Context, rows []record, to int64) (map[uuid
 // nothing to do: a type that the module does not list, or a repetition.
 func (r *batchRun) handle(ctx context.Context, row record, fresh map[uuid.UUID]bool) error {
 	behind := r.t.aside[row.key] || r.aside[row.key]
+	if isLost(row.typ) && row.typ != restLost {
+		return r.putAside(ctx, row, asideRow{state: stateDead, kind: errs.Undecodable, text: "it never arrived; its sender still has it"})
+	}
 	if !r.s.knows(row.typ) {
 		if why := r.holdUnknown(row.typ); why != "" {
 			return r.putAside(ctx, row, asideRow{state: stateHeld, kind: errs.Unknown, text: why})

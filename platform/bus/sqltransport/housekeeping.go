@@ -19,14 +19,19 @@ func (t *Transport) keepHouse(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		for topic, r := range t.readers {
-			if err := t.poll(ctx, topic, r); err != nil && ctx.Err() == nil {
-				t.cfg.Logger.Warn("poll failed", "topic", topic, "kind", errs.KindOf(err).String(), "error", err.Error())
+		for name, r := range t.readers {
+			if err := t.poll(ctx, name, r); err != nil && ctx.Err() == nil {
+				t.cfg.Logger.Warn("poll failed", "stream", name, "kind", errs.KindOf(err).String(), "error", err.Error())
 			}
 		}
 		for _, s := range t.subscribers {
 			if err := s.pollAside(ctx); err != nil && ctx.Err() == nil {
 				t.cfg.Logger.Warn("poll failed", "subscriber", s.module, "kind", errs.KindOf(err).String(), "error", err.Error())
+			}
+			for _, step := range []func(context.Context) error{s.fillHoles, s.sweepCarried} {
+				if err := step(ctx); err != nil && ctx.Err() == nil {
+					t.cfg.Logger.Warn("sweep failed", "subscriber", s.module, "kind", errs.KindOf(err).String(), "error", err.Error())
+				}
 			}
 			if err := s.sweep(ctx); err != nil && ctx.Err() == nil {
 				t.cfg.Logger.Warn("sweep failed", "subscriber", s.module, "kind", errs.KindOf(err).String(), "error", err.Error())
@@ -36,11 +41,11 @@ func (t *Transport) keepHouse(ctx context.Context) {
 }
 
 // poll wakes the partitions that have rows which this process has not read.
-func (t *Transport) poll(ctx context.Context, topic string, r *reader) error {
+func (t *Transport) poll(ctx context.Context, name string, r *reader) error {
 	rows, err := t.db.QueryContext(ctx, fmt.Sprintf(
-		`SELECT p, coalesce((SELECT max("offset") FROM %s WHERE partition = p::smallint), 0) FROM generate_series(0, %d) AS p`, table(topic), Partitions-1))
+		`SELECT p, coalesce((SELECT max("offset") FROM %s WHERE partition = p::smallint), 0) FROM generate_series(0, %d) AS p`, r.from, Partitions-1))
 	if err != nil {
-		return fmt.Errorf("poll %s: %w", topic, err)
+		return fmt.Errorf("poll %s: %w", name, err)
 	}
 	defer rows.Close()
 	dirty := wakeup{}
@@ -48,14 +53,14 @@ func (t *Transport) poll(ctx context.Context, topic string, r *reader) error {
 		var partition int
 		var newest int64
 		if err := rows.Scan(&partition, &newest); err != nil {
-			return fmt.Errorf("poll %s: %w", topic, err)
+			return fmt.Errorf("poll %s: %w", name, err)
 		}
 		if newest > r.newest(partition) {
-			dirty[topic] |= 1 << partition
+			dirty[name] |= 1 << partition
 		}
 	}
 	if err := rows.Err(); err != nil {
-		return fmt.Errorf("poll %s: %w", topic, err)
+		return fmt.Errorf("poll %s: %w", name, err)
 	}
 	t.wake(dirty)
 	return nil

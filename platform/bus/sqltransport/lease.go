@@ -70,6 +70,11 @@ func (l *lease) turn(parent context.Context) error {
 			for messageType := range s.channels {
 				hears = append(hears, s.module+"/"+messageType)
 			}
+			if s.relay() {
+				for stream := range s.tasks {
+					hears = append(hears, s.module+"/"+topicOf(stream))
+				}
+			}
 		}
 	}
 	slices.Sort(hosts)
@@ -123,6 +128,9 @@ func (l *lease) living(ctx context.Context) (workers, error) {
 		others = others || process != l.t.process
 		module, messageType, _ := strings.Cut(heard, "/")
 		place := [2]string{module, l.t.topo.TopicOf(messageType)}
+		if place[1] == "" {
+			place[1] = messageType // a relay hears topics
+		}
 		if living[place] == nil {
 			living[place] = map[uuid.UUID]bool{}
 		}
@@ -143,7 +151,7 @@ func (s *subscriber) balance(ctx context.Context, living workers) error {
 		return err
 	}
 	for topic, tasks := range s.tasks {
-		n := max(len(living[[2]string{s.module, topic}]), 1)
+		n := max(len(living[[2]string{s.module, topicOf(topic)}]), 1)
 		share := (Partitions + n - 1) / n
 		var mine []*task
 		for p := range tasks {
@@ -220,7 +228,7 @@ func (s *subscriber) claim(ctx context.Context, topic string, limit int) error {
 
 // positions is the table, for the shared pool: the module's own pool may be
 // exhausted by its requests, and the lease must not wait for it.
-func (s *subscriber) positions() string { return pq.QuoteIdentifier(s.module) + ".positions" }
+func (s *subscriber) positions() string { return pq.QuoteIdentifier(s.schema) + ".positions" }
 
 func (s *subscriber) scanTasks(rows *sql.Rows) (map[*task]bool, error) {
 	defer rows.Close()

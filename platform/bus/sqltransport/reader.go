@@ -41,7 +41,7 @@ func (r record) message(topic string, partition int) *message.Message {
 	}
 	for name, value := range map[string]string{
 		metaID: r.id.String(), metaType: r.typ, metaKey: r.key, metaSubject: r.key,
-		metaSequence: strconv.FormatInt(r.offset, 10), metaTopic: topic, metaPartition: strconv.Itoa(partition),
+		metaSequence: strconv.FormatInt(r.offset, 10), metaTopic: topicOf(topic), metaPartition: strconv.Itoa(partition),
 	} {
 		msg.Metadata[name] = value
 	}
@@ -54,6 +54,9 @@ func (r record) message(topic string, partition int) *message.Message {
 type reader struct {
 	db      *sql.DB
 	topic   string
+	from    string // the table
+	holes   bool   // a row that is missing is on its way, and not lost
+	page    int    // rows in one query
 	query   string
 	windows [Partitions]window
 }
@@ -67,12 +70,12 @@ type window struct {
 	bytes int
 }
 
-func newReader(db *sql.DB, topic string) *reader {
-	r := &reader{db: db, topic: topic, query: fmt.Sprintf(`
+func newReader(db *sql.DB, topic, from string) *reader {
+	r := &reader{db: db, topic: topic, from: from, page: pageRows, query: fmt.Sprintf(`
 		SELECT "offset", id, type, key, payload, metadata FROM (
 			SELECT *, sum(octet_length(payload)) OVER (ORDER BY "offset") - octet_length(payload) AS before
 			FROM (SELECT * FROM %s WHERE partition = $1 AND "offset" > $2 ORDER BY "offset" LIMIT $3) AS page) AS page
-		WHERE before < $4 ORDER BY "offset"`, table(topic))}
+		WHERE before < $4 ORDER BY "offset"`, from)}
 	for p := range r.windows {
 		r.windows[p].dirty.Store(true)
 	}
@@ -103,7 +106,7 @@ func (r *reader) after(ctx context.Context, partition int, position int64, limit
 	}
 	cached := w.rows[position+1-first:]
 	if len(cached) < limit && w.dirty.Swap(false) { // what is committed from here on touches it again
-		fresh, err := r.fetch(ctx, partition, w.next-1, pageRows)
+		fresh, err := r.fetch(ctx, partition, w.next-1, r.page)
 		if err != nil {
 			w.dirty.Store(true)
 			return nil, err
@@ -112,7 +115,7 @@ func (r *reader) after(ctx context.Context, partition int, position int64, limit
 		for _, row := range fresh {
 			size += len(row.payload)
 		}
-		if len(fresh) == pageRows || size >= windowBytes {
+		if len(fresh) == r.page || size >= windowBytes {
 			w.dirty.Store(true) // there may be more
 		}
 		w.rows = append(w.rows, fresh...)
@@ -152,6 +155,9 @@ func (r *reader) fetch(ctx context.Context, partition int, position int64, limit
 			return nil, fmt.Errorf("read partition %d after %d: %w", partition, position, err)
 		}
 		if want := position + 1 + int64(len(all)); row.offset != want {
+			if r.holes {
+				break // whoever fills it wakes the partition
+			}
 			return nil, fmt.Errorf("%s, partition %d: row %d is missing, the next one is %d", r.topic, partition, want, row.offset)
 		}
 		all = append(all, row)

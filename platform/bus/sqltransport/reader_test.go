@@ -68,7 +68,7 @@ func next(t *testing.T, r *reader, position int64, limit int) []int64 {
 func TestNoRowIsDroppedFromTheWindowBeforeItIsRead(t *testing.T) {
 	t.Parallel()
 	db := shop(t)
-	r := newReader(db, "shop.events")
+	r := newReader(db, "shop.events", "shop.log")
 	say(t, db, 3, 10)
 	require.Equal(t, []int64{1, 2}, next(t, r, 0, 2))
 	// The page that follows is larger than the window may be; row 3 is still unread.
@@ -80,7 +80,7 @@ func TestNoRowIsDroppedFromTheWindowBeforeItIsRead(t *testing.T) {
 func TestAPageIsBoundedInBytesAndReadUntilEmpty(t *testing.T) {
 	t.Parallel()
 	db := shop(t)
-	r := newReader(db, "shop.events")
+	r := newReader(db, "shop.events", "shop.log")
 	say(t, db, 70, 100<<10)
 	position := int64(0)
 	for {
@@ -104,7 +104,7 @@ func TestAPageIsBoundedInBytesAndReadUntilEmpty(t *testing.T) {
 func TestFastAndSlowSubscribersOfOneReaderMissNothing(t *testing.T) {
 	t.Parallel()
 	db := shop(t)
-	r := newReader(db, "shop.events")
+	r := newReader(db, "shop.events", "shop.log")
 	positions := []int64{0, 0, 0}
 	steps := []int{16, 3, 1} // the second falls out of the window, the third far behind
 	for range 12 {
@@ -135,7 +135,7 @@ func TestARowThatIsMissingStopsThePartitionAndIsNamed(t *testing.T) {
 	_, err := db.ExecContext(t.Context(), `DELETE FROM shop.log WHERE "offset" = 3`)
 	require.NoError(t, err)
 	for position, want := range map[int64]string{0: "row 3 is missing", 2: "row 3 is missing"} {
-		_, err = newReader(db, "shop.events").after(t.Context(), 7, position, 16)
+		_, err = newReader(db, "shop.events", "shop.log").after(t.Context(), 7, position, 16)
 		require.ErrorContains(t, err, want, "after %d", position)
 	}
 }

@@ -22,11 +22,14 @@ import (
 // type that is not yet subscribed would be taken for one that nobody wants.
 type subscriber struct {
 	t      *Transport
-	module string
+	module string // what it is called: its positions and its inbox rows bear the name
+	schema string // the module whose tables it works in; another name only for a relay
 	db     *sql.DB
 	log    *slog.Logger
 	queue  *readyQueue
-	tasks  map[string]*[Partitions]task // by topic
+	tasks  map[string]*[Partitions]task // by stream
+
+	readers map[string]*reader // likewise
 
 	mu       sync.Mutex
 	channels map[string]chan *message.Message // by type; complete once started
@@ -45,24 +48,32 @@ type subscriber struct {
 }
 
 func newSubscriber(t *Transport, module string, db *sql.DB) *subscriber {
+	s := emptySubscriber(t, module, module, db)
+	for _, sub := range t.topo.SubscriptionsOf(module) {
+		s.missing = append(s.missing, sub.Type)
+	}
+	for _, stream := range t.hears(module) {
+		s.addTasks(stream)
+	}
+	return s
+}
+
+func emptySubscriber(t *Transport, schema, name string, db *sql.DB) *subscriber {
 	s := &subscriber{
-		t: t, module: module, db: db, log: t.cfg.Logger.With("subscriber", module),
-		queue: newReadyQueue(), tasks: map[string]*[Partitions]task{},
+		t: t, module: name, schema: schema, db: db, log: t.cfg.Logger.With("subscriber", name),
+		queue: newReadyQueue(), tasks: map[string]*[Partitions]task{}, readers: map[string]*reader{},
 		channels: map[string]chan *message.Message{},
 		started:  make(chan struct{}), stopping: make(chan struct{}), closed: make(chan struct{}),
 	}
 	s.runSize.Store(maxRun)
-	for _, sub := range t.topo.SubscriptionsOf(module) {
-		s.missing = append(s.missing, sub.Type)
-		topic := t.topo.TopicOf(sub.Type)
-		if s.tasks[topic] == nil {
-			s.tasks[topic] = &[Partitions]task{}
-			for p := range s.tasks[topic] {
-				s.tasks[topic][p] = task{topic: topic, partition: p}
-			}
-		}
-	}
 	return s
+}
+
+func (s *subscriber) addTasks(stream string) {
+	s.tasks[stream] = &[Partitions]task{}
+	for p := range s.tasks[stream] {
+		s.tasks[stream][p] = task{topic: stream, partition: p}
+	}
 }
 
 // Subscribe is called by the router, once for each type. The channel closes

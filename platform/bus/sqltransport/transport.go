@@ -40,6 +40,12 @@ type Config struct {
 	// KeepCommands is how long a handled command stays in its queue, for
 	// whoever traces a conversation. Default 10 minutes.
 	KeepCommands time.Duration
+	// Carrier brings messages between databases. Default nil: all modules share
+	// this one.
+	Carrier Carrier
+	// LostAfter is how long messages that a carrier brought wait for one before
+	// them that did not arrive, until it counts as lost. Default 1 minute.
+	LostAfter time.Duration
 	// Logger gets what an operator should know. Default: slog.Default.
 	Logger *slog.Logger
 }
@@ -74,6 +80,9 @@ func (c *Config) setDefaults() error {
 	}
 	if c.KeepCommands == 0 {
 		c.KeepCommands = 10 * time.Minute
+	}
+	if c.LostAfter == 0 {
+		c.LostAfter = time.Minute
 	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()
@@ -149,10 +158,11 @@ func Open(ctx context.Context, cfg Config, topo *bus.Topology, hosted []string) 
 		t.modules[module] = db
 		s := newSubscriber(t, module, db)
 		t.subscribers[module] = s
-		for topic := range s.tasks {
-			if t.readers[topic] == nil {
-				t.readers[topic] = newReader(t.db, topic)
-			}
+		t.feed(s)
+		if cfg.Carrier != nil {
+			relay := newRelay(t, module, db)
+			t.subscribers[relay.module] = relay
+			t.feed(relay)
 		}
 	}
 	listening := make(chan error, 1)
@@ -162,6 +172,13 @@ func Open(ctx context.Context, cfg Config, topo *bus.Topology, hosted []string) 
 	}
 	if err := t.notifier.notify(ctx, "hello "+process.String()); err != nil {
 		return nil, err
+	}
+	for _, s := range t.subscribers {
+		if s.relay() { // no router subscribes to it
+			if err := s.start(ctx); err != nil {
+				return nil, err
+			}
+		}
 	}
 	t.goFor(running, t.notifier.loop)
 	t.goFor(running, t.lease.loop)
@@ -183,20 +200,28 @@ func (t *Transport) register(ctx context.Context) error {
 		for _, topic := range []string{bus.EventsOf(module), bus.CommandsOf(module)} {
 			var carrier string
 			err := t.db.QueryRowContext(ctx, `
-				WITH new AS (INSERT INTO topics (name, transport) VALUES ($1, 'postgres') ON CONFLICT DO NOTHING RETURNING transport)
-				SELECT transport FROM new UNION ALL SELECT transport FROM topics WHERE name = $1 LIMIT 1`, topic).Scan(&carrier)
+				WITH new AS (INSERT INTO topics (name, transport) VALUES ($1, $2) ON CONFLICT DO NOTHING RETURNING transport)
+				SELECT transport FROM new UNION ALL SELECT transport FROM topics WHERE name = $1 LIMIT 1`, topic, t.carrier()).Scan(&carrier)
 			if errors.Is(err, sql.ErrNoRows) { // another process is writing it this moment
 				err = t.db.QueryRowContext(ctx, `SELECT transport FROM topics WHERE name = $1`, topic).Scan(&carrier)
 			}
 			if err != nil {
 				return fmt.Errorf("register topic %s: %w", topic, err)
 			}
-			if carrier != "postgres" {
-				return errs.InvalidField("transport", "topic %s travels by %s in this database; this process is configured for postgres", topic, carrier)
+			if carrier != t.carrier() {
+				return errs.InvalidField("transport", "topic %s travels by %s in this database; this process is configured for %s", topic, carrier, t.carrier())
 			}
 		}
 	}
 	return nil
+}
+
+// carrier is what the registry says of this process's topics.
+func (t *Transport) carrier() string {
+	if t.cfg.Carrier == nil {
+		return "postgres"
+	}
+	return t.cfg.Carrier.Name()
 }
 
 // DB is a hosted module's handle to its schema; nil for a module that is not hosted.
@@ -220,8 +245,8 @@ func (t *Transport) Healthy() error {
 
 // wake wakes this process's readers of what was committed.
 func (t *Transport) wake(dirty wakeup) {
-	for topic, partitions := range dirty {
-		r := t.readers[topic]
+	for name, partitions := range dirty {
+		r := t.readers[name]
 		if r == nil {
 			continue
 		}
@@ -231,7 +256,11 @@ func (t *Transport) wake(dirty wakeup) {
 			}
 		}
 		for _, s := range t.subscribers {
-			s.wake(topic, partitions)
+			for stream, reader := range s.readers {
+				if reader == r {
+					s.wake(stream, partitions)
+				}
+			}
 		}
 	}
 }
@@ -239,8 +268,8 @@ func (t *Transport) wake(dirty wakeup) {
 // wakeAll wakes everything: something may have been missed.
 func (t *Transport) wakeAll() {
 	all := wakeup{}
-	for topic := range t.readers {
-		all[topic] = ^uint64(0)
+	for name := range t.readers {
+		all[name] = ^uint64(0)
 	}
 	t.wake(all)
 }

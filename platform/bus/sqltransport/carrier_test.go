@@ -1,0 +1,209 @@
+package sqltransport_test
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"millrace/platform/bus"
+	"millrace/platform/bus/sqltransport"
+	"millrace/platform/postgres"
+	"millrace/platform/postgres/pgtest"
+)
+
+// badCarrier is a carrier inside this process that is as bad as one may be: it
+// repeats, it reorders what it is given at once, it refuses part of it, and
+// loses what lose says.
+type badCarrier struct {
+	to      atomic.Pointer[sqltransport.Transport]
+	modules []string
+	lose    func(sqltransport.Row) bool
+
+	mu      sync.Mutex
+	carried []sqltransport.Row
+}
+
+func (c *badCarrier) Name() string { return "nowhere" }
+
+func (c *badCarrier) Forward(ctx context.Context, rows []sqltransport.Row) (int, error) {
+	to := c.to.Load()
+	if to == nil {
+		return 0, errors.New("not open yet")
+	}
+	take := len(rows)
+	if rand.IntN(4) == 0 {
+		take = rand.IntN(len(rows) + 1)
+	}
+	c.mu.Lock()
+	c.carried = append(c.carried, rows...)
+	c.mu.Unlock()
+	brought := slices.DeleteFunc(slices.Clone(rows), c.lose)
+	if rand.IntN(3) == 0 {
+		rand.Shuffle(len(brought), func(i, k int) { brought[i], brought[k] = brought[k], brought[i] })
+	}
+	for _, module := range c.modules {
+		for range 1 + rand.IntN(2) {
+			for _, row := range brought { // one by one, so that their order has a meaning
+				if !slices.Contains(to.Heard(module), row.Topic) {
+					continue
+				}
+				if err := to.Receive(ctx, module, []sqltransport.Row{row}); err != nil {
+					return 0, err
+				}
+			}
+		}
+	}
+	if take < len(rows) {
+		return take, errors.New("refused")
+	}
+	return take, nil
+}
+
+type pack struct {
+	Order string `json:"order"`
+	N     int    `json:"n"`
+}
+
+func (pack) CommandName() string { return "store.pack" }
+func (p pack) Key() string       { return p.Order }
+
+func effects(t *testing.T, db *bus.DB) (all string) {
+	require.NoError(t, db.QueryRowContext(t.Context(), `
+		SELECT coalesce(string_agg(line, ' ' ORDER BY line), '') FROM (
+			SELECT kind || '/' || key || ':' || string_agg(n::text, ',' ORDER BY at) AS line FROM effects GROUP BY kind, key) AS lines`).Scan(&all))
+	return all
+}
+
+// carried starts a shop and a store with a carrier between them.
+func carried(t *testing.T, c *badCarrier, cfg sqltransport.Config) *rig {
+	note := func(ctx context.Context, tx *bus.Tx, kind, key string, n int) error {
+		_, err := tx.ExecContext(ctx, `INSERT INTO effects (kind, key, n) VALUES ($1, $2, $3)`, kind, key, n)
+		return err
+	}
+	url := pgtest.URL(t)
+	parts := []bus.Module{
+		part{name: "shop", publishes: []bus.Event{paid{}}, sends: []bus.Command{pack{}}},
+		part{name: "store", hears: []bus.Subscription{
+			bus.On(func(ctx context.Context, tx *bus.Tx, p paid) error { return note(ctx, tx, "paid", p.Order, p.N) }),
+			bus.Handle(func(ctx context.Context, tx *bus.Tx, p pack) error { return note(ctx, tx, "pack", p.Order, p.N) }),
+		}},
+	}
+	topo, err := bus.NewTopology(parts...)
+	require.NoError(t, err)
+	require.NoError(t, sqltransport.Migrate(t.Context(), url, topo))
+	db, err := postgres.Open(t.Context(), postgres.Config{URL: url, MaxConns: 1})
+	require.NoError(t, err)
+	_, err = db.ExecContext(t.Context(), `CREATE TABLE store.effects (at bigint GENERATED ALWAYS AS IDENTITY, kind text, key text, n int)`)
+	require.NoError(t, errors.Join(err, db.Close()))
+	c.modules, cfg.Carrier, cfg.Poll = []string{"shop", "store"}, c, 100*time.Millisecond
+	if c.lose == nil {
+		c.lose = func(sqltransport.Row) bool { return false }
+	}
+	r := start(t, url, cfg, parts...)
+	c.to.Store(r.transport)
+	return r
+}
+
+func say(t *testing.T, r *rig, n int, keys ...string) {
+	for _, key := range keys {
+		require.NoError(t, r.transport.DB("shop").InTx(t.Context(), func(tx *bus.Tx) error {
+			if err := tx.Publish(paid{key, n}); err != nil {
+				return err
+			}
+			return tx.Send(pack{key, n})
+		}))
+	}
+}
+
+func becomes(t *testing.T, what string, is func() bool) {
+	t.Helper()
+	require.Eventually(t, is, 30*time.Second, 10*time.Millisecond, what)
+}
+
+func TestWhatACarrierRepeatsReordersAndRefusesTakesEffectOnceAndInOrder(t *testing.T) {
+	t.Parallel()
+	r := carried(t, &badCarrier{}, sqltransport.Config{})
+	want := ""
+	for _, kind := range []string{"pack", "paid"} {
+		for k := range 9 {
+			want += kind + "/order-" + strconv.Itoa(k) + ":0,1,2,3,4,5,6,7,8,9 "
+		}
+	}
+	want = want[:len(want)-1]
+	for n := range 10 {
+		for k := range 9 {
+			say(t, r, n, "order-"+strconv.Itoa(k))
+		}
+	}
+	becomes(t, "every effect", func() bool { return effects(t, r.transport.DB("store")) == want })
+}
+
+func TestWhatACarrierLosesIsADeadLetterAndNothingWaitsForItForEver(t *testing.T) {
+	t.Parallel()
+	c := &badCarrier{lose: func(r sqltransport.Row) bool { return r.Type == "shop.paid" && (r.Sequence == 2 || r.Sequence == 3) }}
+	r := carried(t, c, sqltransport.Config{LostAfter: 200 * time.Millisecond})
+	for n := range 5 {
+		say(t, r, n, "order")
+	}
+	becomes(t, "what follows the hole", func() bool {
+		return effects(t, r.transport.DB("store")) == "pack/order:0,1,2,3,4 paid/order:0,3,4"
+	})
+	var dead string
+	require.NoError(t, r.transport.DB("store").QueryRowContext(t.Context(), `SELECT string_agg(state || ' ' || key, ', ') FROM aside`).Scan(&dead))
+	partition := strconv.Itoa(sqltransport.PartitionOf("order"))
+	require.Equal(t, "dead lost shop.events/"+partition+"/2-3", dead)
+}
+
+func TestACarrierThatLostATopicGetsEverythingAgain(t *testing.T) {
+	t.Parallel()
+	c := &badCarrier{}
+	r := carried(t, c, sqltransport.Config{})
+	again, err := r.transport.Incarnation(t.Context(), "shop.events", "first")
+	require.NoError(t, err)
+	require.False(t, again)
+	say(t, r, 0, "a", "b", "c")
+	const once = "pack/a:0 pack/b:0 pack/c:0 paid/a:0 paid/b:0 paid/c:0"
+	becomes(t, "effects", func() bool { return effects(t, r.transport.DB("store")) == once })
+
+	c.mu.Lock()
+	c.carried = nil
+	c.mu.Unlock()
+	again, err = r.transport.Incarnation(t.Context(), "shop.events", "second")
+	require.NoError(t, err)
+	require.True(t, again)
+	becomes(t, "forwarded again", func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		events := map[string]bool{}
+		for _, row := range c.carried {
+			events[row.Type+row.Key] = true
+		}
+		return events["shop.paida"] && events["shop.paidb"] && events["shop.paidc"]
+	})
+	require.Equal(t, once, effects(t, r.transport.DB("store")), "nothing took effect twice")
+}
+
+func TestARowWithoutANumberIsHandledFromTheQueue(t *testing.T) {
+	t.Parallel()
+	r := carried(t, &badCarrier{}, sqltransport.Config{})
+	rows := []sqltransport.Row{{
+		Topic: "shop.events", Source: "https://example.com/till", ID: uuid.Must(uuid.NewV7()), Type: "shop.paid", Key: "foreign",
+		Payload: []byte(`{"order":"foreign","n":7}`), Metadata: map[string]string{"ce_source": "https://example.com/till"},
+	}}
+	require.NoError(t, r.transport.Receive(t.Context(), "store", rows))
+	require.NoError(t, r.transport.Receive(t.Context(), "store", rows))
+	say(t, r, 8, "foreign")
+	becomes(t, "both", func() bool {
+		got := effects(t, r.transport.DB("store"))
+		return got == "pack/foreign:8 paid/foreign:7,8" || got == "pack/foreign:8 paid/foreign:8,7"
+	})
+}

@@ -1,0 +1,276 @@
+package sqltransport
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/lib/pq"
+
+	"millrace/platform/bus"
+	"millrace/platform/errs"
+)
+
+// receiveSQL writes what arrived under the numbers it came with. A row at or
+// below the subscriber's position was handled before: it is a repetition, as is
+// one that is there already.
+const receiveSQL = `
+WITH fresh AS (
+    INSERT INTO inbound (stream, partition, "offset", id, type, key, payload, metadata)
+    SELECT m.stream, m.partition, m."offset", m.id, m.type, m.key, m.payload, m.metadata::json
+    FROM unnest($2::text[], $3::smallint[], $4::bigint[], $5::uuid[], $6::text[], $7::text[], $8::bytea[], $9::text[])
+        AS m(stream, partition, "offset", id, type, key, payload, metadata)
+    LEFT JOIN positions p ON p.subscriber = $1 AND p.topic = m.stream AND p.partition = m.partition
+    WHERE m."offset" > coalesce(p.position, 0)
+    ORDER BY m.stream, m.partition, m."offset"
+    ON CONFLICT DO NOTHING RETURNING stream, partition
+)
+SELECT DISTINCT stream, partition FROM fresh`
+
+// Receive keeps what a carrier brought to a hosted module, in one transaction,
+// and wakes whoever handles it. Once it has returned nil the carrier may forget
+// the rows; giving them again is harmless. Rows without a number are put into
+// the module's own queue, since nobody promises anything about their order.
+//
+// The errors are the database's; then nothing was kept.
+func (t *Transport) Receive(ctx context.Context, module string, rows []Row) (err error) {
+	s := t.subscribers[module]
+	if s == nil {
+		return errs.New(errs.Invalid, "module %s is not hosted here", module)
+	}
+	if len(rows) == 0 {
+		return nil
+	}
+	tx, err := s.db.BeginTx(ctx, nil)
+	if err != nil {
+		return fmt.Errorf("begin: %w", err)
+	}
+	defer func() { _ = tx.Rollback() }() // after the commit it does nothing; else the first error is the one to tell
+	counted := slices.DeleteFunc(slices.Clone(rows), func(r Row) bool { return r.Sequence == 0 })
+	dirty := wakeup{}
+	if len(counted) > 0 {
+		if err := t.keep(ctx, tx, module, counted, dirty); err != nil {
+			return err
+		}
+	}
+	if len(counted) < len(rows) {
+		foreign := slices.DeleteFunc(slices.Clone(rows), func(r Row) bool { return r.Sequence != 0 })
+		if err := t.queue(ctx, tx, module, foreign, dirty); err != nil {
+			return err
+		}
+	}
+	err = tx.Commit()
+	t.wake(dirty) // after an error too: perhaps only the answer was lost
+	t.notifier.tell(dirty)
+	if err != nil {
+		return fmt.Errorf("commit: %w", err)
+	}
+	return nil
+}
+
+// keep writes counted rows into the module's inbound table.
+func (t *Transport) keep(ctx context.Context, tx *sql.Tx, module string, rows []Row, dirty wakeup) error {
+	streams := make([]string, len(rows))
+	offsets := make([]int64, len(rows))
+	var b columns
+	for i, row := range rows {
+		streams[i], offsets[i] = t.streamOf(row.Topic, row.Source), row.Sequence
+		if err := b.add(row, row.Partition); err != nil {
+			return err
+		}
+	}
+	found, err := tx.QueryContext(ctx, receiveSQL, module, pq.Array(streams), pq.Array(b.partitions), pq.Array(offsets),
+		pq.Array(b.ids), pq.Array(b.types), pq.Array(b.keys), pq.ByteaArray(b.payloads), pq.Array(b.metadata))
+	if err != nil {
+		return fmt.Errorf("receive: %w", err)
+	}
+	defer found.Close()
+	for found.Next() {
+		var stream string
+		var partition int
+		if err := found.Scan(&stream, &partition); err != nil {
+			return fmt.Errorf("receive: %w", err)
+		}
+		dirty[arrived(module, stream)] |= 1 << partition
+	}
+	if err := found.Err(); err != nil {
+		return fmt.Errorf("receive: %w", err)
+	}
+	return nil
+}
+
+// queue writes rows that nobody counted into the module's queue.
+func (t *Transport) queue(ctx context.Context, tx *sql.Tx, module string, rows []Row, dirty wakeup) error {
+	var b columns
+	for _, row := range rows {
+		partition := PartitionOf(row.Key)
+		if err := b.add(row, partition); err != nil {
+			return err
+		}
+		dirty[bus.CommandsOf(module)] |= 1 << partition
+	}
+	_, err := tx.ExecContext(ctx, `SELECT append_queue($1, $2, $3, $4, $5, $6)`,
+		pq.Array(b.partitions), pq.Array(b.ids), pq.Array(b.types), pq.Array(b.keys), pq.ByteaArray(b.payloads), pq.Array(b.metadata))
+	if err != nil {
+		return fmt.Errorf("receive: %w", err)
+	}
+	return nil
+}
+
+// columns are rows, for unnest.
+type columns struct {
+	partitions                 []int64
+	ids, types, keys, metadata []string
+	payloads                   [][]byte
+}
+
+func (b *columns) add(row Row, partition int) error {
+	rest := make(map[string]string, len(row.Metadata))
+	for name, value := range row.Metadata {
+		if !slices.Contains(inColumns, name) {
+			rest[name] = value
+		}
+	}
+	metadata, err := json.Marshal(rest)
+	if err != nil {
+		return fmt.Errorf("metadata of message %s: %w", row.ID, err)
+	}
+	b.partitions = append(b.partitions, int64(partition))
+	b.ids = append(b.ids, row.ID.String())
+	b.types = append(b.types, row.Type)
+	b.keys = append(b.keys, row.Key)
+	b.payloads = append(b.payloads, row.Payload)
+	b.metadata = append(b.metadata, string(metadata))
+	return nil
+}
+
+// A hole in what arrived is on its way, or lost: that is what LostAfter decides.
+// typeLost is the type of the row that stands for lost ones, and restLost that
+// of the others. The first becomes a dead letter of a key of its own, so that
+// an operator sees it and nothing waits for it.
+const (
+	typeLost = "millrace.lost"
+	restLost = "millrace.lost.rest"
+)
+
+// fillHoles puts rows in the place of what never arrived, right behind the
+// subscriber's positions. Else its partitions would stand still for ever.
+func (s *subscriber) fillHoles(ctx context.Context) error {
+	if s.t.cfg.Carrier == nil || s.relay() || !s.isStarted() {
+		return nil
+	}
+	rows, err := s.db.QueryContext(ctx, `
+		WITH hole AS (
+			SELECT p.topic AS stream, p.partition, p.position + 1 AS first, next."offset" - 1 AS last
+			FROM positions p CROSS JOIN LATERAL (
+				SELECT i."offset", i.created_at FROM inbound i WHERE i.stream = p.topic AND i.partition = p.partition AND i."offset" > p.position
+				ORDER BY i."offset" LIMIT 1) next
+			WHERE p.subscriber = $1 AND next."offset" > p.position + 1 AND next.created_at < clock_timestamp() - $2 * interval '1 millisecond'
+		), filled AS (
+			INSERT INTO inbound (stream, partition, "offset", id, type, key, payload, metadata)
+			SELECT stream, partition, n, gen_random_uuid(), CASE WHEN n = first THEN $3 ELSE $4 END,
+				format('lost %s/%s/%s-%s', stream, partition, first, last), '{}', '{}'
+			FROM hole CROSS JOIN LATERAL generate_series(first, least(last, first + 99999)) AS n
+			ON CONFLICT DO NOTHING
+		)
+		SELECT stream, partition, first, last FROM hole`, s.module, s.t.cfg.LostAfter.Milliseconds(), typeLost, restLost)
+	if err != nil {
+		return fmt.Errorf("look for what is lost: %w", err)
+	}
+	defer rows.Close()
+	dirty := wakeup{}
+	for rows.Next() {
+		var stream string
+		var partition int
+		var first, last int64
+		if err := rows.Scan(&stream, &partition, &first, &last); err != nil {
+			return fmt.Errorf("look for what is lost: %w", err)
+		}
+		dirty[arrived(s.schema, stream)] |= 1 << partition
+		s.log.Error("messages never arrived, and what follows them has waited long enough: see the dead letters",
+			"stream", stream, "partition", partition, "first", first, "last", last)
+	}
+	if err := rows.Err(); err != nil {
+		return fmt.Errorf("look for what is lost: %w", err)
+	}
+	s.t.wake(dirty)
+	s.t.notifier.tell(dirty)
+	return nil
+}
+
+// sweepCarried removes what was handled of what arrived, and what was handed
+// over of what was sent, but never the newest row of an outbox, or its numbers
+// would start again.
+func (s *subscriber) sweepCarried(ctx context.Context) error {
+	if s.t.cfg.Carrier == nil || !s.isStarted() {
+		return nil
+	}
+	text := `
+		DELETE FROM inbound i USING positions p
+		WHERE p.subscriber = $1 AND p.topic = i.stream AND p.partition = i.partition AND i."offset" <= p.position
+		AND i.created_at < clock_timestamp() - $2 * interval '1 millisecond'`
+	if s.relay() {
+		text = `
+		DELETE FROM outbox o USING positions p
+		WHERE p.subscriber = $1 AND p.topic = o.topic || '/' || current_schema() AND p.partition = o.partition AND o."offset" <= p.position
+		AND o.created_at < clock_timestamp() - $2 * interval '1 millisecond'
+		AND o."offset" < (SELECT max(n."offset") FROM outbox n WHERE n.topic = o.topic AND n.partition = o.partition)`
+	}
+	if _, err := s.db.ExecContext(ctx, text, s.module, s.t.cfg.KeepCommands.Milliseconds()); err != nil {
+		return fmt.Errorf("sweep what was carried: %w", err)
+	}
+	return nil
+}
+
+// Incarnation says which topic the carrier has under a name. Another one than
+// before means that what was carried is gone: then everything that is still
+// there is forwarded again. Whoever handled it drops it.
+func (t *Transport) Incarnation(ctx context.Context, topic, incarnation string) (again bool, err error) {
+	tx, err := t.db.BeginTx(ctx, nil)
+	if err != nil {
+		return false, fmt.Errorf("begin: %w", err)
+	}
+	defer func() { _ = tx.Rollback() }() // after the commit it does nothing; else the first error is the one to tell
+	var known string
+	if err := tx.QueryRowContext(ctx, `SELECT incarnation FROM topics WHERE name = $1 FOR UPDATE`, topic).Scan(&known); err != nil {
+		return false, fmt.Errorf("incarnation of %s: %w", topic, err)
+	}
+	if known == incarnation {
+		return false, nil
+	}
+	if _, err := tx.ExecContext(ctx, `UPDATE topics SET incarnation = $2 WHERE name = $1`, topic, incarnation); err != nil {
+		return false, fmt.Errorf("incarnation of %s: %w", topic, err)
+	}
+	if known != "" {
+		for _, module := range t.topo.Modules() {
+			if err := rewind(ctx, tx, module, topic); err != nil {
+				return false, fmt.Errorf("incarnation of %s: %w", topic, err)
+			}
+		}
+	}
+	if err := tx.Commit(); err != nil {
+		return false, fmt.Errorf("incarnation of %s: %w", topic, err)
+	}
+	t.lease.now()
+	return known != "", nil
+}
+
+// rewind makes a module's relay begin a topic again. Without an owner, whoever
+// claims the partitions next learns their new positions.
+func rewind(ctx context.Context, tx *sql.Tx, module, topic string) error {
+	var here bool
+	if err := tx.QueryRowContext(ctx, `SELECT to_regclass($1) IS NOT NULL`, module+".positions").Scan(&here); err != nil || !here {
+		return err // another database's
+	}
+	_, err := tx.ExecContext(ctx, fmt.Sprintf(`
+		UPDATE %[1]s.positions p SET owner = NULL, position = least(p.position, CASE WHEN p.topic = $2
+			THEN (SELECT coalesce(min(l."offset"), 1) - 1 FROM %[1]s.log l WHERE l.partition = p.partition)
+			ELSE (SELECT coalesce(min(o."offset") - 1, p.position) FROM %[1]s.outbox o WHERE o.topic = $2 AND o.partition = p.partition) END)
+		WHERE p.subscriber = $1 AND split_part(p.topic, '/', 1) = $2`, module), module+relaySuffix, topic)
+	return err
+}
+
+func isLost(messageType string) bool { return strings.HasPrefix(messageType, typeLost) }
