@@ -1,5 +1,22 @@
 // Package stock holds, for each part of Watermill that this program does not
-// use, the test that shows why: it runs the stock part and asserts that it still
-// fails what is promised here. The day one of these tests is red, an upstream
-// release has mended the part, and our own code for it may go.
+// use as it is, the test that shows why: it runs the stock part, on a real
+// PostgreSQL, and asserts that it still fails what is promised here. The day one
+// of these tests is red, an upstream release has mended the part, and our own
+// code for it may go.
+//
+// Promises is the table of all of them, each beside the test of ours that shows
+// the same promise kept. The README's table is made from it, and from a run of
+// both sides:
+//
+//	go test -tags stock ./test/stock                # the stock parts, on their own
+//	go test ./test/readme -update-promises          # both sides, and writes the README
+//
+// What must not happen is given a second; that it then still has not happened is
+// told by what the server says (who waits for a lock, how many rows there are)
+// wherever the server can tell. No test asserts on speed.
+//
+// Not here, since no promise is broken by them: the delayed subscriber, which
+// redelivered for ever and was wrong outside UTC, was mended upstream
+// (watermill-sql v4.1.5); a broken result that watermill-sql's subscriber takes
+// for its end (it does not ask rows.Err) leaves the rows for the next poll.
 package stock

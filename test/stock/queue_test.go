@@ -1,0 +1,92 @@
+//go:build stock
+
+package stock_test
+
+import (
+	"math"
+	"strings"
+	"testing"
+
+	"github.com/ThreeDotsLabs/watermill"
+	wsql "github.com/ThreeDotsLabs/watermill-sql/v4/pkg/sql"
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/stretchr/testify/require"
+)
+
+// Replaced by: a queue is a log with one subscriber, whose position only moves
+// with a committed effect.
+func TestStockQueueDeletesCommandsThatWereNeverAcked(t *testing.T) {
+	t.Parallel()
+	db := fresh(t)
+	messages, _ := subscribe(t, db, "commands", deadline(stockQueue(), 5*poll))
+	say(t, publisher(t, db, wsql.PostgreSQLQueueSchema{}), "commands", names(10)...)
+	receive(t, messages).Ack()
+	receive(t, messages) // the second is never acked: its deadline passes
+	require.Eventually(t, func() bool { return rowsOf(t, db, "watermill_commands") != "10" }, patience, poll)
+	require.Equal(t, "0", rowsOf(t, db, "watermill_commands"), "only one command was acked; if 9 are left, it was mended upstream")
+}
+
+func TestStockQueueDeletesCommandsWhenItIsClosedInTheMiddle(t *testing.T) {
+	t.Parallel()
+	db := fresh(t)
+	s := newSubscriber(t, db, stockQueue())
+	messages, err := s.Subscribe(t.Context(), "commands")
+	require.NoError(t, err)
+	say(t, publisher(t, db, wsql.PostgreSQLQueueSchema{}), "commands", names(50)...)
+	for range 6 {
+		receive(t, messages).Ack()
+	}
+	require.NoError(t, s.Close())
+	require.Equal(t, "0", rowsOf(t, db, "watermill_commands"), "six commands were acked; if 44 are left, it was mended upstream")
+}
+
+// Replaced by: offsets are bigint.
+func TestStockQueueIsFullAfterTwoBillionCommands(t *testing.T) {
+	t.Parallel()
+	db := fresh(t)
+	p := publisher(t, db, wsql.PostgreSQLQueueSchema{})
+	say(t, p, "commands", "a")
+	exec(t, db, `SELECT setval('watermill_commands_offset_seq', $1)`, math.MaxInt32-1)
+	say(t, p, "commands", "the last")
+	require.ErrorContains(t, p.Publish("commands", message.NewMessage("one more", []byte(`{}`))), "reached maximum value")
+}
+
+// Replaced by: each module has its log; topics are rows, and names are checked
+// when the program starts.
+func TestStockTopicsThatBeginAlikeShareATable(t *testing.T) {
+	t.Parallel()
+	db := fresh(t)
+	alike := strings.Repeat("a", 53)
+	messages, _ := subscribe(t, db, alike+"-payments", stockLog())
+	say(t, publisher(t, db, wsql.DefaultPostgreSQLSchema{}), alike+"-refunds", "a refund")
+	msg := receive(t, messages)
+	require.Equal(t, "a refund", msg.UUID, "delivered to the subscriber of payments")
+	msg.Ack()
+}
+
+// Replaced by: BYTEA payloads, and ids that are uuids.
+func TestStockSchemaCannotStoreAMalformedMessage(t *testing.T) {
+	t.Parallel()
+	db := fresh(t)
+	for _, schema := range []wsql.SchemaAdapter{wsql.DefaultPostgreSQLSchema{}, wsql.PostgreSQLQueueSchema{}} {
+		topic := watermill.NewShortUUID()
+		p := publisher(t, db, schema)
+		say(t, p, topic, "a")
+		require.ErrorContains(t, p.Publish(topic, message.NewMessage("b", []byte(`not JSON`))), "invalid input syntax for type json")
+		require.ErrorContains(t, p.Publish(topic, message.NewMessage(strings.Repeat("c", 37), []byte(`{}`))), "value too long")
+	}
+}
+
+// Replaced by: a commit's offsets; a sweeper for commands that are handled.
+func TestStockLogKeepsEveryMessageForEver(t *testing.T) {
+	t.Parallel()
+	db := fresh(t)
+	messages, stop := subscribe(t, db, "payments", stockLog())
+	say(t, publisher(t, db, wsql.DefaultPostgreSQLSchema{}), "payments", names(5)...)
+	for range 5 {
+		receive(t, messages).Ack()
+	}
+	becomes(t, db, "5", `SELECT offset_acked FROM watermill_offsets_payments`)
+	stop()
+	require.Equal(t, "5", rowsOf(t, db, "watermill_payments"))
+}

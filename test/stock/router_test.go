@@ -1,0 +1,211 @@
+//go:build stock
+
+package stock_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill"
+	wsql "github.com/ThreeDotsLabs/watermill-sql/v4/pkg/sql"
+	"github.com/ThreeDotsLabs/watermill/components/cqrs"
+	"github.com/ThreeDotsLabs/watermill/components/forwarder"
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/ThreeDotsLabs/watermill/message/router/middleware"
+	"github.com/stretchr/testify/require"
+)
+
+// Replaced by: the verdict in platform/bus/chain.go, which nacks in a defer.
+func TestStockRouterNeverHearsOfAHandlerThatEndsItsGoroutine(t *testing.T) {
+	t.Parallel()
+	db := fresh(t)
+	called, behind := make(chan struct{}, 10), make(chan *message.Message, 10)
+	handle(t, newSubscriber(t, db, deadline(stockLog(), 0)), "payments", func(msg *message.Message) error {
+		if msg.UUID == "ends" {
+			called <- struct{}{}
+			runtime.Goexit()
+		}
+		behind <- msg.Copy()
+		return nil
+	}, poisonInto(t, db), middleware.Recoverer)
+	say(t, publisher(t, db, wsql.DefaultPostgreSQLSchema{}), "payments", "ends", "behind")
+	await(t, "the handler", called)
+	nothing(t, behind, "what is behind it is delivered")
+	require.Empty(t, called, "mended upstream, if it is delivered again")
+}
+
+// Replaced by: package app, where the router's end is the program's error.
+func TestStockRouterEndsWithoutAnErrorWhenItsSubscriptionsAreGone(t *testing.T) {
+	t.Parallel()
+	s := newSubscriber(t, fresh(t), stockLog())
+	router, err := message.NewRouter(message.RouterConfig{}, watermill.NopLogger{})
+	require.NoError(t, err)
+	router.AddConsumerHandler("handler", "payments", s, func(*message.Message) error { return nil })
+	done := make(chan error, 1)
+	go func() { done <- router.Run(context.Background()) }()
+	<-router.Running()
+	require.NoError(t, s.Close()) // nobody asked the router to end
+	require.NoError(t, await(t, "the router", done), "mended upstream, if it tells that nothing is handled any more")
+}
+
+// Replaced by: the log of package telemetry, which prints what is known to be
+// harmless.
+func TestStockPartsLogWhatMessagesContain(t *testing.T) {
+	t.Parallel()
+	db := fresh(t)
+	var out bytes.Buffer
+	log := watermill.NewSlogLogger(slog.New(slog.NewTextHandler(&out, nil)))
+	p := publisher(t, db, wsql.DefaultPostgreSQLSchema{})
+	router, err := message.NewRouter(message.RouterConfig{}, log)
+	require.NoError(t, err)
+	_, err = forwarder.NewForwarder(newSubscriber(t, db, stockLog()), p, log, forwarder.Config{ForwarderTopic: "payments", AckWhenCannotUnwrap: true, Router: router})
+	require.NoError(t, err)
+	msg := message.NewMessage("a", []byte(`{}`))
+	msg.Metadata.Set("card", "canary")
+	require.NoError(t, p.Publish("payments", msg))
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- router.Run(ctx) }()
+	<-router.Running()
+	becomes(t, db, "1", `SELECT offset_acked FROM watermill_offsets_payments`)
+	cancel()
+	require.NoError(t, router.Close())
+	require.NoError(t, await(t, "the router", done))
+	require.Contains(t, out.String(), "level=ERROR")
+	require.Contains(t, out.String(), "canary", "mended upstream, if metadata and payload are not in the log")
+}
+
+// Replaced by: the relay, and dead letters.
+func TestStockForwarderIsBlockedByARowThatIsNoEnvelope(t *testing.T) {
+	t.Parallel()
+	db := fresh(t)
+	p := publisher(t, db, wsql.DefaultPostgreSQLSchema{})
+	s, seen := newSubscriber(t, db, stockLog()), &calls{}
+	forwarded := make(chan *message.Message, 10)
+	f, err := forwarder.NewForwarder(s, publishFunc(func(_ string, messages ...*message.Message) error {
+		forwarded <- messages[0].Copy()
+		return nil
+	}), watermill.NopLogger{}, forwarder.Config{ForwarderTopic: "outbox", Middlewares: []message.HandlerMiddleware{func(next message.HandlerFunc) message.HandlerFunc {
+		return func(msg *message.Message) ([]*message.Message, error) {
+			seen.add(msg.UUID)
+			return next(msg)
+		}
+	}}})
+	require.NoError(t, err)
+	say(t, p, "outbox", "no envelope")
+	require.NoError(t, forwarder.NewPublisher(p, forwarder.PublisherConfig{ForwarderTopic: "outbox"}).Publish("payments", message.NewMessage("a", []byte(`{}`))))
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- f.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		require.NoError(t, errors.Join(f.Close(), <-done))
+	})
+	require.Eventually(t, func() bool { return seen.of("no envelope") > 10 }, patience, poll)
+	nothing(t, forwarded, "what is behind a row that is no envelope is forwarded")
+}
+
+// Replaced by: runs of up to 16 messages of a partition.
+func TestStockForwarderMovesOneMessageAtATime(t *testing.T) {
+	t.Parallel()
+	db := fresh(t)
+	p := publisher(t, db, wsql.DefaultPostgreSQLSchema{})
+	envelopes := forwarder.NewPublisher(p, forwarder.PublisherConfig{ForwarderTopic: "outbox"})
+	for _, name := range names(20) {
+		require.NoError(t, envelopes.Publish("payments", message.NewMessage(name, []byte(`{}`))))
+	}
+	publishing, goOn := make(chan int, 100), make(chan struct{})
+	f, err := forwarder.NewForwarder(newSubscriber(t, db, stockLog()), publishFunc(func(_ string, messages ...*message.Message) error {
+		publishing <- len(messages)
+		<-goOn
+		return nil
+	}), watermill.NopLogger{}, forwarder.Config{ForwarderTopic: "outbox"})
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- f.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		require.NoError(t, errors.Join(f.Close(), <-done))
+	})
+	require.Equal(t, 1, await(t, "the first", publishing), "mended upstream, if it takes more at once")
+	select {
+	case <-publishing:
+		require.Fail(t, "it was mended upstream: two messages are on their way at once")
+	case <-time.After(brief):
+	}
+	close(goOn)
+	for range 19 {
+		require.Equal(t, 1, await(t, "the next", publishing))
+	}
+}
+
+type known struct{ Order string }
+
+// Replaced by: a command that its receiver does not know is a dead letter.
+func TestStockCommandProcessorDropsACommandThatItDoesNotKnow(t *testing.T) {
+	t.Parallel()
+	db := fresh(t)
+	var out bytes.Buffer
+	log := watermill.NewSlogLogger(slog.New(slog.NewTextHandler(&out, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	router, err := message.NewRouter(message.RouterConfig{}, watermill.NopLogger{})
+	require.NoError(t, err)
+	s := newSubscriber(t, db, stockQueue())
+	processor, err := cqrs.NewCommandProcessorWithConfig(router, cqrs.CommandProcessorConfig{
+		GenerateSubscribeTopic: func(cqrs.CommandProcessorGenerateSubscribeTopicParams) (string, error) { return "commands", nil },
+		SubscriberConstructor:  func(cqrs.CommandProcessorSubscriberConstructorParams) (message.Subscriber, error) { return s, nil },
+		Marshaler:              cqrs.JSONMarshaler{}, Logger: log,
+	})
+	require.NoError(t, err)
+	require.NoError(t, processor.AddHandlers(cqrs.NewCommandHandler("known", func(context.Context, *known) error { return nil })))
+	say(t, publisher(t, db, wsql.PostgreSQLQueueSchema{}), "commands", "of an unknown type")
+	out.Reset()
+	done := make(chan error, 1)
+	go func() { done <- router.Run(context.Background()) }()
+	<-router.Running()
+	becomes(t, db, "0", `SELECT count(*) FROM watermill_commands`)
+	require.NoError(t, router.Close())
+	require.NoError(t, await(t, "the router", done))
+	require.NotContains(t, out.String(), "ERROR", "mended upstream, if somebody is told")
+	require.NotContains(t, out.String(), "WARN")
+}
+
+// Replaced by: what a subscriber has not subscribed to is skipped, and a type
+// that a newer version hears is held for that version.
+func TestStockEventProcessorBlocksOnAnEventThatItDoesNotKnow(t *testing.T) {
+	t.Parallel()
+	db := fresh(t)
+	router, err := message.NewRouter(message.RouterConfig{}, watermill.NopLogger{})
+	require.NoError(t, err)
+	marshal := cqrs.JSONMarshaler{}
+	s, handled := newSubscriber(t, db, stockLog()), make(chan *message.Message, 10)
+	processor, err := cqrs.NewEventProcessorWithConfig(router, cqrs.EventProcessorConfig{
+		GenerateSubscribeTopic: func(cqrs.EventProcessorGenerateSubscribeTopicParams) (string, error) { return "events", nil },
+		SubscriberConstructor:  func(cqrs.EventProcessorSubscriberConstructorParams) (message.Subscriber, error) { return s, nil },
+		Marshaler:              marshal, Logger: watermill.NopLogger{},
+	})
+	require.NoError(t, err)
+	require.NoError(t, processor.AddHandlers(cqrs.NewEventHandler("known", func(context.Context, *known) error {
+		handled <- message.NewMessage("known", nil)
+		return nil
+	})))
+	p := publisher(t, db, wsql.DefaultPostgreSQLSchema{})
+	say(t, p, "events", "of an unknown type")
+	of, err := marshal.Marshal(known{"17"})
+	require.NoError(t, err)
+	require.NoError(t, p.Publish("events", of))
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- router.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		require.NoError(t, errors.Join(router.Close(), <-done))
+	})
+	<-router.Running()
+	nothing(t, handled, "an event behind one of an unknown type is handled")
+}
