@@ -27,11 +27,12 @@ type Config struct {
 	Environment string   `koanf:"environment"` // development or production
 	DataDir     string   `koanf:"data_dir"`    // what the program keeps on disk: the embedded database and the data platform's files
 	Modules     []string `koanf:"modules"`     // what this process hosts; empty: all
-	Transport   string   `koanf:"transport"`   // how messages travel: postgres
+	Transport   string   `koanf:"transport"`   // how messages travel: postgres or kafka
 
 	HTTP         HTTP         `koanf:"http"`
 	Database     Database     `koanf:"database"`
 	Bus          Bus          `koanf:"bus"`
+	Kafka        Kafka        `koanf:"kafka"`
 	Payment      Payment      `koanf:"payment"`
 	Delivery     Delivery     `koanf:"delivery"`
 	Mail         Mail         `koanf:"mail"`
@@ -127,13 +128,14 @@ func Default() Config {
 	return Config{
 		Environment: Development,
 		DataDir:     ".data",
-		Transport:   "postgres",
+		Transport:   Postgres,
 		HTTP:        HTTP{Address: "127.0.0.1:8080"},
 		Database:    Database{MaxConnsPerModule: 8},
 		Bus: Bus{
 			LeaseTTL: 2 * time.Second, Executors: 3,
 			Backoff: []time.Duration{100 * time.Millisecond, time.Second, 5 * time.Second, 10 * time.Second},
 		},
+		Kafka: Kafka{Partitions: 8, Replication: 1},
 		Payment: Payment{
 			ChaseAfter: time.Minute,
 			Gateway:    Gateway{Name: "simulator", Timeout: 5 * time.Second, SimulatorAddress: "127.0.0.1:0", SimulatorSeed: 1},

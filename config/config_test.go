@@ -37,7 +37,7 @@ func TestThePresetSaysEverySettingAndItsDefault(t *testing.T) {
 	t.Parallel()
 	c, err := config.Load("dev.yaml", nil)
 	require.NoError(t, err)
-	c.Modules = nil // [] in the file
+	c.Modules, c.Kafka.Brokers = nil, nil // [] in the file
 	require.Empty(t, cmp.Diff(config.Default(), c))
 
 	preset, err := os.ReadFile("dev.yaml")
@@ -96,7 +96,15 @@ func TestEverySettingIsChecked(t *testing.T) {
 		"environment":                       func(c *config.Config) { c.Environment = "staging" },
 		"data_dir":                          func(c *config.Config) { c.DataDir = "" },
 		"modules":                           func(c *config.Config) { c.Modules = []string{"billing"} },
-		"transport":                         func(c *config.Config) { c.Transport = "kafka" },
+		"transport":                         func(c *config.Config) { c.Transport = "pigeon" },
+		"kafka.brokers":                     func(c *config.Config) { c.Kafka.Brokers = []string{"9092"} },
+		"kafka.prefix":                      func(c *config.Config) { c.Kafka.Prefix = "a b" },
+		"kafka.partitions":                  func(c *config.Config) { c.Kafka.Partitions = 12 },
+		"kafka.replication":                 func(c *config.Config) { c.Kafka.Replication = 0 },
+		"kafka.tls.ca_file":                 func(c *config.Config) { c.Kafka.TLS.CAFile = "nowhere.pem" },
+		"kafka.tls.certificate_file":        func(c *config.Config) { c.Kafka.TLS.CertificateFile = "nowhere.pem" },
+		"kafka.sasl.mechanism":              func(c *config.Config) { c.Kafka.SASL.Mechanism = "SCRAM" },
+		"kafka.sasl.password_file":          func(c *config.Config) { c.Kafka.SASL.PasswordFile = "nowhere" },
 		"http.address":                      func(c *config.Config) { c.HTTP.Address = "8080" },
 		"database.url":                      func(c *config.Config) { c.Database.URL = "mysql://root:canary@h/d" },
 		"database.max_conns_per_module":     func(c *config.Config) { c.Database.MaxConnsPerModule = 4 },
@@ -185,6 +193,17 @@ func TestProductionRefusesWhatIsForDevelopment(t *testing.T) {
 		spoil(&c)
 		require.ErrorContains(t, c.Validate(modules), name)
 	}
+	for name, spoil := range map[string]func(*config.Config){
+		"kafka.brokers: is empty": func(c *config.Config) { c.Kafka.Brokers = nil },
+		"kafka.tls.enabled: ":     func(c *config.Config) { c.Kafka.TLS.Enabled = false },
+		"kafka.replication: ":     func(c *config.Config) { c.Kafka.Replication = 1 },
+	} {
+		c := production()
+		c.Transport, c.Kafka.Brokers, c.Kafka.Replication, c.Kafka.TLS.Enabled = config.OnKafka, []string{"kafka:9093"}, 3, true
+		require.NoError(t, c.Validate(modules))
+		spoil(&c)
+		require.ErrorContains(t, c.Validate(modules), name)
+	}
 	c := config.Default()
 	c.Environment = config.Production
 	require.Equal(t, 6, strings.Count(c.Validate(modules).Error(), "\n")+1, "all at once: %s", c.Validate(modules))
@@ -197,6 +216,7 @@ func TestNoWayOfPrintingShowsASecret(t *testing.T) {
 	c.Payment.Gateway.URL = "https://user:canary@pg.example/?key=canary"
 	c.Payment.Secrets = []config.Secret{"canary", "canary"}
 	c.Mail.SMTP.Password = "canary"
+	c.Kafka.SASL.Password = "canary"
 	var log strings.Builder
 	slog.New(slog.NewJSONHandler(&log, nil)).Info("config", "secret", c.Mail.SMTP.Password, "all", c)
 	for _, printed := range []string{c.Redacted(), fmt.Sprintf("%v %+v %#v %s", c.Database, c.Mail, c.Payment.Secrets, c.Mail.SMTP.Password)} {
@@ -214,6 +234,6 @@ func TestWhatIsPrintedIsAFileThatGivesTheSame(t *testing.T) {
 	c.Modules = []string{"payment", "delivery"}
 	again, err := config.Load(write(t, c.Redacted()), nil)
 	require.NoError(t, err)
-	again.Payment.Secrets = nil // [] in the file
+	again.Payment.Secrets, again.Kafka.Brokers = nil, nil // [] in the file
 	require.Empty(t, cmp.Diff(c, again))
 }

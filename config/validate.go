@@ -50,9 +50,8 @@ func (c Config) Validate(modules []string) error {
 		f.add("data_dir", "name a folder, as .data")
 	}
 	f.modules(c.Modules, modules)
-	if c.Transport != "postgres" {
-		f.add("transport", "%q is not a transport of this version: set postgres", c.Transport)
-	}
+	f.oneOf("transport", c.Transport, Postgres, OnKafka)
+	f.kafka(c)
 	f.http(c.HTTP)
 	f.database(c)
 	f.bus(c.Bus)
@@ -212,6 +211,7 @@ func (f *faults) production(c Config) {
 	if c.Mail.SMTP.TLS == "plaintext" {
 		f.add("mail.smtp.tls", "plaintext lets every mail be read on its way: use auto or mandatory")
 	}
+	f.kafkaInProduction(c)
 }
 
 func loopback(host string) bool {
