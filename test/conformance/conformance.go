@@ -34,6 +34,7 @@ type Options struct {
 	Backoff      []time.Duration // the waits before a failed message is tried again
 	KeepCommands time.Duration   // how long a handled command is kept
 	Poll         time.Duration   // the fall-back for lost notifications
+	LeaseTTL     time.Duration   // how long a process is believed in that says nothing
 }
 
 // World is where several processes meet.
@@ -93,6 +94,20 @@ func Run(t *testing.T, world Factory) {
 		{"AShutdownUnderLoadLeavesNothingHalfDone", shutdown},
 		{"ACancelledRouterEndsAndANewOneGoesOn", cancelled},
 		{"ClosingWithAHangingHandlerEndsInTime", closeWhileHanging},
+
+		{"ACommandStaysUntilItWasHandled", commandStays},
+		{"ASlowHandlerDelaysNoOtherTopic", slowElsewhere},
+		{"AnOpenTransactionOfTheClusterStopsNobody", openTransaction},
+		{"HandlersOfOneQueueWorkAtTheSameTime", atOnce},
+		{"AMessageArrivesWithoutAPoll", withoutPoll},
+		{"AFailedAttemptLeavesNothing", failedAttempts},
+		{"WaitsLongerThanTheTimeLimitEndInADeadLetterAndBlockNobody", longRetry},
+		{"TheWaitsBetweenAttemptsAreThoseThatAreConfigured", configuredWaits},
+		{"ADeadLetterIsTheMessageAsItWas", letterAsItWas},
+		{"ACommandThatItsReceiverDoesNotKnowIsKeptForWhoDoes", unknownCommand},
+		{"ABacklogIsHandledInRuns", inRuns},
+		{"AShutdownLetsTheHandlerInFlightFinish", inFlightAtTheEnd},
+		{"TopicsThatBeginAlikeAreKeptApart", alike},
 	} {
 		t.Run(promise.name, func(t *testing.T) {
 			if !strings.Contains(promise.name, "FiveSeconds") { // which is measured before the others run
