@@ -192,6 +192,41 @@ func TestACarrierThatLostATopicGetsEverythingAgain(t *testing.T) {
 	require.Equal(t, once, effects(t, r.transport.DB("store")), "nothing took effect twice")
 }
 
+func TestASubscriberBeginsAtATimeThoughItCannotLookWhereThatIs(t *testing.T) {
+	t.Parallel()
+	url := pgtest.URL(t)
+	shop := part{name: "shop", publishes: []bus.Event{paid{}}}
+	heard := make(chan int, 10)
+	store := part{name: "store", hears: []bus.Subscription{
+		bus.On(func(_ context.Context, _ *bus.Tx, p paid) error { heard <- p.N; return nil }).From(time.Unix(2000, 0)),
+	}}
+	r := start(t, url, sqltransport.Config{Carrier: &badCarrier{}}, shop, store)
+	var rows []sqltransport.Row
+	for n := range 4 {
+		rows = append(rows, sqltransport.Row{
+			Topic: "shop.events", Source: "shop", Partition: sqltransport.PartitionOf("a"), Sequence: int64(n + 1),
+			ID: uuid.Must(uuid.NewV7()), Type: "shop.paid", Key: "a", Payload: []byte(`{"order":"a","n":` + strconv.Itoa(n) + `}`),
+			Metadata: map[string]string{"ce_time": time.Unix(1998+int64(n), 0).UTC().Format(time.RFC3339Nano)},
+		})
+	}
+	require.NoError(t, r.transport.Receive(t.Context(), "store", rows[:1]))
+	require.NoError(t, r.transport.Receive(t.Context(), "store", rows))
+	require.NoError(t, r.transport.Receive(t.Context(), "store", rows[:2]))
+	require.Equal(t, 2, await(t, heard))
+	require.Equal(t, 3, await(t, heard))
+}
+
+func await(t *testing.T, from <-chan int) int {
+	t.Helper()
+	select {
+	case n := <-from:
+		return n
+	case <-time.After(20 * time.Second):
+		require.FailNow(t, "waited in vain")
+		return 0
+	}
+}
+
 func TestARowWithoutANumberIsHandledFromTheQueue(t *testing.T) {
 	t.Parallel()
 	r := carried(t, &badCarrier{}, sqltransport.Config{})

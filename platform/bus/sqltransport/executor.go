@@ -82,6 +82,10 @@ func (s *subscriber) work(t *task) (more bool, err error) {
 			return false, err
 		}
 	}
+	if t.position < 0 { // undecided: what arrives first decides
+		t.loaded = false
+		return false, nil
+	}
 	if t.drain {
 		if err := s.drain(ctx, t); err != nil {
 			return false, err

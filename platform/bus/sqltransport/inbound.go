@@ -16,7 +16,7 @@ import (
 
 // receiveSQL writes what arrived under the numbers it came with. A row at or
 // below the subscriber's position was handled before: it is a repetition, as is
-// one that is there already.
+// one that is there already. A subscriber that is undecided hears none yet.
 const receiveSQL = `
 WITH fresh AS (
     INSERT INTO inbound (stream, partition, "offset", id, type, key, payload, metadata)
@@ -24,7 +24,7 @@ WITH fresh AS (
     FROM unnest($2::text[], $3::smallint[], $4::bigint[], $5::uuid[], $6::text[], $7::text[], $8::bytea[], $9::text[])
         AS m(stream, partition, "offset", id, type, key, payload, metadata)
     LEFT JOIN positions p ON p.subscriber = $1 AND p.topic = m.stream AND p.partition = m.partition
-    WHERE m."offset" > coalesce(p.position, 0)
+    WHERE m."offset" > CASE WHEN p.position < 0 THEN 9223372036854775807 ELSE coalesce(p.position, 0) END
     ORDER BY m.stream, m.partition, m."offset"
     ON CONFLICT DO NOTHING RETURNING stream, partition
 )
@@ -35,7 +35,8 @@ SELECT DISTINCT stream, partition FROM fresh`
 // the rows; giving them again is harmless. Rows without a number are put into
 // the module's own queue, since nobody promises anything about their order.
 //
-// The errors are the database's; then nothing was kept.
+// It waits until the router has subscribed to all that the module hears. The
+// errors are the database's; then nothing was kept.
 func (t *Transport) Receive(ctx context.Context, module string, rows []Row) (err error) {
 	s := t.subscribers[module]
 	if s == nil {
@@ -43,6 +44,13 @@ func (t *Transport) Receive(ctx context.Context, module string, rows []Row) (err
 	}
 	if len(rows) == 0 {
 		return nil
+	}
+	select {
+	case <-s.started:
+	case <-s.stopping:
+		return errs.New(errs.Shutdown, "module %s is closed", module)
+	case <-ctx.Done():
+		return errs.As(errs.Timeout, ctx.Err())
 	}
 	tx, err := s.db.BeginTx(ctx, nil)
 	if err != nil {
@@ -82,6 +90,11 @@ func (t *Transport) keep(ctx context.Context, tx *sql.Tx, module string, rows []
 			return err
 		}
 	}
+	if t.beginsLater(module) {
+		if err := decide(ctx, tx, module, streams, rows); err != nil {
+			return err
+		}
+	}
 	found, err := tx.QueryContext(ctx, receiveSQL, module, pq.Array(streams), pq.Array(b.partitions), pq.Array(offsets),
 		pq.Array(b.ids), pq.Array(b.types), pq.Array(b.keys), pq.ByteaArray(b.payloads), pq.Array(b.metadata))
 	if err != nil {
@@ -100,6 +113,11 @@ func (t *Transport) keep(ctx context.Context, tx *sql.Tx, module string, rows []
 		return fmt.Errorf("receive: %w", err)
 	}
 	return nil
+}
+
+// beginsLater tells whether the module does not begin with the first message.
+func (t *Transport) beginsLater(module string) bool {
+	return slices.ContainsFunc(t.topo.SubscriptionsOf(module), func(s bus.Subscription) bool { return !s.Start.IsZero() })
 }
 
 // queue writes rows that nobody counted into the module's queue.

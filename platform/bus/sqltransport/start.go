@@ -2,6 +2,7 @@ package sqltransport
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"time"
 
@@ -13,7 +14,13 @@ import (
 // that says several things is heard whole, or not at all.
 func (s *subscriber) begin(ctx context.Context, topic string) error {
 	at := make(pq.Int64Array, Partitions)
-	if start := s.startOf(topic); !start.IsZero() {
+	switch start := s.startOf(topic); {
+	case start.IsZero():
+	case s.t.cfg.Carrier != nil:
+		for p := range at {
+			at[p] = undecided(start)
+		}
+	default:
 		var err error
 		if at, err = s.t.before(ctx, topic, start); err != nil {
 			return err
@@ -26,6 +33,40 @@ func (s *subscriber) begin(ctx context.Context, topic string) error {
 		ON CONFLICT DO NOTHING`, // which alone would wait for whoever is moving a position
 		s.module, topic, at)
 	return err
+}
+
+// undecided is the position of a subscriber that begins at a time and, since a
+// carrier brings it the messages, cannot know yet at which number: the time in
+// microseconds, negative. The first message that was said then, or later,
+// decides (Receive).
+func undecided(start time.Time) int64 {
+	if now := time.Now(); start.After(now) { // as bus.Now
+		start = now
+	}
+	return -start.UnixMicro()
+}
+
+// decide gives the subscriber its place in partitions where it was undecided.
+func decide(ctx context.Context, tx *sql.Tx, module string, streams []string, rows []Row) error {
+	partitions, offsets, said := make([]int64, len(rows)), make([]int64, len(rows)), make([]int64, len(rows))
+	for i, row := range rows {
+		partitions[i], offsets[i] = int64(row.Partition), row.Sequence
+		if at, err := time.Parse(time.RFC3339Nano, row.Metadata["ce_time"]); err == nil {
+			said[i] = at.UnixMicro()
+		}
+	}
+	_, err := tx.ExecContext(ctx, `
+		UPDATE positions p SET position = first."offset" - 1 FROM (
+			SELECT m.stream, m.partition, min(m."offset") AS "offset"
+			FROM unnest($2::text[], $3::smallint[], $4::bigint[], $5::bigint[]) AS m(stream, partition, "offset", said)
+			JOIN positions u ON u.subscriber = $1 AND u.topic = m.stream AND u.partition = m.partition
+			WHERE u.position < 0 AND m.said >= -u.position GROUP BY m.stream, m.partition) first
+		WHERE p.subscriber = $1 AND p.topic = first.stream AND p.partition = first.partition AND p.position < 0`,
+		module, pq.Array(streams), pq.Array(partitions), pq.Array(offsets), pq.Array(said))
+	if err != nil {
+		return fmt.Errorf("where to begin: %w", err)
+	}
+	return nil
 }
 
 // startOf is where the module wants to begin with a topic; the topology has
