@@ -1,0 +1,80 @@
+package sqltransport_test
+
+import (
+	"context"
+	"math"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"millrace/platform/bus"
+	"millrace/platform/bus/sqltransport"
+	"millrace/platform/postgres"
+	"millrace/platform/postgres/devserver"
+	"millrace/platform/postgres/pgtest"
+)
+
+// What the stock queue, whose offsets are of four bytes, fails.
+func TestOffsetsGoOnBehindTwoBillion(t *testing.T) {
+	t.Parallel()
+	url, handled := pgtest.URL(t), make(chan int, 10)
+	hosts := []bus.Module{part{name: "shop", publishes: []bus.Event{paid{}}},
+		part{name: "store", hears: []bus.Subscription{bus.On(func(_ context.Context, _ *bus.Tx, p paid) error {
+			handled <- p.N
+			return nil
+		})}}}
+	topo, err := bus.NewTopology(hosts...)
+	require.NoError(t, err)
+	require.NoError(t, sqltransport.Migrate(t.Context(), url, topo))
+	db, err := postgres.Open(t.Context(), postgres.Config{URL: url, MaxConns: 1})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, db.Close()) })
+	p := sqltransport.PartitionOf("x")
+	for _, query := range []string{
+		`INSERT INTO shop.log (partition, "offset", id, type, key, payload, metadata) VALUES ($1, $2, gen_random_uuid(), 'shop.paid', 'x', '{}', '{}')`,
+		`INSERT INTO store.positions (subscriber, topic, partition, position) VALUES ('store', 'shop.events', $1, $2)`,
+	} {
+		_, err = db.ExecContext(t.Context(), query, p, math.MaxInt32)
+		require.NoError(t, err)
+	}
+	r := start(t, url, sqltransport.Config{}, hosts...)
+	require.NoError(t, r.transport.DB("shop").InTx(t.Context(), func(tx *bus.Tx) error { return tx.Publish(paid{"x", 17}) }))
+	require.Equal(t, 17, waitFor(t, "the message behind them", handled))
+}
+
+// What stops the stock subscriber for ever: nobody is connected who could end it.
+func TestAPreparedTransactionThatNobodyEndsStopsNobody(t *testing.T) {
+	t.Parallel()
+	cfg := devserver.Config{DataDir: pgtest.Dir(t) + "/data", NoSync: true} // the machine stays up
+	server, err := devserver.Start(t.Context(), cfg)
+	require.NoError(t, err)
+	require.NoError(t, server.CreateDatabase(t.Context(), "millrace"))
+	admin, err := postgres.Open(t.Context(), postgres.Config{URL: server.URL("millrace"), MaxConns: 1})
+	require.NoError(t, err)
+	_, err = admin.ExecContext(t.Context(), `ALTER SYSTEM SET max_prepared_transactions = 5`)
+	require.NoError(t, err)
+	require.NoError(t, admin.Close())
+	require.NoError(t, server.Stop())
+	server, err = devserver.Start(t.Context(), cfg)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, server.Stop()) })
+
+	handled := make(chan int, 10)
+	r := start(t, server.URL("millrace"), sqltransport.Config{}, part{name: "shop", publishes: []bus.Event{paid{}}},
+		part{name: "store", hears: []bus.Subscription{bus.On(func(_ context.Context, _ *bus.Tx, p paid) error {
+			handled <- p.N
+			return nil
+		})}})
+	admin, err = postgres.Open(t.Context(), postgres.Config{URL: server.URL("millrace"), MaxConns: 1})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, admin.Close()) })
+	_, err = admin.ExecContext(t.Context(), `BEGIN; CREATE TABLE store.unrelated (n int); PREPARE TRANSACTION 'orphan'`)
+	require.NoError(t, err)
+	require.NoError(t, r.transport.DB("shop").InTx(t.Context(), func(tx *bus.Tx) error { return tx.Publish(paid{"x", 17}) }))
+	require.Equal(t, 17, waitFor(t, "the message", handled))
+	var orphans int
+	require.NoError(t, admin.QueryRowContext(t.Context(), `SELECT count(*) FROM pg_prepared_xacts`).Scan(&orphans))
+	require.Equal(t, 1, orphans, "it was there all the time")
+	_, err = admin.ExecContext(t.Context(), `ROLLBACK PREPARED 'orphan'`)
+	require.NoError(t, err)
+}
