@@ -6,6 +6,9 @@ import (
 	"strings"
 
 	"github.com/lib/pq"
+
+	"millrace/platform/bus"
+	"millrace/platform/bus/sqltransport"
 )
 
 // effectsAreSingle finds inboxes that a second row could enter, and effects
@@ -77,17 +80,34 @@ const cardPairs = `('CONSULTATION_RECEIVED', 'MEMBER'), ('CONSULTATION_FIXED', '
 const kindOf = `convert_from(m.payload, 'UTF8')::jsonb->>'orderKind'`
 
 var effects = []effect{
-	{"delivery", "payment.log", `'payment.completed', 'payment.refunded'`, kindOf + ` = 'goods'`, `SELECT cause_id FROM delivery.history WHERE cause_id IS NOT NULL`},
-	{"notification", "payment.log", `'payment.completed', 'payment.failed', 'payment.refunded'`, `true`, `SELECT cause_id FROM notification.notifications`},
-	{"notification", "delivery.log", `'delivery.shipped', 'delivery.delivered'`, `true`, `SELECT cause_id FROM notification.notifications`},
-	{"notification", "notification.queue", `'notification.send'`, `true`, `SELECT cause_id FROM notification.notifications`},
-	{"inquiry", "consultation.log", `'consultation.created', 'consultation.changed'`, cardOf, `SELECT cause_id FROM inquiry.entry WHERE cause_id IS NOT NULL`},
-	{"consultation", "payment.log", `'payment.completed'`, kindOf + ` = 'deposit'`, `
+	{"delivery", "payment.events", `'payment.completed', 'payment.refunded'`, kindOf + ` = 'goods'`, `SELECT cause_id FROM delivery.history WHERE cause_id IS NOT NULL`},
+	{"notification", "payment.events", `'payment.completed', 'payment.failed', 'payment.refunded'`, `true`, `SELECT cause_id FROM notification.notifications`},
+	{"notification", "delivery.events", `'delivery.shipped', 'delivery.delivered'`, `true`, `SELECT cause_id FROM notification.notifications`},
+	{"notification", "notification.commands", `'notification.send'`, `true`, `SELECT cause_id FROM notification.notifications`},
+	{"inquiry", "consultation.events", `'consultation.created', 'consultation.changed'`, cardOf, `SELECT cause_id FROM inquiry.entry WHERE cause_id IS NOT NULL`},
+	{"consultation", "payment.events", `'payment.completed'`, kindOf + ` = 'deposit'`, `
 		SELECT l.id FROM payment.log l JOIN consultation.deposit d ON d.payment_id::text = convert_from(l.payload, 'UTF8')::jsonb->>'paymentId' WHERE l.type = 'payment.completed'`},
-	{"consultation", "payment.log", `'payment.refunded'`, kindOf + ` = 'deposit'`, `
+	{"consultation", "payment.events", `'payment.refunded'`, kindOf + ` = 'deposit'`, `
 		SELECT l.id FROM payment.log l JOIN consultation.deposit d ON d.payment_id::text = convert_from(l.payload, 'UTF8')::jsonb->>'paymentId' AND d.state = 'refunded' WHERE l.type = 'payment.refunded'`},
-	{"payment", "payment.queue", `'payment.refund'`, `true`, `
-		SELECT q.id FROM payment.queue q JOIN payment.payments p ON p.order_key = q.key JOIN payment.refunds r USING (payment_id)`},
+	{"payment", "payment.commands", `'payment.refund'`, `true`, `
+		SELECT q.id FROM {payment.commands} q JOIN payment.payments p ON p.order_key = q.key JOIN payment.refunds r USING (payment_id)`},
+}
+
+// swept tells whether the stream's messages are taken away some time after they
+// were handled.
+func swept(stream string) bool { return !strings.HasSuffix(stream, ".events") }
+
+// tables puts, in a query, what holds a topic's messages in the place of the
+// topic's name in braces.
+func tables(query string, topo *bus.Topology) string {
+	parts := map[string][]string{}
+	for _, kept := range sqltransport.Everything(topo) {
+		parts[kept.Topic] = append(parts[kept.Topic], `SELECT id, partition, "offset", type, key, payload FROM `+kept.Table)
+	}
+	for topic, of := range parts {
+		query = strings.ReplaceAll(query, "{"+topic+"}", "("+strings.Join(of, " UNION ALL ")+")")
+	}
+	return query
 }
 
 // inboxesHaveEffects finds inbox rows without the effect, effects without the
@@ -96,23 +116,24 @@ func inboxesHaveEffects(ctx context.Context, e *evidence) ([]string, error) {
 	all := effects
 	for _, h := range hearings(e.topo) {
 		if h.subscriber == "dataplatform" {
-			all = append(all[:len(all):len(all)], effect{h.subscriber, h.table, "'" + strings.Join(h.types, "', '") + "'", "true", `SELECT message_id FROM dataplatform.record`})
+			all = append(all[:len(all):len(all)], effect{h.subscriber, h.topic, "'" + strings.Join(h.types, "', '") + "'", "true", `SELECT message_id FROM dataplatform.record`})
 		}
 	}
 	var queries []string
 	for _, x := range all {
 		queries = append(queries, fmt.Sprintf(`
 			SELECT format('%[1]s: %%s %%s of %%s has %%s', m.type, m.id, m.key, CASE WHEN i.message_id IS NULL THEN 'its effect and no inbox row' ELSE 'an inbox row and no effect' END)
-			FROM %[2]s m LEFT JOIN %[1]s.inbox i ON i.subscriber = '%[1]s' AND i.message_id = m.id
+			FROM {%[2]s} m LEFT JOIN %[1]s.inbox i ON i.subscriber = '%[1]s' AND i.message_id = m.id
 			LEFT JOIN (SELECT DISTINCT id FROM (%[5]s) AS h(id)) h ON h.id = m.id
 			WHERE m.type IN (%[3]s) AND %[4]s AND (i.message_id IS NULL) <> (h.id IS NULL)`, x.subscriber, x.topic, x.types, x.must, x.has))
+		queries[len(queries)-1] = tables(queries[len(queries)-1], e.topo)
 	}
 	for _, h := range hearings(e.topo) {
 		queries = append(queries, fmt.Sprintf(`
 			SELECT format('%[1]s: the inbox has %%s of %[3]s, and no such message is there', i.message_id)
-			FROM %[1]s.inbox i LEFT JOIN %[2]s m ON m.partition = i.partition AND m."offset" = i."offset" AND m.id = i.message_id
+			FROM %[1]s.inbox i LEFT JOIN (SELECT * FROM %[2]s) m ON m.partition = i.partition AND m."offset" = i."offset" AND m.id = i.message_id
 			WHERE i.subscriber = '%[1]s' AND i.topic = '%[3]s' AND m.id IS NULL
-				AND i."offset" >= (SELECT coalesce(min(q."offset"), 1) FROM %[2]s q WHERE q.partition = i.partition AND '%[2]s' LIKE '%%.queue')`, h.subscriber, h.table, h.topic))
+				AND i."offset" >= (SELECT coalesce(min("offset"), 1) FROM %[2]s WHERE partition = i.partition AND %[4]t)`, h.subscriber, h.table, h.topic, swept(h.topic)))
 	}
 	for _, module := range e.topo.Modules() {
 		queries = append(queries, fmt.Sprintf(`

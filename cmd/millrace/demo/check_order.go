@@ -3,6 +3,8 @@ package demo
 import (
 	"context"
 	"fmt"
+
+	"millrace/platform/bus/sqltransport"
 )
 
 // orderIsKept finds gaps in offsets, messages that took effect out of order or
@@ -10,24 +12,25 @@ import (
 // histories whose links do not hold.
 func orderIsKept(ctx context.Context, e *evidence) ([]string, error) {
 	var queries []string
-	for _, module := range e.topo.Modules() {
+	for _, kept := range sqltransport.Everything(e.topo) {
+		first := "1"
+		if swept(kept.Stream) { // handled commands are taken away, oldest first
+			first = `min("offset")`
+		}
 		queries = append(queries,
-			fmt.Sprintf(`SELECT format('%[1]s.log, partition %%s: offsets %%s to %%s, and %%s rows', partition, min("offset"), max("offset"), count(*))
-				FROM %[1]s.log GROUP BY partition HAVING min("offset") <> 1 OR count(*) <> max("offset")`, module),
-			// The sweeper takes handled commands away, oldest first.
-			fmt.Sprintf(`SELECT format('%[1]s.queue, partition %%s: offsets %%s to %%s, and %%s rows', partition, min("offset"), max("offset"), count(*))
-				FROM %[1]s.queue GROUP BY partition HAVING count(*) <> max("offset") - min("offset") + 1`, module))
+			fmt.Sprintf(`SELECT format('%[1]s, partition %%s: offsets %%s to %%s, and %%s rows', partition, min("offset"), max("offset"), count(*))
+				FROM %[2]s GROUP BY partition HAVING min("offset") <> %[3]s OR count(*) <> max("offset") - %[3]s + 1`, kept.Stream, kept.Table, first))
 	}
 	for _, h := range hearings(e.topo) {
 		queries = append(queries,
 			fmt.Sprintf(`SELECT format('%[1]s handled offset %%s of %[3]s, partition %%s, key %%s, before an earlier one', o."offset", o.partition, o.key) FROM (
 					SELECT i.partition, i."offset", m.key, i.handled_at, max(i.handled_at) OVER (
 						PARTITION BY i.partition, m.key ORDER BY i."offset" ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS earlier
-					FROM %[1]s.inbox i JOIN %[2]s m ON m.partition = i.partition AND m."offset" = i."offset"
+					FROM %[1]s.inbox i JOIN (SELECT * FROM %[2]s) m ON m.partition = i.partition AND m."offset" = i."offset"
 					WHERE i.subscriber = '%[1]s' AND i.topic = '%[3]s'
 				) o WHERE o.earlier > o.handled_at`, h.subscriber, h.table, h.topic),
 			fmt.Sprintf(`SELECT format('%[1]s handled offset %%s of %[3]s, partition %%s, key %%s, though %%s is %%s', i."offset", i.partition, m.key, a."offset", a.state)
-				FROM %[1]s.aside a JOIN %[2]s m ON m.partition = a.partition AND m.key = a.key AND m."offset" > a."offset"
+				FROM %[1]s.aside a JOIN (SELECT * FROM %[2]s) m ON m.partition = a.partition AND m.key = a.key AND m."offset" > a."offset"
 				JOIN %[1]s.inbox i ON i.subscriber = a.subscriber AND i.topic = a.topic AND i.partition = m.partition AND i."offset" = m."offset"
 				WHERE a.subscriber = '%[1]s' AND a.topic = '%[3]s' AND a.state <> 'discarded'`, h.subscriber, h.table, h.topic))
 	}

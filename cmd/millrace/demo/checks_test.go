@@ -71,9 +71,9 @@ var damages = []struct {
 	{"a handled message is nowhere", "S3", "no such message is there", []string{`UPDATE payment.log SET id = gen_random_uuid() WHERE id = (` + completedGoods + `)`}},
 	{"a message is handled and aside", "S3", "is retrying, and has an inbox row", []string{aside("retrying", "clock_timestamp()")}},
 
-	{"a log has a gap", "S4", "payment.log, partition", []string{
+	{"a log has a gap", "S4", "payment.events, partition", []string{
 		`DELETE FROM payment.log WHERE (partition, "offset") = (SELECT partition, max("offset") - 1 FROM payment.log GROUP BY partition HAVING max("offset") > 1 LIMIT 1)`}},
-	{"a queue has a gap", "S4", "notification.queue, partition", []string{
+	{"a queue has a gap", "S4", "notification.commands, partition", []string{
 		`DELETE FROM notification.queue WHERE (partition, "offset") = (SELECT partition, max("offset") - 1 FROM notification.queue GROUP BY partition HAVING count(*) > 2 LIMIT 1)`}},
 	{"a later message of a key took effect first", "S4", "before an earlier one", []string{
 		`UPDATE dataplatform.inbox SET handled_at = handled_at + interval '1 hour' WHERE topic = 'delivery.events' AND (partition, "offset") = (

@@ -9,6 +9,7 @@ import (
 	"github.com/lib/pq"
 
 	"millrace/platform/bus"
+	"millrace/platform/bus/sqltransport"
 )
 
 // looker reads: a pool, a connection or a transaction.
@@ -43,8 +44,8 @@ func (t tally) quiet() bool { return t.Pending == 0 && t.Retrying == 0 && t.Held
 
 // hearing is one subscriber's part in one topic.
 type hearing struct {
-	subscriber, topic string
-	table             string // the topic's, as "payment.log"
+	subscriber, topic string // or a part of it: what one module sent
+	table             string // where its messages are
 	types             []string
 }
 
@@ -57,11 +58,9 @@ func hearings(topo *bus.Topology) []hearing {
 			topic := topo.TopicOf(s.Type)
 			types[topic] = append(types[topic], s.Type)
 		}
-		for _, owner := range topo.Modules() {
-			for topic, table := range map[string]string{bus.EventsOf(owner): owner + ".log", bus.CommandsOf(owner): owner + ".queue"} {
-				if len(types[topic]) > 0 {
-					all = append(all, hearing{subscriber, topic, table, types[topic]})
-				}
+		for _, kept := range sqltransport.Everything(topo) {
+			if len(types[kept.Topic]) > 0 {
+				all = append(all, hearing{subscriber, kept.Stream, kept.Table, types[kept.Topic]})
 			}
 		}
 	}
@@ -71,13 +70,13 @@ func hearings(topo *bus.Topology) []hearing {
 	return all
 }
 
-// tallySQL counts; %[1]s is the topic's table and %[2]s the subscriber's schema.
+// tallySQL counts; %[1]s is where the topic's messages are and %[2]s the subscriber's schema.
 const tallySQL = `
 WITH message AS (
 	SELECT m.id, m.type = ANY($3) AS heard, m."offset" <= coalesce(p.position, 0) AS passed,
 		EXISTS (SELECT 1 FROM %[2]s.inbox i WHERE i.subscriber = $1 AND i.message_id = m.id) AS in_inbox,
 		EXISTS (SELECT 1 FROM %[2]s.aside a WHERE a.subscriber = $1 AND a.message_id = m.id) AS is_aside
-	FROM %[1]s m LEFT JOIN %[2]s.positions p ON p.subscriber = $1 AND p.topic = $2 AND p.partition = m.partition
+	FROM (SELECT * FROM %[1]s) m LEFT JOIN %[2]s.positions p ON p.subscriber = $1 AND p.topic = $2 AND p.partition = m.partition
 ), put_aside AS (
 	SELECT a.state, EXISTS (SELECT 1 FROM %[2]s.aside d WHERE d.subscriber = a.subscriber AND d.topic = a.topic AND d.key = a.key
 		AND d.state = 'dead' AND d."offset" < a."offset") AS behind_dead

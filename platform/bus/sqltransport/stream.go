@@ -119,7 +119,7 @@ func (t *Transport) feed(s *subscriber) {
 		switch {
 		case t.cfg.Carrier == nil, ours && !sent:
 		case ours:
-			from = "(SELECT * FROM " + source + ".outbox WHERE topic = '" + topic + "') AS said"
+			from = outboxOf(source, topic)
 		default:
 			name = arrived(s.schema, stream)
 			from = "(SELECT * FROM " + s.schema + ".inbound WHERE stream = '" + stream + "') AS arrived"
@@ -138,3 +138,37 @@ func (t *Transport) feed(s *subscriber) {
 
 // arrived names, for wake-ups, what a carrier brings to a module of a stream.
 func arrived(module, stream string) string { return module + "<" + stream }
+
+// Kept says where a stream's messages are, in the database of whoever said
+// them: as PostgreSQL or as any carrier brings them.
+type Kept struct {
+	Stream string // as positions, inboxes and dead letters name it
+	Topic  string
+	Table  string // for a FROM clause: partition, "offset", id, type, key, payload, metadata, created_at
+}
+
+// Everything lists where all messages are kept, for whoever looks at the whole
+// product: streams that the present carrier does not use are empty. Commands are
+// swept some time after they were handled.
+func Everything(topo *bus.Topology) (all []Kept) {
+	for _, module := range topo.Modules() {
+		events, commands := bus.EventsOf(module), bus.CommandsOf(module)
+		all = append(all, Kept{events, events, table(events)}, Kept{commands, commands, table(commands)})
+		senders := map[string]bool{}
+		for _, command := range topo.Commands() {
+			if topo.TopicOf(command) == commands {
+				for _, sender := range topo.SendersOf(command) {
+					senders[sender] = true
+				}
+			}
+		}
+		for _, sender := range slices.Sorted(maps.Keys(senders)) {
+			all = append(all, Kept{commands + "/" + sender, commands, outboxOf(sender, commands)})
+		}
+	}
+	return all
+}
+
+func outboxOf(sender, topic string) string {
+	return "(SELECT partition, \"offset\", id, type, key, payload, metadata, created_at FROM " + sender + ".outbox WHERE topic = '" + topic + "') AS sent"
+}

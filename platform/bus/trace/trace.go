@@ -20,6 +20,7 @@ import (
 	"github.com/google/uuid"
 
 	"millrace/platform/bus"
+	"millrace/platform/bus/sqltransport"
 	"millrace/platform/errs"
 )
 
@@ -68,12 +69,10 @@ func Conversation(ctx context.Context, db *sql.DB, topo *bus.Topology, key strin
 
 func messages(ctx context.Context, tx *sql.Tx, topo *bus.Topology, key string) ([]Said, map[uuid.UUID]int, error) {
 	var parts []string
-	for _, module := range topo.Modules() {
-		for topic, table := range map[string]string{bus.EventsOf(module): "log", bus.CommandsOf(module): "queue"} {
-			parts = append(parts, fmt.Sprintf(`SELECT '%s' AS topic, partition, "offset", id, type, key,
-				metadata->>'ce_source' AS source, metadata->>'correlationid' AS conversation, metadata->>'causationid' AS cause, metadata->>'ce_time' AS said
-				FROM %s.%s`, topic, module, table))
-		}
+	for _, kept := range sqltransport.Everything(topo) {
+		parts = append(parts, fmt.Sprintf(`SELECT '%s' AS topic, partition, "offset", id, type, key,
+			metadata->>'ce_source' AS source, metadata->>'correlationid' AS conversation, metadata->>'causationid' AS cause, metadata->>'ce_time' AS said
+			FROM %s`, kept.Topic, kept.Table))
 	}
 	rows, err := tx.QueryContext(ctx, `WITH everything AS (`+strings.Join(parts, " UNION ALL ")+`)
 		SELECT topic, partition, "offset", id, type, key, source, coalesce(cause, ''), said::timestamptz FROM everything
