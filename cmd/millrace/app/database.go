@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"millrace/config"
@@ -102,15 +103,23 @@ func (d *Database) Close() error {
 	return errors.Join(err, d.server.Stop())
 }
 
-// Migrate brings the whole database up to date: the bus, and every module's
-// tables, hosted here or not. Many processes may do it at once.
+// Migrate brings the database up to date: the bus, and every module's tables,
+// hosted here or not, since modules that share a database write into each
+// other's queues. With Kafka between them, a process has the tables of its own
+// modules only. Many processes may do it at once.
 func Migrate(ctx context.Context, cfg config.Config, database *Database) error {
 	all := declared(cfg)
-	topology, err := topologyOf(all)
-	if err != nil {
+	if _, err := topologyOf(all); err != nil {
 		return err
 	}
-	if err := sqltransport.Migrate(ctx, database.url, topology); err != nil {
+	if cfg.Transport == config.OnKafka && len(cfg.Modules) > 0 {
+		all = slices.DeleteFunc(all, func(m module) bool { return !slices.Contains(cfg.Modules, m.Name()) })
+	}
+	names := make([]string, len(all))
+	for i, m := range all {
+		names[i] = m.Name()
+	}
+	if err := sqltransport.MigrateModules(ctx, database.url, names); err != nil {
 		return err
 	}
 	db, err := postgres.Open(ctx, postgres.Config{URL: database.url, MaxConns: 2, Application: "millrace migrate"})
