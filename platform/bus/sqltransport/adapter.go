@@ -73,9 +73,13 @@ func (a adapter) InsertQuery(params wsql.InsertQueryParams) (wsql.Query, error) 
 		args = append(args, pq.Array(lockTopics), pq.Array(lockPartitions))
 	}
 	for _, topic := range topics {
+		function, own := appendFunction(topic), batches[topic].args()
+		if batches[topic].single() {
+			function, own = function+"_one", batches[topic].one()
+		}
 		n := len(args)
-		calls = append(calls, fmt.Sprintf("%s($%d, $%d, $%d, $%d, $%d, $%d)", appendFunction(topic), n+1, n+2, n+3, n+4, n+5, n+6))
-		args = append(args, batches[topic].args()...)
+		calls = append(calls, fmt.Sprintf("%s($%d, $%d, $%d, $%d, $%d, $%d)", function, n+1, n+2, n+3, n+4, n+5, n+6))
+		args = append(args, own...)
 	}
 	return wsql.Query{Query: "SELECT " + strings.Join(calls, ", "), Args: args}, nil
 }
@@ -122,7 +126,7 @@ func (b *batch) add(msg *message.Message) (partition int64, err error) {
 	b.ids = append(b.ids, msg.UUID)
 	b.types = append(b.types, msg.Metadata.Get(metaType))
 	b.keys = append(b.keys, key)
-	b.payloads = append(b.payloads, msg.Payload)
+	b.payloads = append(b.payloads, append([]byte{}, msg.Payload...)) // nil would be NULL
 	b.metadata = append(b.metadata, string(metadata))
 	return partition, nil
 }
@@ -132,6 +136,12 @@ func (b *batch) args() []any {
 		pq.Array(b.partitions), pq.Array(b.ids), pq.Array(b.types), pq.Array(b.keys),
 		pq.ByteaArray(b.payloads), pq.Array(b.metadata),
 	}
+}
+
+func (b *batch) single() bool { return len(b.ids) == 1 }
+
+func (b *batch) one() []any {
+	return []any{b.partitions[0], b.ids[0], b.types[0], b.keys[0], b.payloads[0], b.metadata[0]}
 }
 
 // table and appendFunction say where a topic lives: "payment.events" in

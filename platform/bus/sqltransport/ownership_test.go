@@ -199,7 +199,7 @@ func TestWithoutThePublishLockWritersCollide(t *testing.T) {
 	t.Cleanup(func() { require.NoError(t, db.Close()) })
 	var definition string
 	require.NoError(t, db.QueryRowContext(t.Context(), `SELECT replace(pg_get_functiondef(p.oid), 'PERFORM pg_advisory_xact_lock(topic, p)', 'PERFORM 1')
-		FROM pg_proc p WHERE p.oid = 'shop.append_log'::regproc`).Scan(&definition))
+		FROM pg_proc p WHERE p.oid = 'shop.append_log_one'::regproc`).Scan(&definition))
 	require.Contains(t, definition, "PERFORM 1")
 	_, err = db.ExecContext(t.Context(), definition)
 	require.NoError(t, err)

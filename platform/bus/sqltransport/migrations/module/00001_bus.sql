@@ -65,10 +65,28 @@ CREATE TABLE aside (
 CREATE INDEX aside_open ON aside (subscriber, topic, partition, key, "offset") WHERE state <> 'discarded';
 COMMENT ON TABLE aside IS 'Messages that failed (retrying, dead) and those held behind an earlier one of their key.';
 
--- append_log and append_queue write at the end of the transaction. The lock is
--- held until the commit, and the highest offset is read in a statement of its
--- own after it: offsets are gapless and follow the commit order.
+-- append_log and append_queue write at the end of the transaction; with _one,
+-- what is said by most transactions: a single message. The lock is held until
+-- the commit, and the highest offset is read in a statement of its own after
+-- it: offsets are gapless and follow the commit order.
+--
+-- A single message has a function of its own because the planner estimates a
+-- call over arrays anew each time when they are short (0.16 to 0.25 ms of the
+-- server's time, against 0.08 for the plain INSERT, whose plan is kept). From a
+-- few messages on the arrays are cheaper: 30 µs a message for 16, 20 for 100; a
+-- loop of single INSERTs takes 45 and 35.
 -- +goose StatementBegin
+CREATE FUNCTION append_log_one(p smallint, id uuid, type text, key text, payload bytea, metadata json)
+RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+DECLARE
+    topic CONSTANT int := hashtext(current_schema() || '.events');
+BEGIN
+    SET CONSTRAINTS ALL IMMEDIATE;
+    PERFORM pg_advisory_xact_lock(topic, p);
+    INSERT INTO log (partition, "offset", id, type, key, payload, metadata)
+    VALUES (p, coalesce((SELECT max(l."offset") FROM log l WHERE l.partition = p), 0) + 1, id, type, key, payload, metadata);
+END $$;
+
 CREATE FUNCTION append_log(partitions smallint[], ids uuid[], types text[], keys text[], payloads bytea[], metadata text[])
 RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
 DECLARE
@@ -85,6 +103,17 @@ BEGIN
                + row_number() OVER (PARTITION BY m.partition ORDER BY m.place),
            m.id, m.type, m.key, m.payload, m.metadata::json
     FROM unnest(partitions, ids, types, keys, payloads, metadata) WITH ORDINALITY AS m(partition, id, type, key, payload, metadata, place);
+END $$;
+
+CREATE FUNCTION append_queue_one(p smallint, id uuid, type text, key text, payload bytea, metadata json)
+RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+DECLARE
+    topic CONSTANT int := hashtext(current_schema() || '.commands');
+BEGIN
+    SET CONSTRAINTS ALL IMMEDIATE;
+    PERFORM pg_advisory_xact_lock(topic, p);
+    INSERT INTO queue (partition, "offset", id, type, key, payload, metadata)
+    VALUES (p, coalesce((SELECT max(l."offset") FROM queue l WHERE l.partition = p), 0) + 1, id, type, key, payload, metadata);
 END $$;
 
 CREATE FUNCTION append_queue(partitions smallint[], ids uuid[], types text[], keys text[], payloads bytea[], metadata text[])
@@ -107,5 +136,5 @@ END $$;
 -- +goose StatementEnd
 
 -- +goose Down
-DROP FUNCTION append_queue, append_log;
+DROP FUNCTION append_queue, append_queue_one, append_log, append_log_one;
 DROP TABLE aside, inbox, positions, queue, log;
