@@ -130,7 +130,7 @@ func TestASecondStartOnTheSamePortSaysWhichSettingToChange(t *testing.T) {
 func TestAConfigurationIsRefusedWithAllItsFaults(t *testing.T) {
 	t.Parallel()
 	cfg := config.Default()
-	cfg.Transport, cfg.Modules = "kafka", []string{"billing"}
+	cfg.Transport, cfg.Modules = "pigeon", []string{"billing"}
 	_, err := New(t.Context(), cfg, Options{})
 	require.ErrorContains(t, err, "transport: ")
 	require.ErrorContains(t, err, "modules: ")
