@@ -35,6 +35,14 @@ fuzz: ## look for bad input that is not refused, a minute for each target (the s
 	go test -run=NONE -fuzz=FuzzEnvelope -fuzztime=60s -fuzzminimizetime=10x ./platform/bus
 	go test -run=NONE -fuzz=FuzzAFileOfOrders -fuzztime=60s -fuzzminimizetime=10x ./cmd/millrace/demo
 
+.PHONY: stock
+stock: ## run the stock parts that were replaced: do they still break what is promised?
+	go test -tags stock ./test/stock
+
+.PHONY: promises
+promises: ## run both sides of every promise, and write the README's table of them (minutes)
+	go test ./test/readme -run Promises -update-promises
+
 .PHONY: arch
 arch: ## check the architecture rules
 	go test ./test/arch

@@ -8,8 +8,8 @@
 // the same promise kept. The README's table is made from it, and from a run of
 // both sides:
 //
-//	go test -tags stock ./test/stock                # the stock parts, on their own
-//	go test ./test/readme -update-promises          # both sides, and writes the README
+//	go test -tags stock ./test/stock                       # the stock parts, on their own
+//	go test ./test/readme -run Promises -update-promises   # both sides, and writes the README
 //
 // What must not happen is given a second; that it then still has not happened is
 // told by what the server says (who waits for a lock, how many rows there are)
@@ -18,5 +18,6 @@
 // Not here, since no promise is broken by them: the delayed subscriber, which
 // redelivered for ever and was wrong outside UTC, was mended upstream
 // (watermill-sql v4.1.5); a broken result that watermill-sql's subscriber takes
-// for its end (it does not ask rows.Err) leaves the rows for the next poll.
+// for its end (it does not ask rows.Err) leaves the rows for the next poll; and
+// it keeps events for ever, as this program does.
 package stock

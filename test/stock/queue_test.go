@@ -76,17 +76,3 @@ func TestStockSchemaCannotStoreAMalformedMessage(t *testing.T) {
 		require.ErrorContains(t, p.Publish(topic, message.NewMessage(strings.Repeat("c", 37), []byte(`{}`))), "value too long")
 	}
 }
-
-// Replaced by: a commit's offsets; a sweeper for commands that are handled.
-func TestStockLogKeepsEveryMessageForEver(t *testing.T) {
-	t.Parallel()
-	db := fresh(t)
-	messages, stop := subscribe(t, db, "payments", stockLog())
-	say(t, publisher(t, db, wsql.DefaultPostgreSQLSchema{}), "payments", names(5)...)
-	for range 5 {
-		receive(t, messages).Ack()
-	}
-	becomes(t, db, "5", `SELECT offset_acked FROM watermill_offsets_payments`)
-	stop()
-	require.Equal(t, "5", rowsOf(t, db, "watermill_payments"))
-}

@@ -1,0 +1,110 @@
+package stock
+
+// Column is one way to carry and handle messages.
+type Column struct {
+	Name string
+	// Stock says that the column's tests pass while the promise is broken.
+	Stock bool
+}
+
+// Columns are those of the table of promises.
+var Columns = []Column{
+	{Name: "stock watermill-sql", Stock: true},
+	{Name: "ours, on PostgreSQL"},
+}
+
+// Promise is a row of the table.
+type Promise struct {
+	Text  string
+	Tests []string // one for each column; "" where there is nothing to compare
+}
+
+// conforms is a test of the suite that every transport of ours passes.
+func conforms(name string) string { return "TestMessagesThroughPostgreSQL/" + name }
+
+// Promises is the table. A stock part is run with the rest of Watermill around
+// it: PoisonQueue, Retry and the router are rows of watermill-sql's column, since
+// it is there that they were tried.
+var Promises = []Promise{
+	// What is said is handled.
+	{"A command stays in its queue until it was handled, also if a handler passes its deadline", []string{
+		"TestStockQueueDeletesCommandsThatWereNeverAcked", conforms("ACommandStaysUntilItWasHandled")}},
+	{"A process that ends in the middle loses no command", []string{
+		"TestStockQueueDeletesCommandsWhenItIsClosedInTheMiddle", conforms("AShutdownUnderLoadLeavesNothingHalfDone")}},
+	{"A message whose handler failed is handled again, also where copies are dropped", []string{
+		"TestStockDeduplicatorLosesAMessageThatIsDeliveredAgainAfterAFailure", conforms("AMessageHasOneEffectInOrderPerKeyThroughFailuresAndRetries")}},
+	{"A message whose handler ends its goroutine is handled again, and those behind it are handled", []string{
+		"TestStockRouterNeverHearsOfAHandlerThatEndsItsGoroutine", conforms("EachFailureBlamesItsMessageOnlyAndEndsAsItsKindSays")}},
+	{"A command of a type that its receiver does not know is kept, and seen", []string{
+		"TestStockCommandProcessorDropsACommandThatItDoesNotKnow", conforms("ACommandThatItsReceiverDoesNotKnowIsKeptForWhoDoes")}},
+	{"A queue has no end", []string{
+		"TestStockQueueIsFullAfterTwoBillionCommands", "TestOffsetsGoOnBehindTwoBillion"}},
+	{"A topic's messages reach that topic's subscribers only, however long its name", []string{
+		"TestStockTopicsThatBeginAlikeShareATable", conforms("TopicsThatBeginAlikeAreKeptApart")}},
+	{"When nothing is handled any more, the program ends with an error", []string{
+		"TestStockRouterEndsWithoutAnErrorWhenItsSubscriptionsAreGone", "TestARouterThatEndsByItselfEndsTheProgramWithAnError"}},
+
+	// It takes effect once.
+	{"Of a failed attempt nothing is left in the database", []string{
+		"TestStockTransactionInContextIsNotRolledBackOnANack", conforms("AFailedAttemptLeavesNothing")}},
+	{"A message that arrives twice takes effect once", []string{
+		"TestStockSubscriberHandlesACopyAgain", conforms("ARepeatedMessageHasNoSecondEffect")}},
+	{"What was finished before a shutdown is not handled again", []string{
+		"TestStockShutdownRepeatsWhatWasFinishedAndCancelsWhatIsInFlight", conforms("AShutdownUnderLoadLeavesNothingHalfDone")}},
+	{"What is in flight at a shutdown is finished, not cancelled", []string{
+		"TestStockShutdownRepeatsWhatWasFinishedAndCancelsWhatIsInFlight", conforms("AShutdownLetsTheHandlerInFlightFinish")}},
+	{"What was finished before a connection broke is not handled again", []string{
+		"TestStockLostConnectionRepeatsTheWholeBatch", conforms("WhenEveryConnectionIsKilledNothingIsLostDoubledOrDead")}},
+
+	// Nobody waits for a stranger.
+	{"An open transaction of another topic, or of another database, delays nobody", []string{
+		"TestStockSubscriberWaitsForAnyOpenTransactionOfTheCluster", conforms("AnOpenTransactionOfTheClusterStopsNobody")}},
+	{"Nor does a prepared transaction that nobody ends", []string{
+		"TestStockSubscriberStopsForAPreparedTransactionThatNobodyEnds", "TestAPreparedTransactionThatNobodyEndsStopsNobody"}},
+	{"A slow handler delays no other topic", []string{
+		"TestStockSlowHandlerStopsEveryOtherTopic", conforms("ASlowHandlerDelaysNoOtherTopic")}},
+	{"Handlers of one queue work at the same time", []string{
+		"TestStockConsumersOfOneQueueWorkOneAtATime", conforms("HandlersOfOneQueueWorkAtTheSameTime")}},
+	{"A message is delivered when it is committed, not at the next poll", []string{
+		"TestStockSubscriberSleepsUntilTheNextPoll", conforms("AMessageArrivesWithoutAPoll")}},
+	{"While a failed message waits for its next attempt, other keys go on", []string{
+		"TestStockRetryBlocksEveryKeyWhileItSleeps", conforms("WaitsLongerThanTheTimeLimitEndInADeadLetterAndBlockNobody")}},
+	{"Many messages cost less than one transaction, or one call of the broker, each", []string{
+		"TestStockForwarderMovesOneMessageAtATime", conforms("ABacklogIsHandledInRuns")}},
+	{"A pool that is too small is refused at the start", []string{
+		"TestStockSubscribersAndTheirHandlersDeadlockOnASmallPool", "TestPoolsThatDoNotFitTheServerAreRefusedByNameAndNumber"}},
+	{"A statement is planned once per connection", []string{
+		"TestStockDriverHasEachStatementPlannedAgain", "TestATextWithArgumentsIsPreparedOncePerConnection"}},
+	{"After a restore into a new cluster everything goes on where it was", []string{
+		"TestStockSubscriberStallsAfterARestoreIntoANewCluster", "TestADumpThatIsRestoredIntoANewClusterGoesOn"}},
+
+	// A failure is its message's alone, and ends.
+	{"A message that keeps failing ends as a dead letter, however long the waits between its attempts", []string{
+		"TestStockRetryLongerThanTheAckDeadlineNeverEnds", conforms("WaitsLongerThanTheTimeLimitEndInADeadLetterAndBlockNobody")}},
+	{"An SQL error of one message fails that message only", []string{
+		"TestStockSQLErrorOfOneMessagePoisonsItsNeighbours", conforms("EachFailureBlamesItsMessageOnlyAndEndsAsItsKindSays")}},
+	{"A statement that was cut off at its deadline costs its neighbours nothing", []string{
+		"TestStockDriverLosesItsConnectionWithACancelledStatement", conforms("AHandlerPastItsTimeLimitIsNotTriedTwice")}},
+	{"A shutdown makes no dead letter", []string{
+		"TestStockPoisonQueuePoisonsHealthyMessagesAtAShutdown", conforms("AShutdownUnderLoadLeavesNothingHalfDone")}},
+	{"A database that is away makes no dead letter", []string{
+		"TestStockPoisonQueuePoisonsHealthyMessagesWhenAConnectionBreaks", conforms("WhenEveryConnectionIsKilledNothingIsLostDoubledOrDead")}},
+	{"One failed message is one dead letter, whatever breaks meanwhile", []string{
+		"TestStockPoisonQueuePublishesOutsideTheAcksTransaction", "TestAFailedMessageGoesAsideInTheTransactionThatMovesThePosition"}},
+	{"A dead letter is the message as it was, with attempts and times beside it", []string{
+		"TestStockPoisonQueueChangesTheMessageAndCountsNothing", conforms("ADeadLetterIsTheMessageAsItWas")}},
+	{"Any bytes can be stored as a message", []string{
+		"TestStockSchemaCannotStoreAMalformedMessage", "TestAMessageThatCannotBeReadGoesAsideAndOddMetadataDoesNotMatter"}},
+	{"A malformed message becomes a dead letter, and those behind it are handled", []string{
+		"TestStockPoisonQueueLetsAMalformedMessageBlockItsTopic", "TestAMessageThatCannotBeReadGoesAsideAndOddMetadataDoesNotMatter"}},
+	{"A row that is no envelope blocks nobody", []string{
+		"TestStockForwarderIsBlockedByARowThatIsNoEnvelope", "TestAMessageThatCannotBeReadGoesAsideAndOddMetadataDoesNotMatter"}},
+	{"An event of a type that a subscriber does not know blocks nobody", []string{
+		"TestStockEventProcessorBlocksOnAnEventThatItDoesNotKnow", conforms("ATypeAddedToASubscriberIsHeardFromThenOn")}},
+	{"The waits between attempts are those that are configured", []string{
+		"TestStockRetryWaitsLongerWhenItIsAskedWhetherToRetry", conforms("TheWaitsBetweenAttemptsAreThoseThatAreConfigured")}},
+	{"A handler's time limit ends with the handler: what follows has a context that lives", []string{
+		"TestStockTimeoutLeavesItsDeadContextOnTheMessage", conforms("AHandlerPastItsTimeLimitIsNotTriedTwice")}},
+	{"The log tells nothing of what messages contain", []string{
+		"TestStockPartsLogWhatMessagesContain", "TestWhatIsNotKnownToBeHarmlessIsNotLogged"}},
+}
