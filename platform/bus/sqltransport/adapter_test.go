@@ -1,0 +1,31 @@
+package sqltransport
+
+import (
+	"encoding/json"
+	"testing"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/stretchr/testify/require"
+)
+
+func TestWhateverIsInTheMetadataIsReadBack(t *testing.T) {
+	t.Parallel()
+	for _, value := range []string{"", "plain", `"quoted"`, `back\slash`, "line\nbreak", "\x00\x1f\x7f", "한글", "<a>&\u2028"} {
+		text, err := restOf(message.Metadata{metaID: "a column", "first": value, value: "second"})
+		require.NoError(t, err)
+		var got map[string]string
+		require.NoError(t, json.Unmarshal([]byte(text), &got), text)
+		require.Equal(t, map[string]string{"first": value, value: "second"}, got)
+	}
+	text, err := restOf(message.Metadata{metaKey: "a column"})
+	require.NoError(t, err)
+	require.Equal(t, "{}", text)
+}
+
+func TestAnEmptyPayloadIsNotNull(t *testing.T) {
+	t.Parallel()
+	var b batch
+	_, err := b.add(message.NewMessage("id", nil))
+	require.NoError(t, err)
+	require.Equal(t, []byte{}, b.one()[4])
+}
