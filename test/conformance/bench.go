@@ -21,6 +21,9 @@ import (
 // patience bounds every wait. It is generous: the machine may be busy.
 const patience = 60 * time.Second
 
+// hearing are the store's positions in events; under a carrier it has others too.
+const hearing = `(SELECT * FROM store.positions WHERE subscriber = 'store' AND topic LIKE '%.events') AS positions`
+
 // bench is one test's world.
 type bench struct {
 	t     *testing.T

@@ -135,7 +135,7 @@ func noDeadlock(t *testing.T, b *bench) {
 	}
 	require.NoError(t, all.Wait())
 	require.Equal(t, itoa(writers*each/4), b.text(`SELECT n FROM shop.total`))
-	b.becomes("0", `SELECT (SELECT count(*) FROM north.queue) + (SELECT count(*) FROM south.queue) + (SELECT count(*) FROM east.queue) + (SELECT count(*) FROM west.queue)
+	b.becomes("0", `SELECT (SELECT count(*) FROM shop.outbox) + (SELECT count(*) FROM north.queue) + (SELECT count(*) FROM south.queue) + (SELECT count(*) FROM east.queue) + (SELECT count(*) FROM west.queue)
 		- (SELECT count(*) FROM north.effects) - (SELECT count(*) FROM south.effects) - (SELECT count(*) FROM east.effects) - (SELECT count(*) FROM west.effects)`)
 }
 
@@ -155,7 +155,7 @@ func shutdown(t *testing.T, b *bench) {
 		done := b.text(`SELECT count(*) FROM store.effects`)
 		require.Equal(t, done, b.text(`SELECT count(*) FROM store.inbox`))
 		require.Equal(t, done, b.text(`SELECT count(*) FROM store.log`))
-		require.Equal(t, done, b.text(`SELECT sum(position) FROM store.positions`))
+		require.Equal(t, done, b.text(`SELECT sum(position) FROM `+hearing+``))
 	}
 	b.host(Options{}, topo, []string{"store"})
 	b.becomes("400", `SELECT count(*) FROM store.effects`)

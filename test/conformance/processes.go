@@ -179,7 +179,7 @@ func takeOverOnce(t *testing.T, b *bench) time.Duration {
 	topo := b.prepare(busy(nil, nil)...)
 	p := b.host(Options{}, topo, []string{"shop"})
 	o := b.spawn()
-	b.becomes("64", `SELECT count(owner) FROM store.positions`)
+	b.becomes("64", `SELECT count(owner) FROM `+hearing+``)
 	p.publish(paid{Order: "stuck"})
 	o.hear("inside") // its transaction holds its position, its inbox row and its effect
 	survivor := b.host(Options{}, topo, []string{"store"})
@@ -198,19 +198,19 @@ func stopped(t *testing.T, b *bench) {
 	topo := b.prepare(busy(nil, nil)...)
 	p := b.host(Options{}, topo, []string{"shop"})
 	o := b.spawn()
-	b.becomes("64", `SELECT count(owner) FROM store.positions`)
+	b.becomes("64", `SELECT count(owner) FROM `+hearing+``)
 	p.publish(paid{Order: "stuck"})
 	o.hear("inside")
 	o.signal(syscall.SIGSTOP)
 	b.host(Options{}, topo, []string{"store"})
 	p.publish(batch(200, 1)...)
 	b.becomes("201", `SELECT count(*) FROM store.effects`)
-	b.becomes("64", `SELECT max(n) FROM (SELECT count(*) AS n FROM store.positions GROUP BY owner) AS owners`)
+	b.becomes("64", `SELECT max(n) FROM (SELECT count(*) AS n FROM `+hearing+` GROUP BY owner) AS owners`)
 	// The late one goes on inside its transaction, believing that all is its own.
 	_, err := io.WriteString(o.stdin, "go\n")
 	require.NoError(t, err)
 	o.signal(syscall.SIGCONT)
-	b.becomes("32,32", `SELECT string_agg(n::text, ',') FROM (SELECT count(*) AS n FROM store.positions GROUP BY owner) AS owners`)
+	b.becomes("32,32", `SELECT string_agg(n::text, ',') FROM (SELECT count(*) AS n FROM `+hearing+` GROUP BY owner) AS owners`)
 	for n := range 5 {
 		p.publish(batch(200, 1)...)
 		b.becomes(itoa(201+200*(n+1)), `SELECT count(*) FROM store.effects`)
@@ -221,7 +221,7 @@ func stopped(t *testing.T, b *bench) {
 
 func shared(t *testing.T, b *bench) {
 	topo := b.prepare(busy(nil, nil)...)
-	owners := `SELECT string_agg(n::text, ',' ORDER BY n) FROM (SELECT count(*) AS n FROM store.positions GROUP BY owner) AS owners`
+	owners := `SELECT string_agg(n::text, ',' ORDER BY n) FROM (SELECT count(*) AS n FROM ` + hearing + ` GROUP BY owner) AS owners`
 	first := b.host(Options{}, topo, topo.Modules())
 	b.becomes("64", owners)
 	second := b.host(Options{}, topo, topo.Modules())
@@ -242,14 +242,14 @@ func shared(t *testing.T, b *bench) {
 
 func twoVersions(t *testing.T, b *bench) {
 	old := b.start(Options{}, shop(), store(bus.On(note)))
-	b.becomes("64", `SELECT count(owner) FROM store.positions`)
+	b.becomes("64", `SELECT count(owner) FROM `+hearing+``)
 	// The new version hears another owner too.
 	till := part{name: "till", publishes: []bus.Event{rung{}}}
 	young := b.start(Options{}, shop(), till, store(bus.On(note), bus.On(func(ctx context.Context, tx *bus.Tx, r rung) error {
 		return effect(ctx, tx, r.Order, 0)
 	})))
 	b.becomes("shop.events 32,32; till.events 64", `SELECT string_agg(topic || ' ' || ns, '; ' ORDER BY topic) FROM (
-		SELECT topic, string_agg(n::text, ',') AS ns FROM (SELECT topic, count(*) AS n FROM store.positions GROUP BY topic, owner) AS o GROUP BY topic) AS t`)
+		SELECT topic, string_agg(n::text, ',') AS ns FROM (SELECT topic, count(*) AS n FROM `+hearing+` GROUP BY topic, owner) AS o GROUP BY topic) AS t`)
 	for k := range 100 {
 		young.publish(rung{"order-" + itoa(k)})
 	}

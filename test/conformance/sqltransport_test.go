@@ -16,7 +16,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	conformance.Child(overSQL)
+	conformance.Child(overWhat)
 	flag.Parse()
 	if !flagged("test.parallel") { // these tests wait more than they work
 		_ = flag.Set("test.parallel", "8") // the flag exists
@@ -42,7 +42,7 @@ func (w world) Migrate(ctx context.Context, topo *bus.Topology) error {
 
 func (w world) Open(ctx context.Context, topo *bus.Topology, hosted []string, o conformance.Options) (conformance.Process, error) {
 	return sqltransport.Open(ctx, sqltransport.Config{
-		URL: w.url, MaxConnsPerModule: 6, Backoff: o.Backoff, KeepCommands: o.KeepCommands, Poll: o.Poll,
+		URL: w.url, MaxConnsPerModule: 6, Backoff: o.Backoff, KeepCommands: o.KeepCommands, Poll: o.Poll, LeaseTTL: o.LeaseTTL,
 		Logger: slog.New(slog.DiscardHandler),
 	}, topo, hosted)
 }

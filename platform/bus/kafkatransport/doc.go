@@ -1,0 +1,63 @@
+// Package kafkatransport carries messages between databases through Kafka.
+//
+// # How a message travels
+//
+// What a module says stays in its own database, events in its log, commands in
+// its outbox, numbered without gaps per topic and partition. Relays, which are
+// subscribers of those tables with positions and leases of their own
+// (sqltransport.Carrier), hand the rows to the forwarder in batches of up to
+// 500, and move their position once the brokers have confirmed. What a crash in
+// between repeats has the same number.
+//
+// Each module that hears something is a consumer group of its name, with one
+// member in every process that hosts it. What arrives is gathered (up to 500
+// records, or 4 MiB, whatever is there), written into the module's inbound table
+// in one transaction, and only then does the group's offset move. The numbers
+// are the key of that table, so that what Kafka repeats is dropped and what it
+// reorders is put back in order. From there messages are handled exactly as
+// without Kafka: same router, positions, inbox, retries and dead letters.
+//
+// # What it promises
+//
+// What package bus promises, whatever happens at the brokers: killed, frozen or
+// away for minutes, a change of leaders, rebalances, lost answers, an offset
+// that expired, a topic deleted or made anew, partitions that somebody added,
+// records of somebody else. No handler runs in the consumer, so a slow one
+// causes no rebalance, and none publishes to Kafka, so that a request never
+// waits for it.
+//
+// After a process was killed, another one receives from its partitions within
+// about Session. What its relays had to send is sent within twice the lease.
+//
+// # What it does not promise
+//
+// A record that is not one of ours has no number: it is delivered at least once
+// and deduplicated by its id for as long as the inbox remembers, in no promised
+// order. Whoever may write to a topic can pretend to be a module; restrict that
+// by Kafka's access control. Kafka's own transactions are not used.
+//
+// # On the wire
+//
+// CloudEvents 1.0 in Kafka's binary mode: headers ce_id, ce_type, … in one
+// order, content-type, and traceparent, correlationid, causationid; nothing
+// else leaves the program. The key of a record is the message's key, and its
+// partition the one that Java's default partitioner picks. Records of others
+// are accepted in binary and in structured mode, if the topic's owner declares
+// their type; what they lack is made up, see read. One without a type becomes a
+// message of the type "unreadable", which waits for an operator.
+//
+// # Topics
+//
+// <owner>.events and <owner>.commands, behind Prefix, are created when they are
+// missing, and never by naming them. Their settings are compared with what the
+// promises need; see Open. Commands are deleted once their owner has received
+// them. A topic that was deleted is created again, and everything that its
+// speakers still have is sent again.
+//
+// # Files
+//
+// config.go and client.go (settings, with a reason for each that differs from
+// the library's), marshal.go and unmarshal.go (the wire), topics.go, forward.go
+// (out), intake.go (in), watch.go (what no other part would notice),
+// transport.go (the ends).
+package kafkatransport

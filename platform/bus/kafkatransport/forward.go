@@ -1,0 +1,211 @@
+package kafkatransport
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/IBM/sarama"
+
+	"millrace/platform/bus/sqltransport"
+	"millrace/platform/errs"
+)
+
+// forwarder is the way out: it hands rows to the brokers. It is the kernel's
+// sqltransport.Carrier.
+type forwarder struct {
+	prefix string
+	limit  time.Duration
+	log    *slog.Logger
+	client sarama.Client
+	send   sarama.SyncProducer
+	closed chan struct{}
+	once   sync.Once
+
+	mu      sync.Mutex
+	sending map[lane]*batch
+	failing map[lane]failure // what the brokers refused, or did not take in time
+	sent    int64
+}
+
+// lane is what is sent in order.
+type lane struct {
+	topic, source string
+	partition     int
+}
+
+// batch is on its way to the brokers, and may be for as long as they are away:
+// the library's producer cannot be called back.
+type batch struct {
+	first     int64
+	since     time.Time
+	done      chan struct{} // closed once the rest is known
+	confirmed int
+	err       error
+}
+
+type failure struct {
+	since time.Time
+	why   error
+}
+
+func newForwarder(cfg Config) (*forwarder, error) {
+	settings, err := cfg.producer()
+	if err != nil {
+		return nil, err
+	}
+	client, err := sarama.NewClient(cfg.Brokers, settings)
+	if err != nil {
+		return nil, cfg.unreachable(err)
+	}
+	send, err := sarama.NewSyncProducerFromClient(client)
+	if err != nil {
+		_ = client.Close() // the first error is the one to tell
+		return nil, cfg.unreachable(err)
+	}
+	return &forwarder{
+		prefix: cfg.Prefix, limit: cfg.SendTimeout, log: cfg.Logger, client: client, send: send,
+		closed: make(chan struct{}), sending: map[lane]*batch{}, failing: map[lane]failure{},
+	}, nil
+}
+
+// Name is what the registry of topics calls this carrier.
+func (f *forwarder) Name() string { return "kafka" }
+
+// Forward sends rows of one lane. It returns in SendTimeout at most; what was
+// sent then stays on its way, and the next call for the lane waits for it
+// rather than send more.
+func (f *forwarder) Forward(ctx context.Context, rows []sqltransport.Row) (confirmed int, err error) {
+	if len(rows) == 0 {
+		return 0, nil
+	}
+	limit := time.NewTimer(f.limit)
+	defer limit.Stop()
+	l := lane{rows[0].Topic, rows[0].Source, rows[0].Partition}
+	for {
+		b, mine := f.begin(l, rows)
+		select {
+		case <-b.done:
+		case <-limit.C:
+			err := errs.New(errs.Resource, "%s is blocked since %s: the brokers have not confirmed", l, b.since.Format(time.RFC3339))
+			f.fail(l, b.since, err)
+			return 0, err
+		case <-ctx.Done():
+			return 0, errs.As(errs.Shutdown, ctx.Err())
+		case <-f.closed:
+			return 0, errs.New(errs.Shutdown, "the transport is closed")
+		}
+		if !mine && b.first != rows[0].Sequence {
+			continue // it was about other rows; numbers have no gaps, so the same first one means the same ones
+		}
+		return f.end(l, b, len(rows))
+	}
+}
+
+// begin sends the rows, or finds what the lane is waiting for.
+func (f *forwarder) begin(l lane, rows []sqltransport.Row) (b *batch, mine bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if b := f.sending[l]; b != nil {
+		return b, false
+	}
+	b = &batch{first: rows[0].Sequence, since: time.Now(), done: make(chan struct{})}
+	f.sending[l] = b
+	go func() {
+		b.confirmed, b.err = f.deliver(rows)
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.sent += int64(b.confirmed)
+		delete(f.sending, l)
+		close(b.done)
+	}()
+	return b, true
+}
+
+// deliver sends rows as one batch, and counts those before the first that
+// failed: a later one that arrived is sent again, and dropped by its number.
+func (f *forwarder) deliver(rows []sqltransport.Row) (confirmed int, err error) {
+	messages := make([]*sarama.ProducerMessage, len(rows))
+	for i, row := range rows {
+		messages[i] = record(f.prefix, row)
+		messages[i].Metadata = i
+	}
+	err = f.send.SendMessages(messages)
+	if err == nil {
+		return len(rows), nil
+	}
+	var each sarama.ProducerErrors
+	if !errors.As(err, &each) || len(each) == 0 {
+		return 0, err
+	}
+	confirmed = len(rows)
+	for _, one := range each {
+		if i, ok := one.Msg.Metadata.(int); ok && i < confirmed {
+			confirmed, err = i, one.Err
+		}
+	}
+	return confirmed, fmt.Errorf("message %s (%s): %w", rows[confirmed].ID, rows[confirmed].Type, err)
+}
+
+func (f *forwarder) end(l lane, b *batch, rows int) (confirmed int, err error) {
+	confirmed = min(b.confirmed, rows)
+	if confirmed == rows || b.err == nil {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		delete(f.failing, l)
+		return confirmed, nil
+	}
+	f.fail(l, b.since, b.err)
+	return confirmed, errs.As(errs.Resource, b.err)
+}
+
+func (f *forwarder) fail(l lane, since time.Time, why error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if known, ok := f.failing[l]; ok {
+		since = known.since
+	}
+	f.failing[l] = failure{since, why}
+}
+
+// blocked lists the lanes that have made no progress for longer than limit.
+func (f *forwarder) blocked(limit time.Duration) (all []error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for l, failed := range f.failing {
+		if time.Since(failed.since) >= limit {
+			all = append(all, errs.New(errs.Resource, "%s: nothing is sent since %s: %w", l, failed.since.Format(time.RFC3339), failed.why))
+		}
+	}
+	return all
+}
+
+func (l lane) String() string {
+	return fmt.Sprintf("%s of %s, partition %d", l.topic, l.source, l.partition)
+}
+
+// close waits for what is on its way, but not longer than limit; what is not
+// confirmed then is sent again by whoever has the lane next.
+func (f *forwarder) close(limit time.Duration) {
+	f.once.Do(func() {
+		close(f.closed)
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			if err := f.send.Close(); err != nil {
+				f.log.Debug("the producer ended with an error", "error", err.Error())
+			}
+		}()
+		timer := time.NewTimer(limit)
+		defer timer.Stop()
+		select {
+		case <-done:
+		case <-timer.C:
+			f.log.Warn("the brokers do not answer: what was on its way to them is sent again at the next start")
+		}
+		go func() { _ = f.client.Close() }() // what is still on its way fails now; a frozen connection would hold us up
+	})
+}

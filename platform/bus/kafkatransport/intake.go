@@ -1,0 +1,323 @@
+package kafkatransport
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/IBM/sarama"
+
+	"millrace/platform/bus"
+	"millrace/platform/bus/sqltransport"
+	"millrace/platform/errs"
+)
+
+// What is gathered into one transaction at most.
+const (
+	gatherRows  = 500
+	gatherBytes = 4 << 20
+)
+
+// receiver keeps what arrived; sqltransport.Transport is one.
+type receiver interface {
+	Receive(ctx context.Context, module string, rows []sqltransport.Row) error
+}
+
+// intake is the way in of one module: a consumer group of the module's name,
+// with one member in each process that hosts it. No handler runs here, so none
+// can hold up a rebalance.
+type intake struct {
+	cfg    Config
+	module string
+	topics []string // without the prefix
+	topo   *bus.Topology
+	to     receiver
+	log    *slog.Logger
+
+	arrived chan arrival
+	counts  *counters
+	stopped chan struct{} // closed when nothing more is to be received
+	once    sync.Once
+	running sync.WaitGroup
+
+	mu      sync.Mutex
+	restart context.CancelFunc // ends the present subscription; another follows
+	failing failure            // why nothing is received, if so
+	stalled map[place]failure
+}
+
+// place is a partition at the brokers.
+type place struct {
+	topic     string // without the prefix
+	partition int32
+}
+
+// arrival is a record, and the session in which it arrived.
+type arrival struct {
+	session sarama.ConsumerGroupSession // nil for what is read again
+	record  *sarama.ConsumerMessage
+}
+
+// counters are totals since the start.
+type counters struct {
+	received, foreign, skipped, unreadable, restarts, reread atomic.Int64
+}
+
+func newIntake(cfg Config, module string, topics []string, topo *bus.Topology, to receiver, counts *counters) *intake {
+	return &intake{
+		cfg: cfg, module: module, topics: topics, topo: topo, to: to, log: cfg.Logger.With("module", module), counts: counts,
+		arrived: make(chan arrival, gatherRows), stopped: make(chan struct{}), stalled: map[place]failure{}, restart: func() {},
+	}
+}
+
+func (in *intake) group() string { return in.cfg.Prefix + in.module }
+
+// start begins to receive, until stop.
+func (in *intake) start() {
+	in.running.Go(in.consume)
+	in.running.Go(in.keep)
+}
+
+// stop takes nothing more and leaves the group, but does not wait longer than
+// ctx for brokers that do not answer.
+func (in *intake) stop(ctx context.Context) error {
+	in.once.Do(func() { close(in.stopped) })
+	return within(ctx, "module "+in.module+" could not leave its consumer group: the brokers will notice that it is gone", in.running.Wait)
+}
+
+// consume subscribes, again and again.
+func (in *intake) consume() {
+	for !in.isStopped() {
+		ctx, cancel := context.WithCancel(context.Background())
+		in.mu.Lock()
+		in.restart = cancel
+		in.mu.Unlock()
+		watch := make(chan struct{})
+		go func() {
+			defer close(watch)
+			select {
+			case <-in.stopped:
+				cancel()
+			case <-ctx.Done():
+			}
+		}()
+		err := in.subscribe(ctx)
+		cancel()
+		<-watch
+		if err != nil && !in.isStopped() {
+			in.fails(errs.As(errs.Resource, err))
+			in.log.Warn("subscription ended, and is made again", "group", in.group(), "error", err.Error())
+			in.sleep(time.Second)
+		}
+	}
+}
+
+// subscribe is one membership of the group, until ctx ends or something fails.
+func (in *intake) subscribe(ctx context.Context) (err error) {
+	settings, err := in.cfg.consumer()
+	if err != nil {
+		return err
+	}
+	group, err := sarama.NewConsumerGroup(in.cfg.Brokers, in.group(), settings)
+	if err != nil {
+		return in.cfg.unreachable(err)
+	}
+	told := make(chan struct{})
+	go func() {
+		defer close(told)
+		for err := range group.Errors() {
+			in.log.Warn("consumer group", "group", in.group(), "error", err.Error())
+		}
+	}()
+	defer func() {
+		if closing := group.Close(); closing != nil && err == nil {
+			err = closing
+		}
+		<-told
+	}()
+	names := make([]string, len(in.topics))
+	for i, topic := range in.topics {
+		names[i] = in.cfg.Prefix + topic
+	}
+	for ctx.Err() == nil { // it returns at each rebalance
+		if err := group.Consume(ctx, names, claims{in}); err != nil && ctx.Err() == nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// claims hands the records of this member's partitions to the intake.
+type claims struct{ in *intake }
+
+func (c claims) Setup(sarama.ConsumerGroupSession) error {
+	c.in.works()
+	return nil
+}
+
+func (c claims) Cleanup(sarama.ConsumerGroupSession) error { return nil }
+
+func (c claims) ConsumeClaim(session sarama.ConsumerGroupSession, claim sarama.ConsumerGroupClaim) error {
+	for {
+		select {
+		case record, ok := <-claim.Messages():
+			if !ok {
+				return nil
+			}
+			select {
+			case c.in.arrived <- arrival{session, record}:
+			case <-session.Context().Done(): // whoever has the partition next reads it again
+				return nil
+			}
+		case <-session.Context().Done():
+			return nil
+		}
+	}
+}
+
+// keep writes what arrived, all that is there in one transaction, and lets the
+// group's offset follow.
+func (in *intake) keep() {
+	for {
+		var all []arrival
+		select {
+		case first := <-in.arrived:
+			all = in.gather(first)
+		case <-in.stopped:
+			return
+		}
+		if !in.receive(all) {
+			return
+		}
+		for _, a := range all {
+			if a.session != nil {
+				a.session.MarkMessage(a.record, "") // of an ended session: nothing happens
+			}
+		}
+	}
+}
+
+func (in *intake) gather(first arrival) []arrival {
+	all, size := []arrival{first}, len(first.record.Value)
+	for len(all) < gatherRows && size < gatherBytes {
+		select {
+		case next := <-in.arrived:
+			all = append(all, next)
+			size += len(next.record.Value)
+		default:
+			return all
+		}
+	}
+	return all
+}
+
+// receive keeps on trying: the database may be away. False says that the intake
+// was stopped before.
+func (in *intake) receive(all []arrival) bool {
+	rows := make([]sqltransport.Row, 0, len(all))
+	for _, a := range all {
+		if row, ok := in.accept(a.record); ok {
+			rows = append(rows, row)
+		}
+	}
+	for pause := 50 * time.Millisecond; ; pause = min(2*pause, 10*time.Second) {
+		err := in.to.Receive(context.Background(), in.module, rows)
+		if err == nil {
+			in.works()
+			in.counts.received.Add(int64(len(rows)))
+			return true
+		}
+		in.fails(err)
+		in.log.Warn("what arrived could not be kept, and is tried again", "records", len(all), "for", pause, "kind", errs.KindOf(err).String(), "error", err.Error())
+		if !in.sleep(pause) {
+			return false
+		}
+	}
+}
+
+// accept makes a row of a record. A record that is not ours is taken if the
+// module hears its type; else it is none of its business, and only counted.
+func (in *intake) accept(m *sarama.ConsumerMessage) (row sqltransport.Row, ok bool) {
+	topic := m.Topic[len(in.cfg.Prefix):]
+	row = read(in.topo, topic, m)
+	if row.Sequence > 0 {
+		return row, true
+	}
+	at := slog.Group("record", "topic", m.Topic, "partition", m.Partition, "offset", m.Offset, "id", row.ID.String())
+	switch {
+	case row.Type == unreadable:
+		in.counts.unreadable.Add(1)
+		in.log.Warn("a record without a type becomes a message that nobody handles", at)
+		return row, true
+	case in.topo.TopicOf(row.Type) != topic:
+		in.counts.skipped.Add(1)
+		in.log.Warn("a record of a type that does not belong to its topic is skipped", at, slog.String("type", row.Type), slog.String("source", row.Source))
+		return row, false
+	case !in.hears(row.Type):
+		return row, false
+	}
+	in.counts.foreign.Add(1)
+	return row, true
+}
+
+func (in *intake) hears(messageType string) bool {
+	for _, sub := range in.topo.SubscriptionsOf(in.module) {
+		if sub.Type == messageType {
+			return true
+		}
+	}
+	return false
+}
+
+func (in *intake) isStopped() bool {
+	select {
+	case <-in.stopped:
+		return true
+	default:
+		return false
+	}
+}
+
+// sleep waits, unless the intake is stopped: false.
+func (in *intake) sleep(d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-in.stopped:
+		return false
+	}
+}
+
+func (in *intake) fails(why error) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.failing.why == nil {
+		in.failing.since = time.Now()
+	}
+	in.failing.why = why
+}
+
+func (in *intake) works() {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.failing = failure{}
+}
+
+// stands says what keeps the intake from receiving for longer than limit.
+func (in *intake) stands(limit time.Duration) error {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	var all []error
+	if in.failing.why != nil && time.Since(in.failing.since) >= limit {
+		all = append(all, errs.New(errs.Resource, "module %s receives nothing since %s: %w", in.module, in.failing.since.Format(time.RFC3339), in.failing.why))
+	}
+	for p, s := range in.stalled {
+		all = append(all, errs.New(errs.Resource, "module %s, %s partition %d: %w", in.module, p.topic, p.partition, s.why))
+	}
+	return errors.Join(all...)
+}

@@ -1,0 +1,153 @@
+package kafkatransport
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/IBM/sarama"
+	"github.com/google/uuid"
+
+	"millrace/platform/bus"
+	"millrace/platform/bus/sqltransport"
+)
+
+// unreadable is the type that stands for a record without one: nobody handles
+// it, so it becomes visible as a message that waits for an operator.
+const unreadable = "unreadable"
+
+const structured = "application/cloudevents+json"
+
+// read makes a row of any record. It never fails: a record that the consumer
+// refused would stop its partition for ever.
+//
+// A record is one of ours, with a number, if it names a module that may speak
+// in the topic, and has all that our own records have. Whoever may write to the
+// topic can pretend that; Kafka's access control decides who may. Any other
+// record has no number, and what it lacks is made up from what it has, the same
+// for each delivery.
+func read(topo *bus.Topology, topic string, m *sarama.ConsumerMessage) sqltransport.Row {
+	found, payload := attributes(m)
+	row := sqltransport.Row{
+		Topic: topic, Source: found[headerSource], Type: found[headerType], Key: found[headerKey],
+		Payload: payload, Metadata: map[string]string{},
+	}
+	for _, name := range wire {
+		if value := found[name]; value != "" {
+			row.Metadata[name] = value
+		}
+	}
+	for _, name := range []string{headerID, headerType, headerSubject, headerKey, headerSequence} {
+		delete(row.Metadata, name) // a field has it
+	}
+	id, err := uuid.Parse(found[headerID])
+	if sequence, bad := strconv.ParseInt(found[headerSequence], 10, 64); bad == nil && sequence > 0 && err == nil && id != uuid.Nil &&
+		row.Type != "" && row.Key != "" && len(row.Key) <= bus.MaxKey && speaksIn(topo, topic, row.Source) {
+		row.ID, row.Sequence, row.Partition = id, sequence, sqltransport.PartitionOf(row.Key)
+		return row
+	}
+	switch {
+	case found[headerID] == "":
+		// The time too: after a topic was made anew its offsets begin again.
+		place := fmt.Sprintf("%s/%d/%d/%d", m.Topic, m.Partition, m.Offset, m.Timestamp.UnixMilli())
+		row.ID = uuid.NewSHA1(uuid.NameSpaceOID, []byte(place))
+	case err != nil || id == uuid.Nil:
+		row.ID = uuid.NewSHA1(uuid.NameSpaceURL, []byte(row.Source+"\n"+found[headerID]))
+	default:
+		row.ID = id
+	}
+	if row.Type == "" {
+		row.Type = unreadable
+	}
+	if row.Source == "" {
+		row.Source = "unknown"
+		row.Metadata[headerSource] = row.Source
+	}
+	if row.Key == "" {
+		row.Key = clean(string(m.Key))
+	}
+	switch {
+	case row.Key == "" || row.Type == unreadable: // nothing waits behind what nobody can read
+		row.Key = row.ID.String()
+	case len(row.Key) > bus.MaxKey:
+		row.Key = uuid.NewSHA1(uuid.NameSpaceOID, []byte(row.Key)).String()
+	}
+	row.Partition = sqltransport.PartitionOf(row.Key)
+	return row
+}
+
+// speaksIn tells whether a module's numbered messages are in a topic: only the
+// owner's in its events, those of every module in a queue of commands.
+func speaksIn(topo *bus.Topology, topic, source string) bool {
+	return topic == bus.EventsOf(source) || strings.HasSuffix(topic, ".commands") && slices.Contains(topo.Modules(), source)
+}
+
+// attributes reads a record's headers, the last of each name, and its payload.
+// In structured mode they are in its value.
+func attributes(m *sarama.ConsumerMessage) (found map[string]string, payload []byte) {
+	found = make(map[string]string, len(m.Headers))
+	for _, h := range m.Headers {
+		if h == nil {
+			continue
+		}
+		name := strings.ToLower(string(h.Key))
+		if bare, ok := strings.CutPrefix(name, "ce_"); ok && slices.Contains(wire, bare) {
+			name = bare // an SDK writes our extensions, and traceparent, with the prefix
+		}
+		if slices.Contains(wire, name) {
+			found[name] = clean(string(h.Value))
+		}
+	}
+	payload = m.Value
+	if payload == nil {
+		payload = []byte{} // a tombstone
+	}
+	if mode, _, _ := strings.Cut(found[headerContentType], ";"); strings.TrimSpace(mode) == structured {
+		if inside, data, ok := unfold(m.Value); ok {
+			return inside, data
+		}
+	}
+	return found, payload
+}
+
+// unfold reads a CloudEvent in structured mode.
+func unfold(value []byte) (found map[string]string, data []byte, ok bool) {
+	var members map[string]json.RawMessage
+	if json.Unmarshal(value, &members) != nil || members["type"] == nil {
+		return nil, nil, false
+	}
+	found, data = map[string]string{headerContentType: "application/json"}, []byte{}
+	for name, raw := range members {
+		var text string
+		if json.Unmarshal(raw, &text) != nil {
+			text = strings.TrimSpace(string(raw)) // a number or a truth value
+		}
+		switch {
+		case name == "data":
+			data = raw
+		case name == "data_base64":
+			if decoded, err := base64.StdEncoding.DecodeString(text); err == nil {
+				data = decoded
+			}
+		case name == "datacontenttype":
+			found[headerContentType] = clean(text)
+		case slices.Contains(wire, "ce_"+name):
+			found["ce_"+name] = clean(text)
+		case slices.Contains(wire, name):
+			found[name] = clean(text)
+		}
+	}
+	return found, data, true
+}
+
+// clean makes text that a database takes.
+func clean(text string) string {
+	if utf8.ValidString(text) && strings.IndexByte(text, 0) < 0 {
+		return text
+	}
+	return strings.ReplaceAll(strings.ToValidUTF8(text, "\uFFFD"), "\x00", "")
+}
