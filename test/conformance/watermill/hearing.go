@@ -17,11 +17,11 @@ import (
 )
 
 // face is the side of a transport that the suite looks at.
-type face int
+type face string
 
 const (
-	throughHandlers face = iota // a module's handler, behind the router and its chain
-	straight                    // message.Subscriber, as the router sees it
+	throughHandlers face = "through handlers" // a module's handler, behind the router and its chain
+	straight        face = "straight"         // message.Subscriber, as the router sees it
 )
 
 // hearing is a process that hosts one group, and hands what it hears to the suite.

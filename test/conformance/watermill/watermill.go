@@ -54,20 +54,28 @@ type World interface {
 	Open(ctx context.Context, topo *bus.Topology, hosted []string, o conformance.Options) (conformance.Process, error)
 }
 
+// atOnce is how many trials run at once: one has up to eleven processes, of nine
+// connections each, and a test's server has 300.
+const atOnce = 2
+
 // Run runs the suite. world makes the world whose modules' database is at url;
 // a conformance.Factory does.
 func Run[W World](t *testing.T, world func(url string) W) {
-	for _, trial := range trials {
-		t.Run(trial.name(), func(t *testing.T) {
-			t.Run("through handlers", func(t *testing.T) {
-				t.Parallel()
-				trial.run(t, newPlace(t, world(pgtest.URL(t)), trial, throughHandlers))
-			})
-			if trial.notStraight == "" {
-				t.Run("straight", func(t *testing.T) {
-					t.Parallel()
-					trial.run(t, newPlace(t, world(pgtest.URL(t)), trial, straight))
-				})
+	slots := make(chan struct{}, atOnce)
+	try := func(t *testing.T, tr trial, face face) {
+		t.Run(string(face), func(t *testing.T) {
+			t.Parallel()
+			slots <- struct{}{}
+			t.Cleanup(func() { <-slots }) // the last: the processes have ended
+			tr.run(t, newPlace(t, world(pgtest.URL(t)), tr, face))
+		})
+	}
+	for _, tr := range trials {
+		t.Run(tr.name(), func(t *testing.T) {
+			t.Parallel()
+			try(t, tr, throughHandlers)
+			if tr.notStraight == "" {
+				try(t, tr, straight)
 			}
 		})
 	}
