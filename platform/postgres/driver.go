@@ -93,6 +93,7 @@ type conn struct {
 	recent     *list.List               // of *prepared, the most recently used first
 	reading    bool                     // rows are open; the next statement would read their bytes
 	inTx       bool
+	txDone     <-chan struct{} // of the context that the transaction was begun with
 	stained    bool // a context was cancelled under a statement: do not reuse after this session
 }
 
@@ -110,10 +111,14 @@ func (c *conn) ExecContext(ctx context.Context, text string, args []driver.Named
 		return nil, errReading
 	}
 	if len(args) == 0 {
-		return c.pqConn.ExecContext(ctx, text, nil)
+		result, err := c.pqConn.ExecContext(c.unwatched(ctx), text, nil)
+		if err != nil {
+			return nil, c.cancelled(ctx, err)
+		}
+		return result, nil
 	}
 	return withStatement(ctx, c, text, func(stmt pqStmt) (driver.Result, error) {
-		return stmt.ExecContext(ctx, args)
+		return stmt.ExecContext(c.unwatched(ctx), args)
 	})
 }
 
@@ -125,10 +130,12 @@ func (c *conn) QueryContext(ctx context.Context, text string, args []driver.Name
 	var found driver.Rows
 	var err error
 	if len(args) == 0 {
-		found, err = c.pqConn.QueryContext(ctx, text, nil)
+		if found, err = c.pqConn.QueryContext(c.unwatched(ctx), text, nil); err != nil {
+			err = c.cancelled(ctx, err)
+		}
 	} else {
 		found, err = withStatement(ctx, c, text, func(stmt pqStmt) (driver.Rows, error) {
-			return stmt.QueryContext(ctx, args)
+			return stmt.QueryContext(c.unwatched(ctx), args)
 		})
 	}
 	if err != nil {
@@ -141,6 +148,16 @@ func (c *conn) QueryContext(ctx context.Context, text string, args []driver.Name
 	}
 	c.reading = true
 	return &rows{pqRows: able, ctx: ctx, of: c}, nil
+}
+
+// unwatched is ctx for a statement of a transaction that was begun with the same
+// context: lib/pq watches that one already, and would start a goroutine for each
+// statement to watch it again.
+func (c *conn) unwatched(ctx context.Context) context.Context {
+	if done := ctx.Done(); c.inTx && done != nil && done == c.txDone {
+		return context.WithoutCancel(ctx)
+	}
+	return ctx
 }
 
 // withStatement runs use with the prepared statement of text. Outside a
@@ -262,7 +279,7 @@ func (c *conn) BeginTx(ctx context.Context, opts driver.TxOptions) (driver.Tx, e
 	if err != nil {
 		return nil, err
 	}
-	c.inTx = true
+	c.inTx, c.txDone = true, ctx.Done()
 	return &tx{Tx: begun, of: c}, nil
 }
 

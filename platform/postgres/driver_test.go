@@ -170,6 +170,42 @@ func TestACancelledStatementIsAShutdownAndItsConnectionIsNotUsedAgain(t *testing
 	require.NotEqual(t, before, text(t, db, backend))
 }
 
+func TestTheContextOfATransactionEndsItsStatements(t *testing.T) {
+	t.Parallel()
+	url := pgtest.URL(t)
+	db, watch := open(t, postgres.Config{URL: url, MaxConns: 1}), open(t, postgres.Config{URL: url, MaxConns: 1})
+	for _, run := range []func(context.Context, *sql.Tx) error{
+		func(ctx context.Context, tx *sql.Tx) error {
+			_, err := tx.ExecContext(ctx, "SELECT pg_sleep($1)", 60)
+			return err
+		},
+		func(ctx context.Context, tx *sql.Tx) error {
+			_, err := tx.ExecContext(ctx, "SELECT pg_sleep(60)")
+			return err
+		},
+		func(ctx context.Context, tx *sql.Tx) error {
+			return tx.QueryRowContext(ctx, "SELECT pg_sleep($1)::text", 60).Scan(new(string))
+		},
+	} {
+		ctx, cancel := context.WithCancel(t.Context())
+		tx, err := db.BeginTx(ctx, nil)
+		require.NoError(t, err)
+		done := make(chan error, 1)
+		go func() { done <- run(ctx, tx) }()
+		const sleeping = "SELECT count(*)::text FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep'"
+		require.Eventually(t, func() bool { return text(t, watch, sleeping) == "1" }, 10*time.Second, time.Millisecond)
+		cancel()
+		select {
+		case err := <-done:
+			require.Equal(t, errs.Shutdown, errs.KindOf(err), "%v", err)
+		case <-time.After(10 * time.Second):
+			t.Fatal("the statement goes on")
+		}
+		require.Eventually(t, func() bool { return text(t, watch, sleeping) == "0" }, 10*time.Second, time.Millisecond)
+		require.Equal(t, "1", text(t, db, "SELECT 1::text"), "the pool goes on with another connection")
+	}
+}
+
 func TestAStatementThatIsTooSlowIsATimeout(t *testing.T) {
 	t.Parallel()
 	db := open(t, postgres.Config{MaxConns: 1, StatementTimeout: 20e6})
