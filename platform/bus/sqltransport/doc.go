@@ -40,6 +40,14 @@
 // rows that were fetched but never acked. So reading, progress and leases are
 // ours; the Publisher, the Router and its middleware are Watermill's.
 //
+// # What publishing costs
+//
+// A transaction that says one message takes one round trip for it. The append
+// function costs the server about 40 µs, most of it the row and its index; the
+// client's side of it 3 µs. The publish lock is held until the commit is on the
+// disk: when commits are slow, writers of one partition wait for each other, and
+// 32 clients that spread over all 64 partitions do so often.
+//
 // # Reading order
 //
 // adapter.go (writing), reader.go (reading), task.go and executor.go (a run),

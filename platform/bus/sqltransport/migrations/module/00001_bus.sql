@@ -74,7 +74,9 @@ COMMENT ON TABLE aside IS 'Messages that failed (retrying, dead) and those held 
 -- call over arrays anew each time when they are short (0.16 to 0.25 ms of the
 -- server's time, against 0.08 for the plain INSERT, whose plan is kept). From a
 -- few messages on the arrays are cheaper: 30 µs a message for 16, 20 for 100; a
--- loop of single INSERTs takes 45 and 35.
+-- loop of single INSERTs takes 45 and 35. ORDER BY … LIMIT 1 takes 10 µs less
+-- than max() each time. Of the 40 µs that are left, SET CONSTRAINTS is 5 and
+-- what makes SECURITY DEFINER safe, the search path, is 2.
 -- +goose StatementBegin
 CREATE FUNCTION append_log_one(p smallint, id uuid, type text, key text, payload bytea, metadata json)
 RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
@@ -84,7 +86,7 @@ BEGIN
     SET CONSTRAINTS ALL IMMEDIATE;
     PERFORM pg_advisory_xact_lock(topic, p);
     INSERT INTO log (partition, "offset", id, type, key, payload, metadata)
-    VALUES (p, coalesce((SELECT max(l."offset") FROM log l WHERE l.partition = p), 0) + 1, id, type, key, payload, metadata);
+    VALUES (p, coalesce((SELECT l."offset" FROM log l WHERE l.partition = p ORDER BY l."offset" DESC LIMIT 1), 0) + 1, id, type, key, payload, metadata);
 END $$;
 
 CREATE FUNCTION append_log(partitions smallint[], ids uuid[], types text[], keys text[], payloads bytea[], metadata text[])
@@ -99,7 +101,7 @@ BEGIN
     END LOOP;
     INSERT INTO log (partition, "offset", id, type, key, payload, metadata)
     SELECT m.partition,
-           coalesce((SELECT max(l."offset") FROM log l WHERE l.partition = m.partition), 0)
+           coalesce((SELECT l."offset" FROM log l WHERE l.partition = m.partition ORDER BY l."offset" DESC LIMIT 1), 0)
                + row_number() OVER (PARTITION BY m.partition ORDER BY m.place),
            m.id, m.type, m.key, m.payload, m.metadata::json
     FROM unnest(partitions, ids, types, keys, payloads, metadata) WITH ORDINALITY AS m(partition, id, type, key, payload, metadata, place);
@@ -113,7 +115,7 @@ BEGIN
     SET CONSTRAINTS ALL IMMEDIATE;
     PERFORM pg_advisory_xact_lock(topic, p);
     INSERT INTO queue (partition, "offset", id, type, key, payload, metadata)
-    VALUES (p, coalesce((SELECT max(l."offset") FROM queue l WHERE l.partition = p), 0) + 1, id, type, key, payload, metadata);
+    VALUES (p, coalesce((SELECT l."offset" FROM queue l WHERE l.partition = p ORDER BY l."offset" DESC LIMIT 1), 0) + 1, id, type, key, payload, metadata);
 END $$;
 
 CREATE FUNCTION append_queue(partitions smallint[], ids uuid[], types text[], keys text[], payloads bytea[], metadata text[])
@@ -128,7 +130,7 @@ BEGIN
     END LOOP;
     INSERT INTO queue (partition, "offset", id, type, key, payload, metadata)
     SELECT m.partition,
-           coalesce((SELECT max(l."offset") FROM queue l WHERE l.partition = m.partition), 0)
+           coalesce((SELECT l."offset" FROM queue l WHERE l.partition = m.partition ORDER BY l."offset" DESC LIMIT 1), 0)
                + row_number() OVER (PARTITION BY m.partition ORDER BY m.place),
            m.id, m.type, m.key, m.payload, m.metadata::json
     FROM unnest(partitions, ids, types, keys, payloads, metadata) WITH ORDINALITY AS m(partition, id, type, key, payload, metadata, place);
