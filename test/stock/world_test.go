@@ -180,7 +180,7 @@ func handle(t *testing.T, s message.Subscriber, topic string, handler message.No
 	stop = sync.OnceFunc(func() {
 		cancel()
 		_ = router.Close() // it may time out: that is what some of these tests are about
-		<-done
+		_ = <-done         // likewise
 	})
 	t.Cleanup(stop)
 	return stop
