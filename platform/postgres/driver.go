@@ -94,7 +94,7 @@ type conn struct {
 	reading    bool                     // rows are open; the next statement would read their bytes
 	inTx       bool
 	txDone     <-chan struct{} // of the context that the transaction was begun with
-	stained    bool // a context was cancelled under a statement: do not reuse after this session
+	stained    bool            // a context was cancelled under a statement: do not reuse after this session
 }
 
 type prepared struct {
