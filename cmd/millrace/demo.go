@@ -13,11 +13,12 @@ import (
 )
 
 type demoCmd struct {
-	Orders string `type:"path" placeholder:"FILE.csv" help:"Your own orders instead of the embedded ones; the columns are those of cmd/millrace/demo/data/orders.csv."`
-	Count  int    `placeholder:"N" help:"How many orders; one consultation comes with five. The default is all, 1000. More than the file has are played again under other keys."`
-	Seed   int64  `default:"1" placeholder:"S" help:"Decides how the gateway misbehaves, and when the program is killed."`
-	Kill   int    `placeholder:"N" help:"Serve from another process, and kill -9 that one N times while the orders run."`
-	JSON   bool   `name:"json" help:"End with one line of JSON that tells the result."`
+	Orders    string `type:"path" placeholder:"FILE.csv" help:"Your own orders instead of the embedded ones; the columns are those of cmd/millrace/demo/data/orders.csv."`
+	Count     int    `placeholder:"N" help:"How many orders; one consultation comes with five. The default is all, 1000. More than the file has are played again under other keys."`
+	Seed      int64  `default:"1" placeholder:"S" help:"Decides how the gateway misbehaves, and when the program is killed."`
+	Kill      int    `placeholder:"N" help:"Serve from another process, and kill -9 that one N times while the orders run."`
+	Transport string `placeholder:"NAME" help:"How messages travel: postgres, or kafka, by the configured brokers or else by a fake one in this process."`
+	JSON      bool   `name:"json" help:"End with one line of JSON that tells the result."`
 }
 
 // Validate refuses numbers that mean nothing.
@@ -30,7 +31,10 @@ func (c *demoCmd) Validate() error {
 
 // Run plays everything and checks it; nil only if all held.
 func (c *demoCmd) Run(ctx context.Context, cfg config.Config, out io.Writer) error {
-	if err := cfg.Validate(app.Modules()); err != nil {
+	if c.Transport != "" {
+		cfg.Transport = c.Transport
+	}
+	if err := validate(cfg); err != nil {
 		return err
 	}
 	result, err := demo.Run(ctx, demo.Options{
@@ -49,6 +53,14 @@ func (c *demoCmd) Run(ctx context.Context, cfg config.Config, out io.Writer) err
 		fmt.Fprintf(out, "%s\n", line)
 	}
 	return err
+}
+
+// validate lets brokers be missing: the demo brings one.
+func validate(cfg config.Config) error {
+	if cfg.Transport == config.OnKafka && len(cfg.Kafka.Brokers) == 0 {
+		cfg.Kafka.Brokers = []string{"127.0.0.1:9092"}
+	}
+	return cfg.Validate(app.Modules())
 }
 
 func kills(n int64) string {

@@ -16,6 +16,9 @@ type Check struct {
 	Name  string                          // as "database"
 	Help  string                          // what to do when it does not hold
 	Probe func(ctx context.Context) error // has two seconds; called concurrently
+	// Tells says that requests can be served though it does not hold: the
+	// answer tells it, as "degraded", and its code is 200 all the same.
+	Tells bool
 }
 
 const probeTimeout = 2 * time.Second
@@ -28,23 +31,23 @@ type checkResult struct {
 }
 
 type healthAnswer struct {
-	Status string        `json:"status"` // ok, or failing
+	Status string        `json:"status"` // ok, degraded, or failing
 	Checks []checkResult `json:"checks,omitempty"`
 }
 
 // ServeHealth serves /livez and /readyz.
 func ServeHealth(mux *http.ServeMux, log *slog.Logger, checks ...Check) {
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) {
-		answer(w, http.StatusOK, healthAnswer{Status: "ok"})
+		answer(w, http.StatusOK, healthAnswer{Status: healthy})
 	})
 	state := &health{checks: checks, log: log, failing: make([]bool, len(checks))}
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
-		results, ok := state.probe(r.Context())
-		if !ok {
-			answer(w, http.StatusServiceUnavailable, healthAnswer{"failing", results})
-			return
+		results, status := state.probe(r.Context())
+		code := http.StatusOK
+		if status == failing {
+			code = http.StatusServiceUnavailable
 		}
-		answer(w, http.StatusOK, healthAnswer{"ok", results})
+		answer(w, code, healthAnswer{status, results})
 	})
 }
 
@@ -53,6 +56,12 @@ func answer(w http.ResponseWriter, status int, body healthAnswer) {
 	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(body) // the reader left: nobody to tell
 }
+
+const (
+	healthy  = "ok"
+	degraded = "degraded"
+	failing  = "failing"
+)
 
 type health struct {
 	checks []Check
@@ -63,7 +72,7 @@ type health struct {
 }
 
 // probe asks every check at the same time.
-func (h *health) probe(ctx context.Context) ([]checkResult, bool) {
+func (h *health) probe(ctx context.Context) ([]checkResult, string) {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
 	problems := make([]error, len(h.checks))
@@ -75,12 +84,16 @@ func (h *health) probe(ctx context.Context) ([]checkResult, bool) {
 
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	results, all := make([]checkResult, len(h.checks)), true
+	results, status := make([]checkResult, len(h.checks)), healthy
 	for i, check := range h.checks {
 		err := problems[i]
 		results[i] = checkResult{Name: check.Name, OK: err == nil}
 		if err != nil {
-			all = false
+			if !check.Tells {
+				status = failing
+			} else if status == healthy {
+				status = degraded
+			}
 			results[i].Problem, results[i].Help = errs.KindOf(err).String(), check.Help
 		}
 		switch {
@@ -91,5 +104,5 @@ func (h *health) probe(ctx context.Context) ([]checkResult, bool) {
 		}
 		h.failing[i] = err != nil
 	}
-	return results, all
+	return results, status
 }

@@ -17,7 +17,6 @@ import (
 	"millrace/config"
 	"millrace/modules/payment/gateway/simulator"
 	"millrace/platform/bus"
-	"millrace/platform/bus/sqltransport"
 	"millrace/platform/mail/devinbox"
 	"millrace/platform/telemetry"
 	"millrace/platform/web"
@@ -41,7 +40,7 @@ type App struct {
 	database  *Database
 	simulator *simulator.Simulator // nil unless it is in this process
 	inbox     *devinbox.Inbox      // likewise
-	transport *sqltransport.Transport
+	transport transport
 	router    *message.Router
 
 	probe    *bus.DB // a hosted module's handle, to ask whether the database answers
@@ -91,11 +90,7 @@ func New(ctx context.Context, cfg config.Config, options Options) (_ *App, err e
 	if err != nil {
 		return nil, err
 	}
-	a.transport, err = sqltransport.Open(ctx, sqltransport.Config{
-		URL: a.database.URL(), MaxConnsPerModule: cfg.Database.MaxConnsPerModule,
-		Executors: cfg.Bus.Executors, LeaseTTL: cfg.Bus.LeaseTTL, Backoff: cfg.Bus.Backoff, Logger: a.log,
-	}, topology, hosted)
-	if err != nil {
+	if a.transport, err = openTransport(ctx, cfg, a.database.URL(), topology, hosted, a.log); err != nil {
 		return nil, err
 	}
 	if err := a.build(hosted, out); err != nil {

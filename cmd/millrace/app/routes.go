@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 
+	"millrace/config"
 	"millrace/platform/errs"
 	"millrace/platform/telemetry"
 	"millrace/platform/web"
@@ -52,7 +53,7 @@ func (a *App) links() []web.Link {
 
 // checks are what must hold for requests to be sent here.
 func (a *App) checks() []telemetry.Check {
-	return []telemetry.Check{
+	checks := []telemetry.Check{
 		{
 			Name: "database", Help: "start PostgreSQL, or correct database.url; the program goes on by itself",
 			Probe: func(ctx context.Context) error {
@@ -83,4 +84,11 @@ func (a *App) checks() []telemetry.Check {
 			},
 		},
 	}
+	if a.cfg.Transport == config.OnKafka {
+		checks = append(checks, telemetry.Check{
+			Name: "kafka", Help: "messages wait for the brokers; requests are served and nothing is lost: look at the brokers, and at kafka.brokers",
+			Probe: func(context.Context) error { return a.transport.Flowing() }, Tells: true,
+		})
+	}
+	return checks
 }

@@ -36,6 +36,9 @@ func printTallies(out io.Writer, tallies []tally) {
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(table, "subscriber\tof\tmessages\thandled\tskipped\tpending\tretrying\theld\tdead\tdiscarded\tLOST\t")
 	for _, t := range tallies {
+		if t.Messages == 0 { // of a way that they did not travel
+			continue
+		}
 		fmt.Fprintf(table, "%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t\n", t.Subscriber, t.Topic,
 			t.Messages, t.Handled, t.Skipped, t.Pending, t.Retrying, t.Held, t.Dead, t.Discarded, t.Lost)
 	}

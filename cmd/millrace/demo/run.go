@@ -90,6 +90,7 @@ func Run(ctx context.Context, o Options) (result Result, err error) {
 			result.OK, err = false, stopped
 		}
 	}()
+	fmt.Fprintf(o.Out, "messages travel through %s\n", s.travels())
 	fmt.Fprintf(o.Out, "serving at %s, log in %s, after %.1f s\n", r.program.URL(), s.logPath(), time.Since(began).Seconds())
 	if err := r.playAll(ctx, orders, consultations); err != nil {
 		if ctx.Err() != nil {

@@ -10,6 +10,8 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/lib/pq"
@@ -18,6 +20,7 @@ import (
 	"millrace/config"
 	"millrace/modules/payment/gateway/simulator"
 	"millrace/platform/bus"
+	"millrace/platform/bus/kafkatransport/fakebroker"
 	"millrace/platform/errs"
 	"millrace/platform/mail/devinbox"
 	"millrace/platform/postgres"
@@ -35,7 +38,8 @@ type stage struct {
 	server    *devserver.Server // nil where a database is configured
 	simulator *simulator.Simulator
 	inbox     *devinbox.Inbox
-	db        *sql.DB // to look, never to change
+	broker    *fakebroker.Broker // nil unless messages travel by Kafka and no brokers are configured
+	db        *sql.DB            // to look, never to change
 	topo      *bus.Topology
 }
 
@@ -86,6 +90,9 @@ func setStage(ctx context.Context, cfg config.Config, seed int64, parties int) (
 		return nil, err
 	}
 	s.serving = s.configure(cfg, database)
+	if err := s.joinKafka(); err != nil {
+		return nil, err
+	}
 	s.db, err = postgres.Open(ctx, postgres.Config{URL: database, MaxConns: 3, Application: "millrace demo", StatementTimeout: 2 * time.Minute})
 	return s, err
 }
@@ -163,6 +170,35 @@ func (s *stage) configure(cfg config.Config, database string) config.Config {
 	return cfg
 }
 
+// joinKafka gives the serving program brokers, if messages travel by Kafka: the
+// configured ones, or one in this process, which outlives the kills. The
+// database is fresh, so the topics must be too.
+func (s *stage) joinKafka() (err error) {
+	if s.serving.Transport != config.OnKafka {
+		return nil
+	}
+	s.serving.Kafka.Prefix += "demo-" + strconv.FormatInt(time.Now().UnixMilli(), 36) + "-"
+	if len(s.serving.Kafka.Brokers) > 0 {
+		return nil
+	}
+	if s.broker, err = fakebroker.Start(); err != nil {
+		return err
+	}
+	s.serving.Kafka.Brokers = s.broker.Addresses()
+	return nil
+}
+
+// travels says how the messages do.
+func (s *stage) travels() string {
+	switch {
+	case s.serving.Transport != config.OnKafka:
+		return "PostgreSQL"
+	case s.broker != nil:
+		return "Kafka's protocol and a fake broker in this process, which proves nothing about Kafka's durability"
+	}
+	return "Kafka (" + strings.Join(s.serving.Kafka.Brokers, ", ") + "), topics " + s.serving.Kafka.Prefix + "*"
+}
+
 // freePort is one that nobody listens on now. The child keeps it over kills, so
 // that callbacks and clients find it again.
 func freePort() (string, error) {
@@ -184,6 +220,9 @@ func (s *stage) close() error {
 	}
 	if s.simulator != nil {
 		failures = append(failures, s.simulator.Close())
+	}
+	if s.broker != nil {
+		s.broker.Close()
 	}
 	if s.server != nil {
 		failures = append(failures, s.server.Stop())

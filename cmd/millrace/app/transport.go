@@ -1,0 +1,85 @@
+package app
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"strings"
+
+	"github.com/ThreeDotsLabs/watermill/message"
+
+	"millrace/config"
+	"millrace/platform/bus"
+	"millrace/platform/bus/kafkatransport"
+	"millrace/platform/bus/sqltransport"
+	"millrace/platform/errs"
+)
+
+// transport carries the messages. The configuration says which one it is, and
+// nothing outside this file knows.
+type transport interface {
+	DB(module string) *bus.DB
+	Subscriber(module string) message.Subscriber
+	Healthy() error
+	Flowing() error
+	Drain(ctx context.Context) error
+	Close() error
+}
+
+func openTransport(ctx context.Context, cfg config.Config, url string, topology *bus.Topology, hosted []string, log *slog.Logger) (transport, error) {
+	inDatabase := sqltransport.Config{
+		URL: url, MaxConnsPerModule: cfg.Database.MaxConnsPerModule,
+		Executors: cfg.Bus.Executors, LeaseTTL: cfg.Bus.LeaseTTL, Backoff: cfg.Bus.Backoff, Logger: log,
+	}
+	if cfg.Transport == config.Postgres {
+		t, err := sqltransport.Open(ctx, inDatabase, topology, hosted)
+		if err != nil {
+			return nil, err
+		}
+		return still{t}, nil
+	}
+	onKafka, err := kafkaConfig(cfg.Kafka, log)
+	if err != nil {
+		return nil, err
+	}
+	t, err := kafkatransport.Open(ctx, onKafka, inDatabase, topology, hosted)
+	if err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+// still is a transport without anything between the databases that could stop
+// flowing.
+type still struct{ *sqltransport.Transport }
+
+func (still) Flowing() error { return nil }
+
+// kafkaConfig reads the files that the configuration names.
+func kafkaConfig(k config.Kafka, log *slog.Logger) (kafkatransport.Config, error) {
+	c := kafkatransport.Config{Brokers: k.Brokers, Prefix: k.Prefix, Partitions: k.Partitions, Replication: k.Replication, Logger: log}
+	var err error
+	read := func(setting, path string) (content []byte) {
+		if path != "" && err == nil {
+			if content, err = os.ReadFile(path); err != nil {
+				err = errs.InvalidField(setting, "cannot be read: %s", err)
+			}
+		}
+		return content
+	}
+	if k.TLS.Enabled {
+		c.TLS = &kafkatransport.TLS{
+			CA:          read("kafka.tls.ca_file", k.TLS.CAFile),
+			Certificate: read("kafka.tls.certificate_file", k.TLS.CertificateFile),
+			Key:         read("kafka.tls.key_file", k.TLS.KeyFile),
+		}
+	}
+	if k.SASL.Mechanism != "" {
+		password := k.SASL.Password.Reveal()
+		if k.SASL.PasswordFile != "" {
+			password = strings.TrimRight(string(read("kafka.sasl.password_file", k.SASL.PasswordFile)), "\r\n")
+		}
+		c.SASL = &kafkatransport.SASL{Mechanism: k.SASL.Mechanism, User: k.SASL.User, Password: password}
+	}
+	return c, err
+}
