@@ -43,6 +43,10 @@ stock: ## run the stock parts that were replaced: do they still break what is pr
 promises: ## run both sides of every promise, and write the README's table of them (minutes)
 	go test ./test/readme -run Promises -update-promises
 
+.PHONY: model
+model: ## play many random programs on the bus, and compare with the model of its promises (some ten minutes)
+	go test -timeout 60m ./test/model -rapid.checks=100
+
 .PHONY: arch
 arch: ## check the architecture rules
 	go test ./test/arch

@@ -1,0 +1,178 @@
+package model
+
+import (
+	"bufio"
+	"context"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill"
+	"github.com/ThreeDotsLabs/watermill/message"
+
+	"millrace/platform/bus"
+	"millrace/platform/postgres"
+	"millrace/test/conformance"
+)
+
+// options make failing and taking over quick. Three waits are four attempts,
+// more than a message ever fails that is not to fail for ever.
+var options = conformance.Options{
+	Backoff: []time.Duration{5 * time.Millisecond, 10 * time.Millisecond, 20 * time.Millisecond},
+	Poll:    time.Second, LeaseTTL: lease,
+}
+
+const lease = 600 * time.Millisecond
+
+// process is one of the program's: in this process behind a line of its own, or
+// a real one.
+type process struct {
+	version version
+	// In this one:
+	line   *line
+	opened conformance.Process
+	router *message.Router
+	done   chan error
+	// A real one:
+	cmd   *exec.Cmd
+	stdin io.Closer
+}
+
+// open starts a process whose line may be cut.
+func (r *runner) open(v version, hosted []string) *process {
+	l, err := newLine(r.url)
+	r.must(err)
+	topo, err := v.topology(r.sql)
+	r.must(err)
+	p := &process{version: v, line: l, done: make(chan error, 1)}
+	p.opened, p.router, err = host(r.world(l.url), topo, hosted)
+	r.must(err)
+	go func() { p.done <- p.router.Run(context.Background()) }()
+	select {
+	case <-p.router.Running():
+	case err := <-p.done:
+		r.must(err)
+	}
+	return p
+}
+
+func host(world conformance.World, topo *bus.Topology, hosted []string) (conformance.Process, *message.Router, error) {
+	opened, err := world.Open(context.Background(), topo, hosted, options)
+	if err != nil {
+		return nil, nil, err
+	}
+	router, err := bus.NewRouter(topo, hosted, opened.Subscriber, slog.New(slog.DiscardHandler), watermill.NopLogger{})
+	return opened, router, err
+}
+
+// end ends the process well.
+func (r *runner) end(p *process) {
+	if p.cmd != nil {
+		r.kill(p)
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	r.must(p.opened.Drain(ctx))
+	r.must(p.router.Close())
+	r.must(<-p.done)
+	r.must(p.opened.Close())
+	r.must(p.line.cut())
+}
+
+// kill ends the process as a crash does. What is left of it here is cleared away
+// meanwhile: it can reach nothing any more.
+func (r *runner) kill(p *process) {
+	if p.cmd != nil {
+		_ = p.cmd.Process.Kill() // it may have ended
+		_ = p.cmd.Wait()         // killed, as it says
+		_ = p.stdin.Close()
+		return
+	}
+	r.must(p.line.cut())
+	r.remains.Go(func() {
+		_ = p.opened.Close() // it cannot say goodbye
+		_ = p.router.Close()
+		if err := <-p.done; err != nil {
+			r.t.Logf("a process that was lost: %v", err)
+		}
+	})
+}
+
+// childVariable holds what a real process needs to know.
+const childVariable = "MILLRACE_MODEL_CHILD"
+
+type errand struct {
+	URL     string
+	Version version
+}
+
+// Child runs the test binary as a process of a program, if that is what it was
+// started for; it does not return then. Call it first in TestMain.
+func Child(world conformance.Factory) {
+	text := os.Getenv(childVariable)
+	if text == "" {
+		return
+	}
+	if err := child(world, text); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+func child(world conformance.Factory, text string) error {
+	var e errand
+	if err := json.Unmarshal([]byte(text), &e); err != nil {
+		return err
+	}
+	plan, err := openPlan(context.Background(), e.URL)
+	if err != nil {
+		return err
+	}
+	topo, err := e.Version.topology(plan)
+	if err != nil {
+		return err
+	}
+	_, router, err := host(world(e.URL), topo, e.Version.hosts())
+	if err != nil {
+		return err
+	}
+	go func() {
+		<-router.Running()
+		fmt.Println("running")
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		os.Exit(0) // the test is over, or gone
+	}()
+	return router.Run(context.Background())
+}
+
+func openPlan(ctx context.Context, url string) (*sql.DB, error) {
+	return postgres.Open(ctx, postgres.Config{URL: url, MaxConns: 6, Application: "model"})
+}
+
+// spawn starts a real process.
+func (r *runner) spawn(v version) *process {
+	binary, err := os.Executable()
+	r.must(err)
+	text, err := json.Marshal(errand{r.url, v})
+	r.must(err)
+	p := &process{version: v, cmd: exec.Command(binary, "-test.run=^$")}
+	p.cmd.Env = append(os.Environ(), childVariable+"="+string(text))
+	p.cmd.Stderr = os.Stderr
+	p.stdin, err = p.cmd.StdinPipe()
+	r.must(err)
+	out, err := p.cmd.StdoutPipe()
+	r.must(err)
+	r.must(p.cmd.Start())
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil || line != "running\n" {
+		r.t.Fatalf("the child said %q: %v", line, err)
+	}
+	return p
+}
