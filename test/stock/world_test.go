@@ -180,7 +180,7 @@ func handle(t *testing.T, s message.Subscriber, topic string, handler message.No
 	stop = sync.OnceFunc(func() {
 		cancel()
 		_ = router.Close() // it may time out: that is what some of these tests are about
-		_ = <-done         // likewise
+		require.NoError(t, <-done)
 	})
 	t.Cleanup(stop)
 	return stop
