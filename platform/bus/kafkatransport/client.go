@@ -58,7 +58,7 @@ func (c Config) producer() (*sarama.Config, error) {
 	s.Producer.Idempotent = true
 	s.Net.MaxOpenRequests = 1
 	s.Producer.Return.Successes = true
-	s.Producer.Partitioner = sarama.NewManualPartitioner
+	s.Producer.Partitioner = sarama.NewMurmur2Partitioner // Java's; the default one agrees with it for 6 of 64 keys
 	s.Producer.MaxMessageBytes = maxRecord
 	// A minute: idempotence ends where an error is returned, since the next
 	// attempt is a new record. Both, or the lower one decides.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/IBM/sarama"
+	"github.com/google/uuid"
 
 	"millrace/platform/bus/sqltransport"
 	"millrace/platform/errs"
@@ -40,7 +41,7 @@ type lane struct {
 // batch is on its way to the brokers, and may be for as long as they are away:
 // the library's producer cannot be called back.
 type batch struct {
-	first     int64
+	first     uuid.UUID
 	since     time.Time
 	done      chan struct{} // closed once the rest is known
 	confirmed int
@@ -98,8 +99,8 @@ func (f *forwarder) Forward(ctx context.Context, rows []sqltransport.Row) (confi
 		case <-f.closed:
 			return 0, errs.New(errs.Shutdown, "the transport is closed")
 		}
-		if !mine && b.first != rows[0].Sequence {
-			continue // it was about other rows; numbers have no gaps, so the same first one means the same ones
+		if !mine && b.first != rows[0].ID {
+			continue // it was about other rows; those of a lane never change, so the same first one means the same ones
 		}
 		return f.end(l, b, len(rows))
 	}
@@ -112,7 +113,7 @@ func (f *forwarder) begin(l lane, rows []sqltransport.Row) (b *batch, mine bool)
 	if b := f.sending[l]; b != nil {
 		return b, false
 	}
-	b = &batch{first: rows[0].Sequence, since: time.Now(), done: make(chan struct{})}
+	b = &batch{first: rows[0].ID, since: time.Now(), done: make(chan struct{})}
 	f.sending[l] = b
 	go func() {
 		b.confirmed, b.err = f.deliver(rows)
