@@ -21,7 +21,7 @@ import (
 )
 
 // patience bounds every wait.
-const patience = 30 * time.Second
+const patience = 60 * time.Second
 
 // Run plays programs. The factory is called for each process of a program, with
 // another address of the same database.
@@ -84,6 +84,8 @@ type runner struct {
 	remains sync.WaitGroup
 	moments []moment
 	last    int // number of a message
+
+	repeated bool // what the shop had said
 }
 
 // moment is a time between two steps, and how much had been said by the shop.
@@ -142,7 +144,7 @@ func (r *runner) step(s step) {
 			r.addLate(s.Which, s.Flag)
 		}
 	case "addType":
-		if !r.version.Noted {
+		if !r.version.Noted && !r.repeated { // of what was repeated nobody could tell which copy it has come to
 			before := len(r.model.entries["shop.events"])
 			r.version.Noted = true
 			r.model.ears["store"].hears["noted"] = reach{0, before}
@@ -153,6 +155,7 @@ func (r *runner) step(s step) {
 		r.early()
 		r.must(r.world(r.url).Repeat(context.Background(), module))
 		r.model.repeat(module + ".events")
+		r.repeated = r.repeated || s.Flag
 	case "retry", "discard":
 		r.decide(s)
 	case "settle":
