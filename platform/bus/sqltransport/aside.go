@@ -52,13 +52,16 @@ const nextAt = `CASE WHEN $%d = 'retrying' THEN clock_timestamp() + $%d * interv
 
 // putAside copies the row aside in the run's transaction. Later messages of its
 // key join it.
-func (r *batchRun) putAside(ctx context.Context, row record, a asideRow) error {
-	r.aside[row.key] = true
+func (r *batchRun) putAside(ctx context.Context, p *part, row record, a asideRow) error {
+	if p.aside == nil {
+		p.aside = map[string]bool{}
+	}
+	p.aside[row.key] = true
 	_, err := r.tx.ExecContext(ctx, `
 		INSERT INTO aside (subscriber, topic, partition, "offset", message_id, type, key, payload, metadata, state, attempts, next_at, kind, error, failed_at)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9::json, $10, $11, `+fmt.Sprintf(nextAt, 10, 12)+`, $13, $14, CASE WHEN $11 > 0 THEN clock_timestamp() END)
 		ON CONFLICT (subscriber, message_id) DO NOTHING`, // a repetition of one that is aside already
-		r.s.module, r.t.topic, r.t.partition, row.offset, row.id, row.typ, row.key, row.payload, string(row.metadata),
+		r.s.module, p.t.topic, p.t.partition, row.offset, row.id, row.typ, row.key, row.payload, string(row.metadata),
 		a.state, a.attempts, a.wait.Milliseconds(), a.kind.String(), bounded(a.text))
 	if err != nil {
 		return fmt.Errorf("put message %s aside: %w", row.id, err)
@@ -98,7 +101,8 @@ func (s *subscriber) load(ctx context.Context, t *task) (owned bool, err error) 
 	for _, key := range keys {
 		t.aside[key] = true
 	}
-	t.loaded, t.drain, t.blamed = true, len(keys) > 0, nil
+	t.loaded, t.drain = true, len(keys) > 0
+	t.forgive()
 	return true, nil
 }
 
@@ -183,6 +187,7 @@ func (s *subscriber) heads(ctx context.Context, t *task) (_ []head, wait time.Du
 		if err := rows.Scan(&h.asideID, &h.offset, &h.id, &h.typ, &h.key, &h.payload, &h.metadata, &h.state, &h.attempts, &seconds); err != nil {
 			return nil, 0, fmt.Errorf("read what is aside: %w", err)
 		}
+		h.envelope = &envelope{}
 		h.due = h.state == stateHeld || h.state == stateRetrying && seconds <= 0
 		if h.state == stateRetrying && seconds > 0 {
 			in := time.Duration(seconds*float64(time.Second)) + time.Millisecond
@@ -240,7 +245,7 @@ func (s *subscriber) redeliverOnce(ctx context.Context, t *task, h head) (err er
 		return tx.Rollback() // an operator changed it; the next look sees how
 	}
 	failpoint.Here("aside.taken")
-	r := &batchRun{s: s, t: t, tx: tx, guarded: true, out: &run.Outbox{}, aside: map[string]bool{}}
+	r := &batchRun{s: s, tx: tx, size: 1, all: true, out: &run.Outbox{}}
 	failed := false
 	if fresh > 0 {
 		d := &run.Delivery{Tx: tx, Guarded: true, Out: r.out, Blamed: t.blamed[h.offset]}
@@ -249,7 +254,7 @@ func (s *subscriber) redeliverOnce(ctx context.Context, t *task, h head) (err er
 			r.unheld = append(r.unheld, h.id.String())
 			return s.failAgain(ctx, tx, h, s.afterFailure(h.attempts+1, cause))
 		}
-		if err := r.deliver(ctx, h.record, d); err != nil {
+		if err := r.deliver(ctx, t, h.record, d); err != nil {
 			return err
 		}
 	}
@@ -283,8 +288,8 @@ func (s *subscriber) failAgain(ctx context.Context, tx *sql.Tx, h head, a asideR
 
 // holdUnknown says why a message of a type that this process does not know must
 // wait, or "" when it is nobody's: the receiver decides what it hears.
-func (r *batchRun) holdUnknown(messageType string) string {
-	if strings.HasSuffix(topicOf(r.t.topic), ".commands") {
+func (r *batchRun) holdUnknown(topic, messageType string) string {
+	if strings.HasSuffix(topicOf(topic), ".commands") {
 		return "this version of the module does not know the command"
 	}
 	if slices.Contains(r.newer, messageType) {

@@ -307,7 +307,7 @@ func TestAMessageThatCannotBeReadGoesAsideAndOddMetadataDoesNotMatter(t *testing
 		return nil
 	}))
 	got := map[string]bool{}
-	for range 5 + sqltransport.Partitions {
+	for len(got) < 5+sqltransport.Partitions { // beside one that fails, others are handled again
 		got[waitFor(t, "a message", handled)] = true
 	}
 	for _, key := range []string{"array", "numbers", "null", "empty", "unknown"} {

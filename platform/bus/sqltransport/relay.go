@@ -72,7 +72,7 @@ func (s *subscriber) relay() bool { return strings.HasSuffix(s.module, relaySuff
 // forward hands records to the carrier, and then moves the position. What a
 // crash in between repeats, the receivers drop. What the carrier refuses stays
 // first in its partition.
-func (s *subscriber) forward(ctx context.Context, t *task, records []record) (more bool, err error) {
+func (s *subscriber) forward(ctx context.Context, t *task, records []record) error {
 	topic, source, sent := strings.Cut(t.topic, "/")
 	if !sent {
 		source = s.schema
@@ -90,15 +90,15 @@ func (s *subscriber) forward(ctx context.Context, t *task, records []record) (mo
 		done, err := s.db.ExecContext(ctx, `UPDATE positions SET position = $5 WHERE subscriber = $1 AND topic = $2 AND partition = $3 AND position = $4 AND owner = $6`,
 			s.module, t.topic, t.partition, t.position, to, s.t.process)
 		if err != nil {
-			return false, fmt.Errorf("move the position: %w", err)
+			return fmt.Errorf("move the position: %w", err)
 		}
 		if n, err := done.RowsAffected(); err != nil || n == 0 {
-			return false, errMoved
+			return errMoved
 		}
 		t.position = to
 	}
 	if failed != nil {
-		return false, errs.As(errs.Resource, fmt.Errorf("%s partition %d, row %d was not forwarded: %w", t.topic, t.partition, t.position+1, failed))
+		return errs.As(errs.Resource, fmt.Errorf("%s partition %d, row %d was not forwarded: %w", t.topic, t.partition, t.position+1, failed))
 	}
-	return true, nil
+	return nil
 }

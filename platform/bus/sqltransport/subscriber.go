@@ -8,7 +8,6 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 
@@ -42,7 +41,7 @@ type subscriber struct {
 	executors sync.WaitGroup
 	closeOnce sync.Once
 
-	paused  atomic.Int64 // failures in a row that paused this subscriber
+	warned  atomic.Int64 // when a pause was last logged, in Unix milliseconds
 	solo    atomic.Int64 // runs of one message until then, in Unix milliseconds
 	runSize atomic.Int64 // how many messages a run may hold
 }
@@ -189,18 +188,6 @@ func (s *subscriber) wake(topic string, partitions uint64) {
 		if partitions&(1<<p) != 0 {
 			s.queue.wake(&tasks[p])
 		}
-	}
-}
-
-// sleep waits, unless the subscriber stops: false.
-func (s *subscriber) sleep(d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-s.stopping:
-		return false
 	}
 }
 

@@ -13,6 +13,7 @@ const (
 	queued                   // in the ready queue
 	running                  // an executor has it
 	again                    // running, and woken meanwhile
+	paused                   // queued again by a timer, and not before
 )
 
 // task is one subscriber's work on one partition of one topic. Exactly one
@@ -31,9 +32,29 @@ type task struct {
 	position int64
 	aside    map[string]bool // keys that have open aside rows
 	drain    bool            // aside rows are to be looked at
+	failures int             // in a row, that paused the task
+	suspects map[int64]bool  // offsets that failed in an unguarded run: a savepoint stands around them
+	guardAll bool            // a savepoint stands around each message
 	blamed   map[int64]error // offsets whose handler is known to fail
 	timer    *time.Timer     // wakes the task when the next retry is due
 }
+
+func (t *task) suspect(offset int64) {
+	if t.suspects == nil {
+		t.suspects = map[int64]bool{}
+	}
+	t.suspects[offset] = true
+}
+
+func (t *task) blame(offset int64, cause error) {
+	if t.blamed == nil {
+		t.blamed = map[int64]error{}
+	}
+	t.blamed[offset] = cause
+}
+
+// forgive forgets who failed: the run is over.
+func (t *task) forgive() { t.suspects, t.guardAll, t.blamed = nil, false, nil }
 
 // readyQueue holds the tasks that executors should run, in order of waking.
 type readyQueue struct {
@@ -64,7 +85,7 @@ func (q *readyQueue) change(t *task, set func()) {
 		q.arrived.Signal()
 	case running:
 		t.state = again
-	case queued, again:
+	case queued, again, paused:
 	}
 }
 
@@ -83,6 +104,38 @@ func (q *readyQueue) next() *task {
 	q.ready = q.ready[1:]
 	t.state = running
 	return t
+}
+
+// another returns a ready task that needs nothing but to read its log, if at
+// least so many are ready; nil otherwise. It does not block.
+func (q *readyQueue) another(least int) *task {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.ready) < least || q.stopped {
+		return nil
+	}
+	t := q.ready[0]
+	if !t.claimed || t.release || t.poked || t.reload || !t.loaded || t.drain || t.guardAll || t.suspects != nil || t.blamed != nil {
+		return nil
+	}
+	q.ready[0] = nil
+	q.ready = q.ready[1:]
+	t.state = running
+	return t
+}
+
+// pause takes the task back and queues it again after d.
+func (q *readyQueue) pause(t *task, d time.Duration) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	t.state = paused
+	time.AfterFunc(d, func() {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		t.state = queued
+		q.ready = append(q.ready, t)
+		q.arrived.Signal()
+	})
 }
 
 // done gives the task back; more queues it again behind the others.

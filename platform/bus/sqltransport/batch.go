@@ -1,0 +1,317 @@
+package sqltransport
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/lib/pq"
+
+	"millrace/platform/bus"
+	"millrace/platform/bus/internal/run"
+	"millrace/platform/errs"
+	"millrace/platform/failpoint"
+)
+
+// part is what a run takes of one partition.
+type part struct {
+	t     *task
+	rows  []record
+	aside map[string]bool // keys that went aside in this run
+}
+
+func (p *part) last() int64 { return p.rows[len(p.rows)-1].offset }
+
+// run handles the parts' rows in one transaction: positions and inbox, each
+// handler's effect, everything outgoing, COMMIT. The first time without
+// savepoints; if a message fails, again with one around that suspect; if that
+// does not clear it up (somebody before it swallowed an SQL error, or nobody
+// failed but the COMMIT), with one around each, so that the blame is certain.
+// The failed run is no attempt.
+func (s *subscriber) run(ctx context.Context, parts []*part) (err error) {
+	tx, err := s.db.BeginTx(ctx, nil)
+	if err != nil {
+		return fmt.Errorf("begin: %w", err)
+	}
+	r := &batchRun{s: s, tx: tx, parts: parts, all: len(parts) == 1 && parts[0].t.guardAll, out: &run.Outbox{}}
+	defer func() {
+		if err != nil {
+			_ = tx.Rollback() // the first error is the one to tell
+		}
+	}()
+	for _, p := range parts {
+		p.aside = nil
+		r.size += len(p.rows)
+	}
+	failpoint.Here("run.begun")
+	fresh, err := r.claim(ctx)
+	if err != nil {
+		return err
+	}
+	failpoint.Here("run.claimed")
+	for _, p := range parts {
+		for _, row := range p.rows {
+			if err := r.handle(ctx, p, row, fresh); err != nil {
+				return err
+			}
+		}
+	}
+	failpoint.Here("run.handled")
+	if err := r.finish(ctx); err != nil {
+		if !r.all && errs.KindOf(err).Reaction() != errs.Pause {
+			for _, p := range parts {
+				p.t.guardAll = len(parts) == 1 // it blames nobody
+			}
+			return errRedo
+		}
+		r.unknown()
+		return err
+	}
+	for _, p := range parts {
+		p.t.position = p.last()
+		p.t.forgive()
+		for key := range p.aside {
+			p.t.aside[key] = true
+			p.t.drain = true
+		}
+	}
+	r.committed()
+	return nil
+}
+
+// batchRun is a transaction that handles messages.
+type batchRun struct {
+	s      *subscriber
+	tx     *sql.Tx
+	parts  []*part
+	size   int  // how many messages
+	all    bool // a savepoint stands around each of them
+	out    *run.Outbox
+	newer  []string // types that only a newer version of the subscriber knows
+	unheld []string // ids whose inbox rows go again, since their messages were put aside
+}
+
+// claimSQL moves the positions by compare-and-set, and writes the inbox rows of
+// what is new, in one statement. Fewer positions than asked for say that
+// somebody else decided.
+//
+// It also answers which of the types that this process does not know a newer
+// version of the subscriber does: one that another living process hears, or
+// that was registered after this process started. The statement sees every
+// registration that was committed before any of the run's messages, so that
+// none of them is skipped that the newer version counts on.
+//
+// And it lets nobody wait long for a lock where several handlers share the
+// transaction: they take their locks in whatever order they like, and the server
+// looks for deadlocks only after a second.
+const claimSQL = `
+WITH moved AS (
+    %s RETURNING 1
+), fresh AS (
+    INSERT INTO inbox (message_id, subscriber, topic, partition, "offset")
+    SELECT m.id, $1, m.topic, m.partition, m."offset" FROM unnest($8::uuid[], $9::text[], $10::smallint[], $11::bigint[]) AS m(id, topic, partition, "offset")
+    WHERE (SELECT count(*) FROM moved) = $7
+    ON CONFLICT DO NOTHING
+    RETURNING message_id
+)
+SELECT (SELECT count(*) FROM moved),
+    coalesce((SELECT array_agg(message_id::text) FROM fresh), '{}'),
+    coalesce((SELECT array_agg(r.type) FROM bus.registrations r WHERE r.subscriber = $1 AND r.type = ANY($12) AND (
+        r.since > (SELECT me.started_at FROM bus.processes me WHERE me.id = $6)
+        OR EXISTS (SELECT 1 FROM bus.processes other WHERE other.id <> $6 AND other.expires_at > clock_timestamp() AND r.subscriber || '/' || r.type = ANY(other.hears)))), '{}'),
+    CASE WHEN $13 THEN set_config('lock_timeout', '` + crowdLimit + `', true) END`
+
+// crowdLimit is how long a handler that shares its transaction waits for a lock, in milliseconds.
+const crowdLimit = "100"
+
+// The first ANYs of claimSome are for the index, which a join would not use.
+var (
+	claimOne = fmt.Sprintf(claimSQL, `UPDATE positions SET position = $5
+    WHERE subscriber = $1 AND topic = $2 AND partition = $3 AND position = $4 AND owner = $6`)
+	claimSome = fmt.Sprintf(claimSQL, `UPDATE positions p SET position = w.becomes
+    FROM unnest($2::text[], $3::smallint[], $4::bigint[], $5::bigint[]) AS w(topic, partition, was, becomes)
+    WHERE p.subscriber = $1 AND p.topic = ANY($2) AND p.partition = ANY($3) AND p.owner = $6
+    AND p.partition = w.partition AND p.position = w.was AND p.topic = w.topic`)
+)
+
+// claim returns the ids of rows that this subscriber has not handled before.
+func (r *batchRun) claim(ctx context.Context) (map[uuid.UUID]bool, error) {
+	var ids, topics, unknown, mineTopics []string
+	var partitions, offsets, minePartitions, was, becomes []int64
+	for _, p := range r.parts {
+		mineTopics, minePartitions = append(mineTopics, p.t.topic), append(minePartitions, int64(p.t.partition))
+		was, becomes = append(was, p.t.position), append(becomes, p.last())
+		for _, row := range p.rows {
+			if !r.s.knows(row.typ) {
+				unknown = append(unknown, row.typ)
+				continue
+			}
+			ids, offsets = append(ids, row.id.String()), append(offsets, row.offset)
+			topics, partitions = append(topics, p.t.topic), append(partitions, int64(p.t.partition))
+		}
+	}
+	statement := claimOne
+	positions := []any{mineTopics[0], minePartitions[0], was[0], becomes[0]}
+	if len(r.parts) > 1 {
+		statement = claimSome
+		positions = []any{pq.Array(mineTopics), pq.Array(minePartitions), pq.Array(was), pq.Array(becomes)}
+	}
+	args := append(append([]any{r.s.module}, positions...), r.s.t.process, len(r.parts),
+		pq.Array(ids), pq.Array(topics), pq.Array(partitions), pq.Array(offsets), pq.Array(unknown), r.crowded())
+	var moved int
+	var fresh []string
+	var ignored sql.NullString
+	if err := r.tx.QueryRowContext(ctx, statement, args...).Scan(&moved, pq.Array(&fresh), pq.Array(&r.newer), &ignored); err != nil {
+		return nil, fmt.Errorf("claim: %w", err)
+	}
+	if moved < len(r.parts) {
+		return nil, errMoved
+	}
+	set := make(map[uuid.UUID]bool, len(fresh))
+	for _, id := range fresh {
+		parsed, err := uuid.Parse(id)
+		if err != nil {
+			return nil, fmt.Errorf("claim: %w", err)
+		}
+		set[parsed] = true
+	}
+	return set, nil
+}
+
+// crowded says that several handlers share the transaction and its locks, and
+// that it can be given up for runs of one.
+func (r *batchRun) crowded() bool { return r.size > 1 && !r.all }
+
+// handle brings one row of the log to its handler, or decides that there is
+// nothing to do: a type that the module does not list, or a repetition.
+func (r *batchRun) handle(ctx context.Context, p *part, row record, fresh map[uuid.UUID]bool) error {
+	if isLost(row.typ) && row.typ != restLost {
+		return r.putAside(ctx, p, row, asideRow{state: stateDead, kind: errs.Undecodable, text: "it never arrived; its sender still has it"})
+	}
+	if !r.s.knows(row.typ) {
+		if why := r.holdUnknown(p.t.topic, row.typ); why != "" {
+			return r.putAside(ctx, p, row, asideRow{state: stateHeld, kind: errs.Unknown, text: why})
+		}
+		return nil
+	}
+	if !fresh[row.id] {
+		return nil
+	}
+	delete(fresh, row.id) // a second copy in the same run is a repetition
+	if p.t.aside[row.key] || p.aside[row.key] {
+		r.unheld = append(r.unheld, row.id.String())
+		return r.putAside(ctx, p, row, asideRow{state: stateHeld, text: "behind an earlier message of its key"})
+	}
+	d := &run.Delivery{Tx: r.tx, Out: r.out, Blamed: p.t.blamed[row.offset]}
+	d.Guarded = r.all || p.t.suspects[row.offset] || d.Blamed != nil
+	d.Aside = func(ctx context.Context, cause error) error {
+		r.unheld = append(r.unheld, row.id.String())
+		return r.putAside(ctx, p, row, r.s.afterFailure(1, cause))
+	}
+	return r.deliver(ctx, p.t, row, d)
+}
+
+// deliver sends the message through the router and waits for its Ack or Nack.
+func (r *batchRun) deliver(ctx context.Context, t *task, row record, d *run.Delivery) error {
+	msg := row.message(t.topic, t.partition)
+	msg.SetContext(run.With(ctx, d))
+	ch := r.s.channels[row.typ]
+	limit := time.NewTimer(bus.HandlerTimeout*2 + handlerGrace)
+	defer limit.Stop()
+	select {
+	case ch <- msg:
+		select {
+		case <-msg.Acked():
+			return nil
+		case <-msg.Nacked():
+			return r.judge(t, row, verdict{d.Err, d.Guarded, d.Blamed != nil, d.Late})
+		case <-limit.C:
+			// The handler hangs and ignores its context. Its transaction goes
+			// without it; whatever it does later fails.
+			return r.judge(t, row, verdict{late: true,
+				err: errs.New(errs.Timeout, "handler did not return within its time limit of %s", bus.HandlerTimeout)})
+		}
+	case <-limit.C:
+		return errs.New(errs.Resource, "the router does not take messages")
+	}
+}
+
+// verdict is what is known of a message that was not acked.
+type verdict struct {
+	err     error
+	guarded bool
+	blamed  bool // its handler was not even called
+	late    bool
+}
+
+// judge decides what follows from a message that was not acked: the run is done
+// again with more guards, or with the message blamed if that is certain; or the
+// partition pauses; or the run is given up for shorter ones.
+func (r *batchRun) judge(t *task, row record, v verdict) error {
+	if v.err == nil {
+		v.err = errs.New(errs.Unknown, "nacked without an error")
+	}
+	kind := errs.KindOf(v.err)
+	if kind == errs.Contention {
+		r.s.solo.Store(time.Now().Add(soloPeriod).UnixMilli())
+	}
+	failpoint.Here("run.before_redo")
+	switch {
+	case v.late: // a time-out is not tried twice
+		t.blame(row.offset, v.err)
+	case kind == errs.Contention && r.crowded():
+		return errCrowded
+	case !r.all && !v.guarded:
+		t.suspect(row.offset)
+	case !r.all:
+		t.guardAll = true // the transaction was broken before this message
+	case v.blamed: // even putting it aside failed
+		return errs.As(errs.Resource, fmt.Errorf("put message %s aside: %w", row.id, v.err))
+	case kind.Reaction() == errs.Pause:
+		return v.err
+	default:
+		t.blame(row.offset, v.err)
+	}
+	return errRedo
+}
+
+// finish writes what the run said and commits.
+func (r *batchRun) finish(ctx context.Context) error {
+	if len(r.unheld) > 0 {
+		// Their release must not count as a repetition.
+		if _, err := r.tx.ExecContext(ctx, `DELETE FROM inbox WHERE subscriber = $1 AND message_id = ANY($2::uuid[])`, r.s.module, pq.Array(r.unheld)); err != nil {
+			return fmt.Errorf("inbox of what went aside: %w", err)
+		}
+	}
+	if r.crowded() && len(r.out.Messages) > 0 {
+		// Publish locks are taken in one order by everybody: they may take their time.
+		if _, err := r.tx.ExecContext(ctx, `SET LOCAL lock_timeout TO DEFAULT`); err != nil {
+			return fmt.Errorf("lock timeout: %w", err)
+		}
+	}
+	if err := r.s.t.Append(ctx, r.tx, r.out.Messages); err != nil {
+		return fmt.Errorf("append: %w", err)
+	}
+	failpoint.Here("run.before_commit")
+	if err := r.tx.Commit(); err != nil {
+		return fmt.Errorf("commit: %w", err)
+	}
+	failpoint.Here("run.after_commit")
+	return nil
+}
+
+// unknown wakes whoever the commit would have woken: perhaps it happened, and
+// only the answer was lost.
+func (r *batchRun) unknown() { r.s.t.Committed(r.out.Messages) }
+
+func (r *batchRun) committed() {
+	r.s.t.Committed(r.out.Messages)
+	for _, f := range r.out.Commit {
+		f()
+	}
+}
+
+// knows tells whether the module listens to a type.
+func (s *subscriber) knows(messageType string) bool { return s.channels[messageType] != nil }

@@ -1,0 +1,85 @@
+package sqltransport_test
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"millrace/platform/bus"
+	"millrace/platform/bus/sqltransport"
+	"millrace/platform/postgres"
+	"millrace/platform/postgres/pgtest"
+)
+
+// Messages of different keys that come in one run: whoever failed is blamed,
+// and not whoever stands beside it.
+func TestWhoFailsInARunIsBlamedAndNobodyBesideIt(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		first func(ctx context.Context, tx *bus.Tx) error // of the first message's handler
+		says  string
+		two   bool // the third message makes itself a suspect too: it fails the first time
+	}{
+		"a deferred constraint": {func(ctx context.Context, tx *bus.Tx) error {
+			_, err := tx.ExecContext(ctx, `INSERT INTO child VALUES (17)`)
+			return err
+		}, "dead conflict", true},
+		"an SQL error that is swallowed": {func(ctx context.Context, tx *bus.Tx) error {
+			_, _ = tx.ExecContext(ctx, `SELECT 1/0`) // as a careless handler does
+			return nil
+		}, "dead unknown", false},
+		"an error": {func(context.Context, *bus.Tx) error { return errors.New("fails") }, "dead unknown", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var failed atomic.Bool
+			r := start(t, pgtest.URL(t), sqltransport.Config{Backoff: []time.Duration{}},
+				part{name: "shop", publishes: []bus.Event{paid{}}},
+				part{name: "store", hears: []bus.Subscription{bus.On(func(ctx context.Context, tx *bus.Tx, p paid) error {
+					switch {
+					case p.N == 0:
+						return c.first(ctx, tx)
+					case p.N == 2 && c.two && failed.CompareAndSwap(false, true):
+						return errors.New("fails once")
+					}
+					_, err := tx.ExecContext(ctx, `INSERT INTO healthy VALUES ($1)`, p.N)
+					return err
+				})}})
+			db, err := postgres.Open(t.Context(), postgres.Config{URL: r.url, MaxConns: 1, Schema: "store"})
+			require.NoError(t, err)
+			t.Cleanup(func() { require.NoError(t, db.Close()) })
+			_, err = db.ExecContext(t.Context(), `CREATE TABLE healthy (n int); CREATE TABLE parent (id int PRIMARY KEY);
+				CREATE TABLE child (parent int REFERENCES parent DEFERRABLE INITIALLY DEFERRED)`)
+			require.NoError(t, err)
+			require.NoError(t, r.transport.DB("shop").InTx(t.Context(), func(tx *bus.Tx) error {
+				for n, key := range keysOf(7, 5) {
+					if err := tx.Publish(paid{key, n}); err != nil {
+						return err
+					}
+				}
+				return nil
+			}))
+			require.Eventually(t, func() bool {
+				var got string
+				require.NoError(t, db.QueryRowContext(t.Context(), `SELECT format('%s; %s', (SELECT string_agg(n::text, ',' ORDER BY n) FROM healthy),
+					(SELECT string_agg("offset" || ' ' || state || ' ' || kind, ', ') FROM aside))`).Scan(&got))
+				return got == "1,2,3,4; 1 "+c.says
+			}, 60*time.Second, 10*time.Millisecond)
+		})
+	}
+}
+
+// keysOf returns n keys of the partition.
+func keysOf(partition, n int) (all []string) {
+	for i := 0; len(all) < n; i++ {
+		if key := "k" + strconv.Itoa(i); sqltransport.PartitionOf(key) == partition {
+			all = append(all, key)
+		}
+	}
+	return all
+}
