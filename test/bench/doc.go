@@ -16,6 +16,7 @@
 //	go run . --json             the last line is one JSON object
 //	go run . --cpuprofile FILE  profile what ours does in the measure "handled"
 //	go run . --statements       what the server did for ours in "handled", by pg_stat_statements
+//	go run . --ours             nothing but ours: no ratios, but quick
 //	go run . --million          drain a backlog of 1,000,000 as well
 //
 // # The work

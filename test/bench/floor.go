@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"math"
 )
 
 // The floor: what the same rows cost when nothing but PostgreSQL works, with
@@ -26,6 +27,9 @@ const (
 
 // floor runs a script with some clients, on tables as empty as a contender's.
 func (r *run) floor(ctx context.Context, script string, clients int) (perSecond, cpu float64, err error) {
+	if r.options.ours {
+		return math.NaN(), math.NaN(), nil
+	}
 	if r.floorURL == "" {
 		if r.floorURL, _, err = r.server.database(ctx); err != nil {
 			return 0, 0, err

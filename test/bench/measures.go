@@ -147,10 +147,15 @@ func (r *run) handleOnce(ctx context.Context, k kind, name string, b behaviour, 
 			return err
 		}
 		r.found.add(k.name, name, observed.rate())
-		if n := float64(observed.count.Load()); n > 0 && name == handledName {
+		n := float64(observed.count.Load())
+		switch {
+		case n == 0:
+		case name == handledName:
 			r.found.add(k.name, cpuName, (observed.server+observed.client)*1e6/n)
 			r.found.add(k.name, "CPU µs per effect, server", observed.server*1e6/n)
 			r.found.add(k.name, "CPU µs per effect, client", observed.client*1e6/n)
+		default:
+			r.found.add(k.name, cpuName+", "+name, (observed.server+observed.client)*1e6/n)
 		}
 		return nil
 	})
@@ -218,10 +223,12 @@ const failingName = "handled/s, 1 % fail once"
 
 // failing lets 1 % of the payments fail once in each group.
 func failing(ctx context.Context, r *run) error {
-	for range r.rounds {
+	for round := range r.rounds {
 		if err := r.turns([]func() error{
 			func() error { return r.handleOnce(ctx, kindOurs, plainName, behaviour{}, false) },
-			func() error { return r.handleOnce(ctx, kindOurs, failingName, behaviour{failEvery: 100}, false) },
+			func() error {
+				return r.handleOnce(ctx, kindOurs, failingName, behaviour{failEvery: 100}, round == 0 && len(r.options.only) == 1)
+			},
 		}); err != nil {
 			return err
 		}
@@ -275,17 +282,35 @@ func latency(ctx context.Context, r *run) error {
 	return nil
 }
 
+// profiledRate is what --cpuprofile and --statements look at, with --only latency.
+const profiledRate = 500
+
 const warm = 500 * time.Millisecond
 
 // atRates runs a contender at the rates and adds the percentiles of all groups.
 func (r *run) atRates(ctx context.Context, k kind, c contender, rates []int) error {
 	return r.steady(ctx, c, rates[0], func(b *board, from int) error {
 		for _, rate := range rates {
+			watch := unwatched
+			if k.name == kindOurs.name && len(r.options.only) == 1 && rate == profiledRate {
+				watch = func() (func(), error) { return r.profile(ctx) }
+			}
+			stop, err := watch()
+			if err != nil {
+				return err
+			}
+			server, client := r.server.cpu()
+			started := time.Now()
 			to, err := openLoop(ctx, c, b, from, rate, r.scale.rateFor, rand.Float64)
 			if err != nil {
 				return err
 			}
 			r.awaitEffects(ctx, b, to)
+			took := time.Since(started)
+			stop()
+			serverAfter, clientAfter := r.server.cpu()
+			r.found.add(k.name, fmt.Sprintf("at %d/s, CPU %% of one core, server", rate), 100*(serverAfter-server)/took.Seconds())
+			r.found.add(k.name, fmt.Sprintf("at %d/s, CPU %% of one core, client", rate), 100*(clientAfter-client)/took.Seconds())
 			ms, missing := b.latencies(from, to, 0, 1, 2)
 			r.addLatencies(k, fmt.Sprintf("latency ms at %d/s", rate), ms, missing)
 			from = to

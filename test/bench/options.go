@@ -11,10 +11,10 @@ import (
 
 // options are the command's.
 type options struct {
-	quick, json, million, statements bool
-	only                             []string
-	cpuprofile                       string
-	rounds                           int
+	quick, json, million, statements, ours bool
+	only                                   []string
+	cpuprofile                             string
+	rounds                                 int
 }
 
 func parse(args []string, output io.Writer) (options, error) {
@@ -26,6 +26,7 @@ func parse(args []string, output io.Writer) (options, error) {
 	flags.BoolVar(&o.json, "json", false, "end with one JSON object on a line of its own")
 	flags.BoolVar(&o.million, "million", false, "drain a backlog of 1,000,000 too")
 	flags.BoolVar(&o.statements, "statements", false, "show pg_stat_statements of ours in the measure handled (costs a few per cent)")
+	flags.BoolVar(&o.ours, "ours", false, "nothing but ours: no ratios, but quick")
 	flags.StringVar(&only, "only", "", "measures, comma-separated: "+strings.Join(measureNames(), ", "))
 	flags.StringVar(&o.cpuprofile, "cpuprofile", "", "write a CPU profile of ours in the measure handled")
 	flags.IntVar(&o.rounds, "rounds", 0, "alternating rounds of each measure (default 5, quick 2)")

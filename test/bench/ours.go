@@ -77,11 +77,11 @@ func oursHandler(group int, b behaviour) func(context.Context, *bus.Tx, payment)
 	insert, touch := fmt.Sprintf(insertEffect, "effects"), fmt.Sprintf(touchHot, "hot")
 	failed := newFailures(b)
 	return func(ctx context.Context, tx *bus.Tx, p payment) error {
-		if failed.now(p.Seq) {
-			return errOnce
-		}
 		if _, err := tx.ExecContext(ctx, insert, p.ID, p.OrderKey, p.Amount); err != nil {
 			return err
+		}
+		if failed.now(p.Seq) { // with its work done, so that there is something to undo
+			return errOnce
 		}
 		if b.hot {
 			if _, err := tx.ExecContext(ctx, touch, hotRow(p.Seq)); err != nil {

@@ -56,6 +56,9 @@ func (r *run) turns(jobs []func() error) error {
 
 // with opens a contender on a fresh database for the time of f.
 func (r *run) with(ctx context.Context, k kind, f func(c contender, url string) error) (err error) {
+	if r.options.ours && k.name != kindOurs.name {
+		return nil
+	}
 	url, drop, err := r.server.database(ctx)
 	if err != nil {
 		return err
