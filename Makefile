@@ -70,6 +70,10 @@ ci: ## run the whole gate, as the server does
 up: ## the product, PostgreSQL and a mail catcher in containers (needs Docker)
 	docker compose up --build
 
+.PHONY: kafka
+kafka: ## run a Kafka broker until Ctrl-C (needs Java 17; Maven the first time)
+	go run ./test/broker/cmd
+
 .PHONY: wipe
 wipe: ## remove what the program keeps on this machine
 	rm -rf .data
