@@ -76,6 +76,11 @@ func (c Config) consumer() (*sarama.Config, error) {
 	s.Consumer.Return.Errors = true                  // the stock subscriber logs them
 	s.Consumer.Offsets.Initial = sarama.OffsetOldest // newest: a new group, or one whose offset expired, misses what is there
 	s.Consumer.Group.Session.Timeout, s.Consumer.Group.Heartbeat.Interval = c.Session, c.Session/6
+	// A join is answered when every member has joined, or this time has passed: it
+	// must be shorter than a read may take, or who waits for the place of a killed
+	// member gives up, tries again, and leaves a dead member more. No handler runs
+	// here, so there is nothing to finish first.
+	s.Consumer.Group.Rebalance.Timeout = c.Session
 	s.Consumer.MaxWaitTime = 250 * time.Millisecond
 	s.Consumer.Fetch.Default = maxRecord
 	return s, nil
