@@ -13,10 +13,19 @@
 // owns it (a lease says which); an executor of that process takes up to 16
 // messages, and in one transaction moves the position by compare-and-set,
 // writes the inbox rows, lets the router's handlers work, writes what they said
-// and commits. Whoever was wrong about owning the partition moves nothing.
+// and commits. Whoever was wrong about owning the partition moves nothing. While
+// more partitions are ready than there are executors, short runs of several
+// share a transaction.
 //
 // A message that fails goes aside, in that same transaction, and the later ones
-// of its key join it; other keys go on.
+// of its key join it; other keys go on. Before that its run is rolled back and
+// done again with a savepoint around the suspect: so a handler, and whatever it
+// does beside its transaction, may be called again for messages beside one that
+// fails.
+//
+// Handlers that share a transaction wait 100 ms for a lock at most. Whoever
+// waits longer gives its run up, and the subscriber makes runs of one message
+// for 10 s: rows that many handlers fight for cost no deadlocks.
 //
 // # What it promises
 //
@@ -48,9 +57,18 @@
 // disk: when commits are slow, writers of one partition wait for each other, and
 // 32 clients that spread over all 64 partitions do so often.
 //
+// # What handling costs
+//
+// A backlog is handled in runs of 16: one claim (position and inbox rows), the
+// handlers' own statements, one commit; 200 to 250 µs of processor time for each
+// effect, client and server. One message failing in a hundred, once, does a
+// tenth of the handlers' statements a second time. At a low rate a message is a
+// run: one read for all subscribers of a process, and five round trips for each.
+// Claiming 4 partitions at once takes 0.39 ms and 8 take 0.51 ms, one 0.2 ms.
+//
 // # Reading order
 //
-// adapter.go (writing), reader.go (reading), task.go and executor.go (a run),
+// adapter.go (writing), reader.go (reading), task.go, executor.go and batch.go (a run),
 // aside.go (what failed), lease.go, frozen.go and notify.go (several processes),
 // subscriber.go and transport.go (the ends).
 package sqltransport
