@@ -14,6 +14,12 @@ import (
 // key, value, headers and the batch around them. A payload is at most 256 KiB.
 const maxRecord = 1 << 20
 
+// How long a fetch waits at the brokers for something to come.
+const (
+	groupWait  = 250 * time.Millisecond
+	directWait = 100 * time.Millisecond // beside the group, see readAgain
+)
+
 // client makes the settings that all connections share. What differs from the
 // library's defaults has its reason beside it.
 func (c Config) client() (*sarama.Config, error) {
@@ -81,7 +87,7 @@ func (c Config) consumer() (*sarama.Config, error) {
 	// member gives up, tries again, and leaves a dead member more. No handler runs
 	// here, so there is nothing to finish first.
 	s.Consumer.Group.Rebalance.Timeout = c.Session
-	s.Consumer.MaxWaitTime = 250 * time.Millisecond
+	s.Consumer.MaxWaitTime = groupWait
 	s.Consumer.Fetch.Default = maxRecord
 	return s, nil
 }

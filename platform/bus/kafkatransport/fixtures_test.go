@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -85,7 +86,7 @@ func broker(t testing.TB, options ...kfake.Opt) *fakebroker.Broker {
 func configFor(b *fakebroker.Broker) Config {
 	return Config{
 		Brokers: b.Addresses(), Partitions: 4, Session: 3 * time.Second, Sweep: 50 * time.Millisecond,
-		Logger: slog.New(slog.DiscardHandler),
+		Logger: logger(),
 	}.withDefaults()
 }
 
@@ -181,7 +182,10 @@ func sequences(rows []sqltransport.Row) map[int64]int {
 // receiving starts an intake until the test's end.
 func receiving(t testing.TB, cfg Config, to receiver) *intake {
 	t.Helper()
-	in := newIntake(cfg, "store", []string{"shop.events"}, topology(t), to, &counters{})
+	a, err := newAdmin(cfg)
+	require.NoError(t, err)
+	t.Cleanup(a.close)
+	in := newIntake(cfg, "store", []string{"shop.events"}, topology(t), to, a, &counters{})
 	in.start()
 	t.Cleanup(func() { leave(t, in) })
 	return in
@@ -257,4 +261,11 @@ func header(m *sarama.ConsumerMessage, name string) string {
 		}
 	}
 	return ""
+}
+
+func logger() *slog.Logger {
+	if os.Getenv("LOUD") != "" {
+		return slog.New(slog.NewTextHandler(os.Stderr, nil))
+	}
+	return slog.New(slog.DiscardHandler)
 }

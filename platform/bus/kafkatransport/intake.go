@@ -3,6 +3,7 @@ package kafkatransport
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -35,6 +36,7 @@ type intake struct {
 	topics []string // without the prefix
 	topo   *bus.Topology
 	to     receiver
+	admin  *admin
 	log    *slog.Logger
 
 	arrived chan arrival
@@ -57,8 +59,9 @@ type place struct {
 
 // arrival is a record, and the session in which it arrived.
 type arrival struct {
-	session sarama.ConsumerGroupSession // nil for what is read again
-	record  *sarama.ConsumerMessage
+	session     sarama.ConsumerGroupSession // nil for what is read again
+	record      *sarama.ConsumerMessage
+	incarnation string // of the topic, when the session began
 }
 
 // counters are totals since the start.
@@ -66,9 +69,9 @@ type counters struct {
 	received, foreign, skipped, unreadable, restarts, reread atomic.Int64
 }
 
-func newIntake(cfg Config, module string, topics []string, topo *bus.Topology, to receiver, counts *counters) *intake {
+func newIntake(cfg Config, module string, topics []string, topo *bus.Topology, to receiver, admin *admin, counts *counters) *intake {
 	return &intake{
-		cfg: cfg, module: module, topics: topics, topo: topo, to: to, log: cfg.Logger.With("module", module), counts: counts,
+		cfg: cfg, module: module, topics: topics, topo: topo, to: to, admin: admin, log: cfg.Logger.With("module", module), counts: counts,
 		arrived: make(chan arrival, gatherRows), stopped: make(chan struct{}), stalled: map[place]failure{}, restart: func() {},
 	}
 }
@@ -143,24 +146,55 @@ func (in *intake) subscribe(ctx context.Context) (err error) {
 		names[i] = in.cfg.Prefix + topic
 	}
 	for ctx.Err() == nil { // it returns at each rebalance
-		if err := group.Consume(ctx, names, claims{in}); err != nil && ctx.Err() == nil {
+		if err := group.Consume(ctx, names, &claims{in: in}); err != nil && ctx.Err() == nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// claims hands the records of this member's partitions to the intake.
-type claims struct{ in *intake }
+// claims hands the records of this member's partitions to the intake, for one
+// session.
+type claims struct {
+	in    *intake
+	found map[string]topic
+}
 
-func (c claims) Setup(sarama.ConsumerGroupSession) error {
+// Setup begins a session. An offset was committed together with the identity of
+// its topic: in another topic of the same name it means nothing, and the new one
+// is read from its start. (Brokers forget a topic's offsets with the topic, but a
+// session that outlives it commits them again.)
+func (c *claims) Setup(session sarama.ConsumerGroupSession) error {
+	found, err := c.in.admin.describe(c.in.topics)
+	if err != nil {
+		return err
+	}
+	c.found = found
+	answer, err := c.in.admin.ListConsumerGroupOffsets(c.in.group(), session.Claims())
+	if err != nil {
+		return fmt.Errorf("offsets of %s: %w", c.in.group(), err)
+	}
+	for name, partitions := range session.Claims() {
+		now := found[name[len(c.in.cfg.Prefix):]].incarnation
+		for _, partition := range partitions {
+			block := answer.GetBlock(name, partition)
+			if block == nil || block.Offset < 0 || block.Metadata == "" || block.Metadata == now {
+				continue
+			}
+			c.in.log.Error("a topic is not the one it was: it is read from its start", "topic", name, "partition", partition, "offset", block.Offset)
+			session.ResetOffset(name, partition, 0, now)
+		}
+	}
 	c.in.works()
 	return nil
 }
 
-func (c claims) Cleanup(sarama.ConsumerGroupSession) error { return nil }
+// Cleanup ends a session.
+func (c *claims) Cleanup(sarama.ConsumerGroupSession) error { return nil }
 
-func (c claims) ConsumeClaim(session sarama.ConsumerGroupSession, claim sarama.ConsumerGroupClaim) error {
+// ConsumeClaim is one partition of a session.
+func (c *claims) ConsumeClaim(session sarama.ConsumerGroupSession, claim sarama.ConsumerGroupClaim) error {
+	incarnation := c.found[claim.Topic()[len(c.in.cfg.Prefix):]].incarnation
 	for {
 		select {
 		case record, ok := <-claim.Messages():
@@ -168,7 +202,7 @@ func (c claims) ConsumeClaim(session sarama.ConsumerGroupSession, claim sarama.C
 				return nil
 			}
 			select {
-			case c.in.arrived <- arrival{session, record}:
+			case c.in.arrived <- arrival{session, record, incarnation}:
 			case <-session.Context().Done(): // whoever has the partition next reads it again
 				return nil
 			}
@@ -194,7 +228,7 @@ func (in *intake) keep() {
 		}
 		for _, a := range all {
 			if a.session != nil {
-				a.session.MarkMessage(a.record, "") // of an ended session: nothing happens
+				a.session.MarkMessage(a.record, a.incarnation) // of an ended session: nothing happens
 			}
 		}
 	}
@@ -306,6 +340,12 @@ func (in *intake) works() {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	in.failing = failure{}
+}
+
+func (in *intake) isFailing() bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.failing.why != nil
 }
 
 // stands says what keeps the intake from receiving for longer than limit.

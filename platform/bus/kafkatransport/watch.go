@@ -3,6 +3,7 @@ package kafkatransport
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/IBM/sarama"
@@ -63,6 +64,13 @@ func (t *Transport) incarnations(ctx context.Context, found map[string]topic) er
 		if again {
 			t.cfg.Logger.Error("a topic is not the one it was: everything that was said in it is sent again", "topic", t.cfg.Prefix+name)
 		}
+		if t.incarnation[name] != "" {
+			for _, in := range t.intakes {
+				if slices.Contains(in.topics, name) {
+					in.again() // and reads it from its start, see claims.Setup
+				}
+			}
+		}
 		t.incarnation[name] = topic.incarnation
 	}
 	return nil
@@ -71,15 +79,19 @@ func (t *Transport) incarnations(ctx context.Context, found map[string]topic) er
 // progress is what was seen of a partition's offsets.
 type progress struct {
 	committed int64
-	newest    int64
 	since     time.Time // committed has not moved since then
-	empty     int64     // below this one there is nothing to read but what the library skips
+	empty     int64     // below this one everything was read directly
+	stuck     bool      // and there were records
 }
 
 // lookAtGroup compares how far the group is with how far the brokers are. What
 // stands still although there is something to read is read directly, and the
 // subscription starts anew. What was received of commands is deleted.
 func (t *Transport) lookAtGroup(ctx context.Context, in *intake) error {
+	found, err := t.admin.describe(in.topics)
+	if err != nil {
+		return err
+	}
 	asked := map[string][]int32{}
 	for _, name := range in.topics {
 		partitions, err := t.admin.client.Partitions(t.cfg.Prefix + name)
@@ -100,8 +112,8 @@ func (t *Transport) lookAtGroup(ctx context.Context, in *intake) error {
 		received := map[int32]int64{}
 		for _, partition := range asked[t.cfg.Prefix+name] {
 			block := answer.GetBlock(t.cfg.Prefix+name, partition)
-			if block == nil || block.Err != sarama.ErrNoError {
-				continue
+			if block == nil || block.Err != sarama.ErrNoError || block.Offset >= 0 && block.Metadata != found[name].incarnation {
+				continue // an offset in another topic of this name says nothing
 			}
 			at := place{name, partition}
 			still, err := t.compare(in, at, block.Offset)
@@ -138,12 +150,17 @@ func (t *Transport) compare(in *intake, at place, committed int64) (stuck bool, 
 	key := watched{in.module, at}
 	p := t.seen[key]
 	if p.since.IsZero() || p.committed != committed {
-		p = progress{committed: committed, since: time.Now(), empty: p.empty}
+		p = progress{committed: committed, since: time.Now(), empty: p.empty, stuck: p.stuck && committed < p.empty}
 	}
-	p.newest = newest
 	defer func() { t.seen[key] = p }()
+	if in.isFailing() { // and says why: no partition is to blame
+		p.since = time.Now()
+		return false, nil
+	}
 	if newest <= max(committed, p.empty) || time.Since(p.since) < t.cfg.Stall {
-		in.settle(at, nil)
+		if !p.stuck {
+			in.settle(at, nil)
+		}
 		return false, nil
 	}
 	oldest, err := t.admin.client.GetOffset(t.cfg.Prefix+at.topic, at.partition, sarama.OffsetOldest)
@@ -152,7 +169,7 @@ func (t *Transport) compare(in *intake, at place, committed int64) (stuck bool, 
 	}
 	from := max(committed, oldest, p.empty)
 	if from >= newest {
-		p.empty = newest // what was there is deleted
+		p.empty, p.stuck = newest, false // what was there is deleted
 		in.settle(at, nil)
 		return false, nil
 	}
@@ -161,7 +178,7 @@ func (t *Transport) compare(in *intake, at place, committed int64) (stuck bool, 
 		in.settle(at, err)
 		return true, nil
 	}
-	p.since, p.empty = time.Now(), newest
+	p.since, p.empty, p.stuck = time.Now(), newest, found > 0
 	if found == 0 { // marks of transactions, which are no messages
 		in.settle(at, nil)
 		return false, nil
@@ -204,6 +221,7 @@ func (in *intake) readAgain(at place, from, to int64) (found int, err error) {
 	if err != nil {
 		return 0, err
 	}
+	settings.Consumer.MaxWaitTime = directWait
 	consumer, err := sarama.NewConsumer(in.cfg.Brokers, settings)
 	if err != nil {
 		return 0, in.cfg.unreachable(err)
@@ -223,9 +241,11 @@ func (in *intake) readAgain(at place, from, to int64) (found int, err error) {
 				return found, nil
 			}
 			select {
-			case in.arrived <- arrival{nil, record}:
+			case in.arrived <- arrival{record: record}:
 				found++
 				in.counts.reread.Add(1)
+			case <-quiet.C: // the database is away
+				return found, nil
 			case <-in.stopped:
 				return found, nil
 			}

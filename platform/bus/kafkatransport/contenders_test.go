@@ -1,0 +1,218 @@
+package kafkatransport
+
+import (
+	"context"
+	"errors"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/IBM/sarama"
+	"github.com/ThreeDotsLabs/watermill"
+	kafka "github.com/ThreeDotsLabs/watermill-kafka/v3/pkg/kafka"
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/stretchr/testify/require"
+
+	"millrace/platform/bus"
+	"millrace/platform/bus/sqltransport"
+)
+
+// brokersVariable names real brokers for the benchmarks; without it they run on
+// the fake one. go test -run ^$ -bench . -benchtime 3x
+const brokersVariable = "MILLRACE_BENCH_BROKERS"
+
+func benchConfig(b *testing.B) Config {
+	b.Helper()
+	cfg := Config{Brokers: strings.Split(os.Getenv(brokersVariable), ","), Partitions: 8, Logger: logger()}.withDefaults()
+	if cfg.Brokers[0] == "" {
+		cfg.Brokers = broker(b).Addresses()
+	}
+	cfg.Prefix = strconv.FormatInt(time.Now().UnixNano(), 36) + "."
+	return cfg
+}
+
+// ourMarshaler is our wire for the stock parts.
+type ourMarshaler struct {
+	cfg  Config
+	topo *bus.Topology
+}
+
+func (m ourMarshaler) Marshal(_ string, msg *message.Message) (*sarama.ProducerMessage, error) {
+	row, ok := msg.Context().Value(rowKey{}).(sqltransport.Row)
+	if !ok {
+		return nil, errors.New("no row")
+	}
+	return record(m.cfg.Prefix, row), nil
+}
+
+func (m ourMarshaler) Unmarshal(c *sarama.ConsumerMessage) (*message.Message, error) {
+	row := read(m.topo, c.Topic[len(m.cfg.Prefix):], c)
+	msg := message.NewMessage(row.ID.String(), row.Payload)
+	msg.Metadata = row.Metadata
+	msg.Metadata[headerSequence] = strconv.FormatInt(row.Sequence, 10)
+	return msg, nil
+}
+
+type rowKey struct{}
+
+// backlog is 8 lanes of 500 rows with 64 keys each; order is kept per key.
+func backlog(round int) (lanes [][]sqltransport.Row) {
+	for l := range 8 {
+		rows := rowsOf("x", round*500+1, 500)
+		for i := range rows {
+			rows[i].Partition, rows[i].Key = l, "key-"+strconv.Itoa(l)+"-"+strconv.Itoa(i%64)
+			rows[i].Payload = []byte(strings.Repeat("x", 280))
+		}
+		lanes = append(lanes, rows)
+	}
+	return lanes
+}
+
+// BenchmarkSending compares the stock Publisher, in parallel per key, with one
+// SendMessages per batch: the way that a relay has rows.
+func BenchmarkSending(b *testing.B) {
+	report := func(b *testing.B) { b.ReportMetric(float64(b.N)*4000/b.Elapsed().Seconds(), "rows/s") }
+	each := func(lanes [][]sqltransport.Row, do func([]sqltransport.Row)) {
+		var all sync.WaitGroup
+		for _, rows := range lanes {
+			all.Go(func() { do(rows) })
+		}
+		all.Wait()
+	}
+	b.Run("publisher-per-key", func(b *testing.B) {
+		cfg := benchConfig(b)
+		made(b, cfg, "shop.events")
+		settings, err := cfg.producer()
+		require.NoError(b, err)
+		p, err := kafka.NewPublisher(kafka.PublisherConfig{Brokers: cfg.Brokers, Marshaler: ourMarshaler{cfg: cfg}, OverwriteSaramaConfig: settings}, watermill.NopLogger{})
+		require.NoError(b, err)
+		round := 0
+		for b.Loop() {
+			each(backlog(round), func(rows []sqltransport.Row) {
+				keys := map[string][]*message.Message{}
+				for _, row := range rows {
+					msg := message.NewMessage(row.ID.String(), row.Payload)
+					msg.SetContext(context.WithValue(context.Background(), rowKey{}, row))
+					keys[row.Key] = append(keys[row.Key], msg)
+				}
+				each := sync.WaitGroup{}
+				for _, messages := range keys {
+					each.Go(func() { require.NoError(b, p.Publish("", messages...)) })
+				}
+				each.Wait()
+			})
+			round++
+		}
+		report(b)
+		require.NoError(b, p.Close())
+	})
+	b.Run("batch", func(b *testing.B) {
+		f := made(b, benchConfig(b), "shop.events")
+		round := 0
+		for b.Loop() {
+			each(backlog(round), func(rows []sqltransport.Row) {
+				_, err := f.Forward(context.Background(), rows)
+				require.NoError(b, err)
+			})
+			round++
+		}
+		report(b)
+	})
+}
+
+// slow stands for the transaction that keeps rows: 1.5 ms and 10 µs a row.
+type slow struct{ rows, calls atomic.Int64 }
+
+func (s *slow) Receive(_ context.Context, _ string, rows []sqltransport.Row) error {
+	<-time.After(1500*time.Microsecond + time.Duration(len(rows))*10*time.Microsecond)
+	s.rows.Add(int64(len(rows)))
+	s.calls.Add(1)
+	return nil
+}
+
+// BenchmarkReceiving compares the stock Subscriber, which waits for each
+// record's ack in its partition, with the intake, which marks what was kept.
+func BenchmarkReceiving(b *testing.B) {
+	const rounds = 5 // 20,000 records
+	fill := func(b *testing.B) Config {
+		cfg := benchConfig(b)
+		f := made(b, cfg, "shop.events")
+		for round := range rounds {
+			for _, rows := range backlog(round) {
+				forwardAll(b, f, rows)
+			}
+		}
+		return cfg
+	}
+	report := func(b *testing.B, to *slow) {
+		b.ReportMetric(float64(to.rows.Load())/b.Elapsed().Seconds(), "rows/s")
+		b.ReportMetric(float64(to.rows.Load())/float64(to.calls.Load()), "rows/transaction")
+	}
+	reached := func(to *slow, n int64) func() bool { return func() bool { return to.rows.Load() >= n } }
+	b.Run("subscriber", func(b *testing.B) {
+		cfg := fill(b)
+		to := &slow{}
+		wanted := int64(0)
+		for b.Loop() {
+			settings, err := cfg.consumer()
+			require.NoError(b, err)
+			s, err := kafka.NewSubscriber(kafka.SubscriberConfig{
+				Brokers: cfg.Brokers, Unmarshaler: ourMarshaler{cfg, topology(b)}, OverwriteSaramaConfig: settings,
+				ConsumerGroup: cfg.Prefix + strconv.FormatInt(wanted, 10),
+			}, watermill.NopLogger{})
+			require.NoError(b, err)
+			messages, err := s.Subscribe(context.Background(), cfg.Prefix+"shop.events")
+			require.NoError(b, err)
+			go func() {
+				for first := range messages {
+					all := []*message.Message{first}
+				gather:
+					for len(all) < gatherRows {
+						select {
+						case next := <-messages:
+							if next == nil {
+								return
+							}
+							all = append(all, next)
+						default:
+							break gather
+						}
+					}
+					_ = to.Receive(context.Background(), "store", make([]sqltransport.Row, len(all))) // it has no errors
+					for _, msg := range all {
+						msg.Ack()
+					}
+				}
+			}()
+			wanted += rounds * 4000
+			eventually(b, "all records", reached(to, wanted))
+			b.StopTimer()
+			require.NoError(b, s.Close())
+			b.StartTimer()
+		}
+		report(b, to)
+	})
+	b.Run("intake", func(b *testing.B) {
+		cfg := fill(b)
+		a, err := newAdmin(cfg)
+		require.NoError(b, err)
+		b.Cleanup(a.close)
+		to := &slow{}
+		wanted := int64(0)
+		for b.Loop() {
+			in := newIntake(cfg, "store", []string{"shop.events"}, topology(b), to, a, &counters{})
+			in.module = strconv.FormatInt(wanted, 10) // another group
+			in.start()
+			wanted += rounds * 4000
+			eventually(b, "all records", reached(to, wanted))
+			b.StopTimer()
+			leave(b, in)
+			b.StartTimer()
+		}
+		report(b, to)
+	})
+}
