@@ -4,14 +4,17 @@ import (
 	"context"
 	"net"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
 
 // dialer notices a server that vanished without a word: by unacknowledged bytes
 // when it is being spoken to, by keep-alives when it is being listened to. Both
-// take userTimeout, not the kernel's quarter of an hour.
-type dialer struct{ userTimeout time.Duration }
+// take userTimeout, not the kernel's quarter of an hour. If something between
+// goes on acknowledging what it no longer passes on, neither helps: then nothing
+// comes back within answer, which is longer than a statement may take.
+type dialer struct{ userTimeout, answer time.Duration }
 
 func (d dialer) Dial(network, address string) (net.Conn, error) {
 	return d.DialContext(context.Background(), network, address)
@@ -33,5 +36,43 @@ func (d dialer) DialContext(ctx context.Context, network, address string) (net.C
 			return giveUp(c, d.userTimeout)
 		},
 	}
-	return inner.DialContext(ctx, network, address)
+	conn, err := inner.DialContext(ctx, network, address)
+	if err != nil || d.answer == 0 {
+		return conn, err
+	}
+	return &awaiting{Conn: conn, limit: d.answer}, nil
+}
+
+// awaiting is a connection on which something must come back within limit after
+// something was said. One that only listens may wait for ever.
+type awaiting struct {
+	net.Conn
+	limit time.Duration
+	fixed atomic.Bool // a deadline of the driver's own is in force
+}
+
+func (a *awaiting) Write(b []byte) (int, error) {
+	n, err := a.Conn.Write(b)
+	if err == nil && !a.fixed.Load() {
+		err = a.Conn.SetReadDeadline(time.Now().Add(a.limit))
+	}
+	return n, err
+}
+
+func (a *awaiting) Read(b []byte) (int, error) {
+	n, err := a.Conn.Read(b)
+	if err == nil && !a.fixed.Load() {
+		err = a.Conn.SetReadDeadline(time.Time{})
+	}
+	return n, err
+}
+
+func (a *awaiting) SetDeadline(t time.Time) error {
+	a.fixed.Store(!t.IsZero())
+	return a.Conn.SetDeadline(t)
+}
+
+func (a *awaiting) SetReadDeadline(t time.Time) error {
+	a.fixed.Store(!t.IsZero())
+	return a.Conn.SetReadDeadline(t)
 }

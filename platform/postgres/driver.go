@@ -52,7 +52,7 @@ type pqRows interface {
 // connector makes connections that prepare.
 type connector struct {
 	pq.Config
-	dial pq.Dialer
+	dial dialer
 }
 
 func (c *connector) Driver() driver.Driver { return &pq.Driver{} }

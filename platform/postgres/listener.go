@@ -33,5 +33,5 @@ func NewListener(cfg Config, onEvent pq.EventCallbackType) (*pq.Listener, error)
 	}
 	query.Set("connect_timeout", fmt.Sprint(int(max(from.ConnectTimeout, time.Second).Seconds())))
 	target.RawQuery = query.Encode()
-	return pq.NewListener(target.String(), 100*time.Millisecond, 5*time.Second, onEvent), nil
+	return pq.NewDialListener(from.dial, target.String(), 100*time.Millisecond, 5*time.Second, onEvent), nil
 }

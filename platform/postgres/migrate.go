@@ -75,7 +75,7 @@ func patientPool(ctx context.Context, db *sql.DB, schema string) (*sql.DB, error
 		if !ok {
 			return fmt.Errorf("the database was opened by %T, not by postgres.Open", raw)
 		}
-		patient = &connector{Config: ours.from.Config.Clone(), dial: ours.from.dial}
+		patient = &connector{Config: ours.from.Config.Clone(), dial: dialer{userTimeout: ours.from.dial.userTimeout}}
 		return nil
 	}); err != nil {
 		return nil, err

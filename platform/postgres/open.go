@@ -40,7 +40,7 @@ type Config struct {
 	MaxConns int
 
 	ConnectTimeout   time.Duration // to a connection that is ready, 5 s
-	StatementTimeout time.Duration // one statement, 30 s
+	StatementTimeout time.Duration // one statement, 30 s; a connection without an answer 5 s later is closed
 	IdleInTxTimeout  time.Duration // a transaction that says nothing, 3 s: a frozen process holds its locks no longer
 	UserTimeout      time.Duration // bytes that the other side does not acknowledge, 10 s
 
@@ -118,8 +118,16 @@ func newConnector(cfg Config) (*connector, error) {
 			session.Runtime[limit.setting] = milliseconds(either(limit.chosen, limit.byDefault))
 		}
 	}
-	return &connector{Config: session, dial: dialer{userTimeout}}, nil
+	dial := dialer{userTimeout: userTimeout}
+	if ms, err := strconv.Atoi(session.Runtime["statement_timeout"]); err == nil && ms > 0 {
+		dial.answer = time.Duration(ms)*time.Millisecond + answerGrace
+	}
+	return &connector{Config: session, dial: dial}, nil
 }
+
+// answerGrace is what an answer may take beyond the statement's own time limit,
+// before its connection counts as dead.
+const answerGrace = 5 * time.Second
 
 func either(chosen, byDefault time.Duration) time.Duration {
 	if chosen != 0 {

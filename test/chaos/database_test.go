@@ -79,6 +79,26 @@ func TestADatabaseThatHangs(t *testing.T) {
 	l.accounted()
 }
 
+// Something between the program and the database forgets the connections that
+// are open, and goes on acknowledging what is sent through them. Neither side is
+// told, and no time limit of the server or of TCP helps the program: it has to
+// give them up by itself.
+func TestConnectionsThatDieWithoutAWord(t *testing.T) {
+	t.Parallel()
+	direct := pgtest.URL(t)
+	p, through := newProxy(t, direct)
+	w := newWorld(t, direct, "MILLRACE_DATABASE_URL="+through)
+	at := freeAddress(t)
+	w.serve(at, "")
+	l := w.load(3, at)
+	for range 2 {
+		l.accepts(15)
+		p.vanish()
+	}
+	l.accepts(15)
+	l.accounted()
+}
+
 // A competitor takes the same locks the other way round; and every thirteenth
 // effect meets a serialization failure.
 func TestDeadlocksAndSerializationFailures(t *testing.T) {

@@ -23,7 +23,8 @@ type proxy struct {
 	commits int
 	lost    int
 	open    map[net.Conn]bool
-	hanging chan struct{} // closed when it goes on; nil unless it hangs
+	hanging chan struct{}     // closed when it goes on; nil unless it hangs
+	dead    map[net.Conn]bool // clients to whom nothing passes any more, in either direction
 }
 
 // newProxy returns a proxy before target, and the URL of the database behind it.
@@ -31,7 +32,7 @@ func newProxy(t *testing.T, target string) (*proxy, string) {
 	t.Helper()
 	u, err := url.Parse(target)
 	require.NoError(t, err)
-	p := &proxy{network: "tcp", server: u.Host, open: map[net.Conn]bool{}}
+	p := &proxy{network: "tcp", server: u.Host, open: map[net.Conn]bool{}, dead: map[net.Conn]bool{}}
 	if dir := u.Query().Get("host"); dir != "" {
 		p.network, p.server = "unix", filepath.Join(dir, ".s.PGSQL."+u.Query().Get("port"))
 	}
@@ -103,6 +104,9 @@ func (p *proxy) pass(from, to net.Conn, look func([]byte) bool) {
 		if hanging != nil {
 			<-hanging
 		}
+		if p.isDead(from) || p.isDead(to) {
+			continue
+		}
 		if !look(buffer[:n]) {
 			return
 		}
@@ -133,6 +137,22 @@ func (p *proxy) losses() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.lost
+}
+
+// vanish has the connections that are open die without a word: nobody is told,
+// and new ones are as good as ever.
+func (p *proxy) vanish() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for client := range p.open {
+		p.dead[client] = true
+	}
+}
+
+func (p *proxy) isDead(conn net.Conn) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.dead[conn]
 }
 
 // hang keeps every byte to itself.

@@ -56,6 +56,10 @@ const SharedConns = sharedPool + 2
 
 const sharedPool = 4
 
+// statementTimeout is what one statement of the bus or of a module may take. A
+// connection that died without a word is noticed 5 s later.
+const statementTimeout = 10 * time.Second
+
 func (c *Config) setDefaults() error {
 	if c.URL == "" {
 		return errs.InvalidField("URL", "is empty: name the database")
@@ -136,7 +140,7 @@ func Open(ctx context.Context, cfg Config, topo *bus.Topology, hosted []string) 
 			_ = t.Close() // the first error is the one to tell
 		}
 	}()
-	if t.db, err = postgres.Open(ctx, postgres.Config{URL: cfg.URL, Schema: "bus", Application: "millrace bus", MaxConns: sharedPool}); err != nil {
+	if t.db, err = postgres.Open(ctx, postgres.Config{URL: cfg.URL, Schema: "bus", Application: "millrace bus", MaxConns: sharedPool, StatementTimeout: statementTimeout}); err != nil {
 		return nil, err
 	}
 	quiet, err := withParameter(cfg.URL, "synchronous_commit", "off")
@@ -151,7 +155,7 @@ func Open(ctx context.Context, cfg Config, topo *bus.Topology, hosted []string) 
 		return nil, err
 	}
 	for _, module := range hosted {
-		db, err := postgres.Open(ctx, postgres.Config{URL: cfg.URL, Schema: module, Application: "millrace " + module + " " + process.String(), MaxConns: cfg.MaxConnsPerModule})
+		db, err := postgres.Open(ctx, postgres.Config{URL: cfg.URL, Schema: module, Application: "millrace " + module + " " + process.String(), MaxConns: cfg.MaxConnsPerModule, StatementTimeout: statementTimeout})
 		if err != nil {
 			return nil, err
 		}
