@@ -77,6 +77,7 @@ func Run(t *testing.T, world Factory) {
 		{"ARealDeadlockAndARealLockTimeoutCostNoAttempt", realContention},
 		{"AResourceErrorPausesAndUsesNoAttempt", resource},
 		{"AHandlerThatHangsStopsItsPartitionOnly", hang},
+		{"SeveralHandlersThatHangStopTheirPartitionsOnly", hangMany},
 		{"AHandlerPastItsTimeLimitIsNotTriedTwice", slow},
 		{"AModulesOwnMiddlewareRunsInsideTheTransactionOutermostFirst", ownMiddleware},
 		{"EverySubscriptionIsAHandlerOfTheRouter", handlersVisible},

@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"millrace/platform/bus"
+	"millrace/platform/bus/sqltransport"
 	"millrace/platform/errs"
 )
 
@@ -280,6 +281,46 @@ func hang(t *testing.T, b *bench) {
 	b.becomes("retrying timeout 1,held unknown 0", `SELECT string_agg(format('%s %s %s', state, kind, attempts), ',' ORDER BY "offset") FROM store.aside`)
 	b.becomes("32", `SELECT count(*) FROM store.effects`)
 	require.EqualValues(t, 1, calls.Load())
+}
+
+// hangMany has as many handlers hang at once as a module has executors.
+func hangMany(t *testing.T, b *bench) {
+	const hanging = 3
+	entered, release := make(chan struct{}, 100), make(chan struct{})
+	p := b.start(Options{Backoff: []time.Duration{time.Hour}}, shop(), store(on(func(_ context.Context, _ *bus.Tx, m paid) error {
+		if strings.HasPrefix(m.Order, "hangs") {
+			entered <- struct{}{}
+			<-release // and never looks at its context
+		}
+		return nil
+	})))
+	t.Cleanup(func() { close(release) }) // before the process is stopped
+	for round := range 5 {               // the machine may be so busy that their time is over first
+		partitions := map[int]bool{}
+		for k := 0; len(partitions) < hanging; k++ {
+			key := "hangs-" + itoa(round) + "-" + itoa(k)
+			if partition := sqltransport.PartitionOf(key); !partitions[partition] {
+				partitions[partition] = true
+				p.publish(paid{Order: key})
+			}
+		}
+		for range hanging {
+			await(t, "handlers that hang", entered)
+		}
+		said := 0
+		for k := 0; said < 30; k++ {
+			key := "elsewhere-" + itoa(round) + "-" + itoa(k)
+			if !partitions[sqltransport.PartitionOf(key)] {
+				p.publish(paid{Order: key})
+				said++
+			}
+		}
+		b.becomes(itoa(30*(round+1)), `SELECT count(*) FROM store.effects`)
+		if b.text(`SELECT count(*) FROM store.aside`) == itoa(hanging*round) {
+			return // nobody's time was over
+		}
+	}
+	require.Fail(t, "the other partitions were worked on only when the hanging handlers had been given up")
 }
 
 func slow(t *testing.T, b *bench) {

@@ -40,6 +40,8 @@ func (r *runner) decide(s step) {
 	})
 	if s.Do == "discard" {
 		r.model.ears[l.subscriber].discarded[l.n] = true
+		_, err := r.sql.ExecContext(context.Background(), `UPDATE public.plan SET fails = 0 WHERE subscriber = $1 AND n = $2`, l.subscriber, l.n)
+		r.must(err) // a second try would succeed: there must be none
 		r.must(deadletter.Discard(context.Background(), r.sql, []string{l.subscriber}, id, "model", "its turn"))
 		return
 	}

@@ -97,6 +97,10 @@ type batchRun struct {
 // what is new, in one statement. Fewer positions than asked for say that
 // somebody else decided.
 //
+// What an operator discarded is not new, though no inbox row says so: it takes no
+// effect, however often it arrives. (A subquery, so that each message costs one
+// look into the index, whatever lies aside.)
+//
 // It also answers which of the types that this process does not know a newer
 // version of the subscriber does: one that another living process hears, or
 // that was registered after this process started. The statement sees every
@@ -113,6 +117,7 @@ WITH moved AS (
     INSERT INTO inbox (message_id, subscriber, topic, partition, "offset")
     SELECT m.id, $1, m.topic, m.partition, m."offset" FROM unnest($8::uuid[], $9::text[], $10::smallint[], $11::bigint[]) AS m(id, topic, partition, "offset")
     WHERE (SELECT count(*) FROM moved) = $7
+    AND (SELECT a.state FROM aside a WHERE a.subscriber = $1 AND a.message_id = m.id) IS DISTINCT FROM 'discarded'
     ON CONFLICT DO NOTHING
     RETURNING message_id
 )
@@ -213,28 +218,45 @@ func (r *batchRun) handle(ctx context.Context, p *part, row record, fresh map[uu
 	return r.deliver(ctx, p.t, row, d)
 }
 
-// deliver sends the message through the router and waits for its Ack or Nack.
+// patience is how long a handler is waited for before others must not wait with
+// it: the other partitions of its transaction, and the module's other work.
+const patience = bus.HandlerTimeout / 4
+
+// deliver sends the message through the router and waits for its Ack or Nack. If
+// that takes long, a run of several partitions is given up, to be done partition
+// by partition, and a run of one gets a substitute for its executor.
 func (r *batchRun) deliver(ctx context.Context, t *task, row record, d *run.Delivery) error {
 	msg := row.message(t.topic, t.partition)
 	msg.SetContext(run.With(ctx, d))
 	ch := r.s.channels[row.typ]
-	limit := time.NewTimer(bus.HandlerTimeout*2 + handlerGrace)
+	limit := time.NewTimer(patience)
 	defer limit.Stop()
-	select {
-	case ch <- msg:
+	for slow := false; ; {
 		select {
+		case ch <- msg:
+			ch = nil // taken
 		case <-msg.Acked():
 			return nil
 		case <-msg.Nacked():
 			return r.judge(t, row, verdict{d.Err, d.Guarded, d.Blamed != nil, d.Late})
 		case <-limit.C:
-			// The handler hangs and ignores its context. Its transaction goes
-			// without it; whatever it does later fails.
-			return r.judge(t, row, verdict{late: true,
-				err: errs.New(errs.Timeout, "handler did not return within its time limit of %s", bus.HandlerTimeout)})
+			switch {
+			case !slow && len(r.parts) > 1:
+				r.s.runSize.Store(1)
+				return errRedo
+			case !slow:
+				slow = true
+				defer r.s.substitute()()
+				limit.Reset(bus.HandlerTimeout*2 + handlerGrace - patience)
+			case ch != nil:
+				return errs.New(errs.Resource, "the router does not take messages")
+			default:
+				// The handler hangs and ignores its context. Its transaction goes
+				// without it; whatever it does later fails.
+				return r.judge(t, row, verdict{late: true,
+					err: errs.New(errs.Timeout, "handler did not return within its time limit of %s", bus.HandlerTimeout)})
+			}
 		}
-	case <-limit.C:
-		return errs.New(errs.Resource, "the router does not take messages")
 	}
 }
 

@@ -3,6 +3,7 @@ package sqltransport
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"millrace/platform/errs"
@@ -23,10 +24,60 @@ var (
 	errCrowded = errors.New("the run fought with another one for a lock")
 )
 
+// staff counts a subscriber's executors. A handler that takes long holds one;
+// while it does, a substitute works in its place, so that several such handlers
+// do not stop the module. Each has a connection, so there is an end to it.
+type staff struct {
+	mu      sync.Mutex
+	working int // executors there are
+	held    int // by handlers that take long
+}
+
+// employ starts executors up to what is needed now.
+func (s *subscriber) employ() {
+	s.staff.mu.Lock()
+	defer s.staff.mu.Unlock()
+	for s.staff.working < s.needed() {
+		s.staff.working++
+		s.executors.Add(1)
+		go s.execute()
+	}
+}
+
+// needed is how many executors there should be: two connections are left for
+// the module's requests.
+func (s *subscriber) needed() int {
+	return min(s.t.cfg.Executors+s.staff.held, s.t.cfg.MaxConnsPerModule-2)
+}
+
+// substitute has somebody else work while the caller is held; call what it
+// returns when it is not any more.
+func (s *subscriber) substitute() (back func()) {
+	change := func(n int) {
+		s.staff.mu.Lock()
+		defer s.staff.mu.Unlock()
+		s.staff.held += n
+	}
+	change(1)
+	s.employ()
+	return func() { change(-1) }
+}
+
+// superfluous lets an executor go that is not needed any more.
+func (s *subscriber) superfluous() bool {
+	s.staff.mu.Lock()
+	defer s.staff.mu.Unlock()
+	if s.staff.working <= s.needed() {
+		return false
+	}
+	s.staff.working--
+	return true
+}
+
 // execute runs ready tasks until the subscriber stops.
 func (s *subscriber) execute() {
 	defer s.executors.Done()
-	for {
+	for !s.superfluous() {
 		t := s.queue.next()
 		if t == nil {
 			return

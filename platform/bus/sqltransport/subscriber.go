@@ -39,6 +39,7 @@ type subscriber struct {
 	closed    chan struct{}
 	stopOnce  sync.Once
 	executors sync.WaitGroup
+	staff     staff
 	closeOnce sync.Once
 
 	warned  atomic.Int64 // when a pause was last logged, in Unix milliseconds
@@ -119,10 +120,7 @@ func (s *subscriber) start(ctx context.Context) error {
 		}
 	}
 	failpoint.Here("start.registered")
-	for range s.t.cfg.Executors {
-		s.executors.Add(1)
-		go s.execute()
-	}
+	s.employ()
 	close(s.started)
 	s.t.lease.now() // claim at once
 	return nil
