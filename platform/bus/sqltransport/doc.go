@@ -23,9 +23,18 @@
 // does beside its transaction, may be called again for messages beside one that
 // fails.
 //
+// A handler that takes longer than half a second holds up nobody else: a run of
+// several partitions is given up, to be done partition by partition, and while a
+// run of one is held a substitute works in its executor's place, as long as two
+// of the module's connections are left for its requests.
+//
 // Handlers that share a transaction wait 100 ms for a lock at most. Whoever
 // waits longer gives its run up, and the subscriber makes runs of one message
 // for 10 s: rows that many handlers fight for cost no deadlocks.
+//
+// With a Carrier between databases only the road is different: commands go into
+// an outbox of the sender, a relay hands log and outbox to the carrier, and what
+// arrives is handled from an inbound table. See Carrier.
 //
 // # What it promises
 //
@@ -71,5 +80,6 @@
 //
 // adapter.go (writing), reader.go (reading), task.go, executor.go and batch.go (a run),
 // aside.go (what failed), lease.go, frozen.go and notify.go (several processes),
-// subscriber.go and transport.go (the ends).
+// stream.go, relay.go and inbound.go (with a carrier), subscriber.go and
+// transport.go (the ends).
 package sqltransport
