@@ -45,7 +45,7 @@ func TestEveryMechanismOfSignInWorksAndAWrongPasswordIsSaid(t *testing.T) {
 	for _, mechanism := range []string{Plain, ScramSHA256, ScramSHA512} {
 		t.Run(mechanism, func(t *testing.T) {
 			t.Parallel()
-			b := broker(t, kfake.EnableSASL(), kfake.Superuser(mechanism, "millrace", "secret"), kfake.TLS(&tls.Config{Certificates: []tls.Certificate{server}}))
+			b := fake(t, kfake.EnableSASL(), kfake.Superuser(mechanism, "millrace", "secret"), kfake.TLS(&tls.Config{Certificates: []tls.Certificate{server}}))
 			cfg := configFor(b)
 			cfg.TLS, cfg.SASL = &TLS{CA: ca}, &SASL{mechanism, "millrace", "secret"}
 			f := made(t, cfg, "shop.events")

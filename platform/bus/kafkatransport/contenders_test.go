@@ -29,7 +29,7 @@ func benchConfig(b *testing.B) Config {
 	b.Helper()
 	cfg := Config{Brokers: strings.Split(os.Getenv(brokersVariable), ","), Partitions: 8, Logger: logger()}.withDefaults()
 	if cfg.Brokers[0] == "" {
-		cfg.Brokers = broker(b).Addresses()
+		cfg.Brokers = fake(b).Addresses()
 	}
 	cfg.Prefix = strconv.FormatInt(time.Now().UnixNano(), 36) + "."
 	return cfg

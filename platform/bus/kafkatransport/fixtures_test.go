@@ -75,7 +75,7 @@ func topology(t testing.TB, parts ...bus.Module) *bus.Topology {
 	return topo
 }
 
-func broker(t testing.TB, options ...kfake.Opt) *fakebroker.Broker {
+func fake(t testing.TB, options ...kfake.Opt) *fakebroker.Broker {
 	t.Helper()
 	b, err := fakebroker.Start(append(options, kfake.GroupMinSessionTimeout(500*time.Millisecond))...)
 	require.NoError(t, err)

@@ -36,7 +36,7 @@ func freeze(t *testing.T, b *kfake.Cluster, keys ...kmsg.Key) (entered <-chan st
 
 func TestRowsArriveInOrderUnderTheirKeysPartition(t *testing.T) {
 	t.Parallel()
-	cfg := configFor(broker(t))
+	cfg := configFor(fake(t))
 	f := made(t, cfg, "shop.events")
 	for first := 1; first < 1500; first += 500 {
 		confirmed, err := f.Forward(t.Context(), rowsOf("order-1", first, 500))
@@ -52,7 +52,7 @@ func TestRowsArriveInOrderUnderTheirKeysPartition(t *testing.T) {
 
 func TestOnlyWhatTheBrokersHaveFromTheFirstOnIsConfirmed(t *testing.T) {
 	t.Parallel()
-	b := broker(t)
+	b := fake(t)
 	cfg := configFor(b)
 	f := made(t, cfg, "shop.events")
 	rows := rowsOf("order-1", 1, 10)
@@ -85,7 +85,7 @@ func TestOnlyWhatTheBrokersHaveFromTheFirstOnIsConfirmed(t *testing.T) {
 // with an error, or writes twice.
 func TestAPassingFaultCostsNoErrorAndNoRepetition(t *testing.T) {
 	t.Parallel()
-	b := broker(t)
+	b := fake(t)
 	cfg := configFor(b)
 	f := made(t, cfg, "shop.events")
 	next := 1
@@ -105,7 +105,7 @@ func TestAPassingFaultCostsNoErrorAndNoRepetition(t *testing.T) {
 
 func TestABlockedSendReturnsInTimeAndTheNextCallWaitsForIt(t *testing.T) {
 	t.Parallel()
-	b := broker(t)
+	b := fake(t)
 	cfg := configFor(b)
 	cfg.SendTimeout = 200 * time.Millisecond
 	f := made(t, cfg, "shop.events")
@@ -143,7 +143,7 @@ func TestABlockedSendReturnsInTimeAndTheNextCallWaitsForIt(t *testing.T) {
 
 func TestClosingWhileTheBrokersHangEndsInTime(t *testing.T) {
 	t.Parallel()
-	b := broker(t)
+	b := fake(t)
 	cfg := configFor(b)
 	f := made(t, cfg, "shop.events")
 	entered, _ := freeze(t, b.Cluster, kmsg.Produce)
@@ -168,7 +168,7 @@ func TestClosingWhileTheBrokersHangEndsInTime(t *testing.T) {
 
 func TestManyLanesAreSentAtTheSameTime(t *testing.T) {
 	t.Parallel()
-	cfg := configFor(broker(t))
+	cfg := configFor(fake(t))
 	f := made(t, cfg, "shop.events")
 	var all sync.WaitGroup
 	for k := range 32 {

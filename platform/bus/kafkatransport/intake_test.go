@@ -41,7 +41,7 @@ func produce(t testing.TB, cfg Config, m *sarama.ProducerMessage) {
 
 func TestANewGroupReadsFromTheOldestRecord(t *testing.T) {
 	t.Parallel()
-	cfg := configFor(broker(t))
+	cfg := configFor(fake(t))
 	f := made(t, cfg, "shop.events")
 	forwardAll(t, f, rowsOf("order-1", 1, 700))
 	to := newStore()
@@ -70,7 +70,7 @@ func committed(b *kfake.Cluster, group string) (sum int64) {
 
 func TestTheGroupsOffsetFollowsOnlyWhatWasKept(t *testing.T) {
 	t.Parallel()
-	b := broker(t)
+	b := fake(t)
 	cfg := configFor(b)
 	f := made(t, cfg, "shop.events")
 	to := newStore()
@@ -97,7 +97,7 @@ func TestTheGroupsOffsetFollowsOnlyWhatWasKept(t *testing.T) {
 
 func TestRecordsThatWereTrimmedPastTheGroupsOffsetDoNotHideTheRest(t *testing.T) {
 	t.Parallel()
-	b := broker(t)
+	b := fake(t)
 	cfg := configFor(b)
 	f := made(t, cfg, "shop.events")
 	to := newStore()
@@ -114,7 +114,7 @@ func TestRecordsThatWereTrimmedPastTheGroupsOffsetDoNotHideTheRest(t *testing.T)
 
 func TestForeignRecordsNeitherStopNorHideOurs(t *testing.T) {
 	t.Parallel()
-	cfg := configFor(broker(t))
+	cfg := configFor(fake(t))
 	f := made(t, cfg, "shop.events")
 	headers := func(typ string) []sarama.RecordHeader {
 		return []sarama.RecordHeader{{Key: []byte("ce_type"), Value: []byte(typ)}, {Key: []byte("ce_id"), Value: []byte("A-1")}, {Key: []byte("ce_source"), Value: []byte("/legacy")}}
@@ -142,7 +142,7 @@ func TestForeignRecordsNeitherStopNorHideOurs(t *testing.T) {
 
 func TestTwoMembersShareThePartitionsAndARebalanceLosesNothing(t *testing.T) {
 	t.Parallel()
-	b := broker(t)
+	b := fake(t)
 	cfg := configFor(b)
 	f := made(t, cfg, "shop.events")
 	to := newStore()
@@ -181,7 +181,7 @@ func TestTwoMembersShareThePartitionsAndARebalanceLosesNothing(t *testing.T) {
 // they restart, rebalance or have moved the group.
 func TestACoordinatorThatFailsForAWhileIsJoinedAgain(t *testing.T) {
 	t.Parallel()
-	b := broker(t)
+	b := fake(t)
 	cfg := configFor(b)
 	f := made(t, cfg, "shop.events")
 	to := newStore()
@@ -200,7 +200,7 @@ func TestACoordinatorThatFailsForAWhileIsJoinedAgain(t *testing.T) {
 
 func TestLeavingWhileTheBrokersHangEndsInTime(t *testing.T) {
 	t.Parallel()
-	b := broker(t)
+	b := fake(t)
 	cfg := configFor(b)
 	f := made(t, cfg, "shop.events")
 	to := newStore()

@@ -12,7 +12,7 @@ import (
 
 func TestMissingTopicsAreCreatedAsConfiguredAndOnlyThose(t *testing.T) {
 	t.Parallel()
-	b := broker(t)
+	b := fake(t)
 	cfg := configFor(b)
 	cfg.Prefix = "p."
 	require.NoError(t, b.CreateTopic("p.shop.events", 16, map[string]string{"retention.ms": "-1"}))
@@ -44,7 +44,7 @@ func TestATopicThatWouldLoseMessagesIsRefusedByName(t *testing.T) {
 	} {
 		t.Run(setting, func(t *testing.T) {
 			t.Parallel()
-			b := broker(t)
+			b := fake(t)
 			configs := map[string]string{"retention.ms": "-1"}
 			configs[setting] = c.value
 			require.NoError(t, b.CreateTopic("shop.events", 4, configs))
@@ -75,7 +75,7 @@ func TestATopicThatOnlyDiffersIsWarnedOf(t *testing.T) {
 
 func TestAWarningReachesTheLog(t *testing.T) {
 	t.Parallel()
-	b := broker(t)
+	b := fake(t)
 	cfg := configFor(b)
 	var said bytes.Buffer
 	cfg.Logger = slog.New(slog.NewTextHandler(&said, nil))

@@ -104,7 +104,7 @@ func (o *opened) effects(n int) {
 
 func TestATopicThatWasDeletedComesBackWithWhatWasSaidInIt(t *testing.T) {
 	t.Parallel()
-	b := broker(t)
+	b := fake(t)
 	o := open(t, configFor(b))
 	o.say(0, 50)
 	o.effects(50)
@@ -154,7 +154,7 @@ func TestBrokersThatWereAwayAreSentWhatWasSaidMeanwhile(t *testing.T) {
 
 func TestCommandsAreGoneFromTheirTopicWhenTheyWereReceived(t *testing.T) {
 	t.Parallel()
-	b := broker(t)
+	b := fake(t)
 	o := open(t, configFor(b))
 	o.say(0, 30)
 	o.effects(30)
@@ -175,7 +175,7 @@ func TestCommandsAreGoneFromTheirTopicWhenTheyWereReceived(t *testing.T) {
 // nothing although its member is healthy, as faults of clients had it.
 func TestASubscriptionThatStandsStillIsReadPastAndStartsAnew(t *testing.T) {
 	t.Parallel()
-	b := broker(t)
+	b := fake(t)
 	cfg := configFor(b)
 	cfg.Stall = 2 * time.Second
 	o := open(t, cfg)
@@ -199,7 +199,7 @@ func TestASubscriptionThatStandsStillIsReadPastAndStartsAnew(t *testing.T) {
 
 func TestClosingWhileTheBrokersHangTakesSeconds(t *testing.T) {
 	t.Parallel()
-	b := broker(t)
+	b := fake(t)
 	o := open(t, configFor(b))
 	o.say(0, 20)
 	o.effects(20)
