@@ -13,9 +13,11 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"millrace/modules/payment/gateway"
+	"millrace/platform/bus/sqltransport"
 )
 
-// flow is a topic on its way to a module that hears some of its types.
+// flow is a topic, or a sender's part of it, on its way to a module that hears
+// some of its types.
 type flow struct{ module, topic, table, types string }
 
 func (w *world) flows() (all []flow) {
@@ -25,16 +27,13 @@ func (w *world) flows() (all []flow) {
 			topic := w.topo.TopicOf(s.Type)
 			heard[topic] = append(heard[topic], s.Type)
 		}
-		for topic, types := range heard {
-			all = append(all, flow{module, topic, table(topic), "'" + strings.Join(types, "','") + "'"})
+		for _, kept := range sqltransport.Everything(w.topo) {
+			if types := heard[kept.Topic]; types != nil {
+				all = append(all, flow{module, kept.Stream, "(SELECT * FROM " + kept.Table + ")", "'" + strings.Join(types, "','") + "'"})
+			}
 		}
 	}
 	return all
-}
-
-func table(topic string) string {
-	owner, kind, _ := strings.Cut(topic, ".")
-	return owner + "." + map[string]string{"events": "log", "commands": "queue"}[kind]
 }
 
 // quiet waits until nothing is on its way any more: every subscriber has seen
@@ -84,10 +83,10 @@ func (w *world) faults(goods, booked []string) (faults []string) {
 	for _, module := range w.topo.Modules() {
 		logs = append(logs, `SELECT * FROM `+module+`.log`)
 		none("messages aside at "+module+" (dead letters: "+w.one(`SELECT string_agg(type || ' ' || key || ': ' || error, '; ') FROM `+module+`.aside`)+")", module+`.aside`)
-		for _, part := range []string{"log", "queue"} {
-			none("partitions with gaps in "+module+"."+part, fmt.Sprintf(`(SELECT 1 FROM %s.%s GROUP BY partition HAVING count(*) <> max("offset")) gaps`, module, part))
-			none("messages twice in "+module+"."+part, fmt.Sprintf(`(SELECT 1 FROM %s.%s GROUP BY id HAVING count(*) > 1) twice`, module, part))
-		}
+	}
+	for _, kept := range sqltransport.Everything(w.topo) {
+		none("partitions with gaps in "+kept.Stream, fmt.Sprintf(`(SELECT 1 FROM %s GROUP BY partition HAVING count(*) <> max("offset")) gaps`, kept.Table))
+		none("messages twice in "+kept.Stream, fmt.Sprintf(`(SELECT 1 FROM %s GROUP BY id HAVING count(*) > 1) twice`, kept.Table))
 	}
 	all := `(` + strings.Join(logs, " UNION ALL ") + `)`
 	for _, f := range w.flows() {
@@ -117,7 +116,7 @@ func (w *world) faults(goods, booked []string) (faults []string) {
 	oneEach("moves without one card", `SELECT id FROM consultation.log`, `SELECT cause_id FROM inquiry.entry`)
 
 	// What leaves the house.
-	oneEach("messages that ask for a mail, without one notification", `SELECT id FROM (SELECT id, type FROM payment.log UNION ALL SELECT id, type FROM delivery.log UNION ALL SELECT id, type FROM notification.queue) l
+	oneEach("messages that ask for a mail, without one notification", `SELECT id FROM (SELECT id, type FROM payment.log UNION ALL SELECT id, type FROM delivery.log UNION ALL SELECT id, type FROM notification.queue UNION ALL SELECT id, type FROM inquiry.outbox) l
 		WHERE type IN ('payment.completed', 'payment.failed', 'payment.refunded', 'delivery.shipped', 'delivery.delivered', 'notification.send')`, `SELECT cause_id FROM notification.notifications`)
 	oneEach("notifications without one notification.sent", `SELECT id::text FROM notification.notifications`, `SELECT `+field("notificationId")+` FROM notification.log WHERE type = 'notification.sent'`)
 	oneEach("events without one record", `SELECT id FROM `+all+` l`, `SELECT message_id FROM dataplatform.record`)

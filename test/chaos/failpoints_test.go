@@ -57,12 +57,16 @@ func TestKilledAtEveryFailpointNothingIsLostOrDoubled(t *testing.T) {
 			}
 			way := underLoad
 			step, _, _ := strings.Cut(name, ".")
+			place := fresh
+			if step == "relay" || step == "inbound" {
+				place = freshOnKafka
+			}
 			for _, key := range []string{step, name} {
 				if named, ok := ways[key]; ok {
 					way = named
 				}
 			}
-			way(fresh(t), name, fmt.Sprintf("%s:%d", name, nth)).accounted()
+			way(place(t), name, fmt.Sprintf("%s:%d", name, nth)).accounted()
 		})
 	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"millrace/platform/bus"
 	"millrace/platform/errs"
+	"millrace/platform/failpoint"
 )
 
 // receiveSQL writes what arrived under the numbers it came with. A row at or
@@ -70,7 +71,9 @@ func (t *Transport) Receive(ctx context.Context, module string, rows []Row) (err
 			return err
 		}
 	}
+	failpoint.Here("inbound.before_commit")
 	err = tx.Commit()
+	failpoint.Here("inbound.after_commit")
 	t.wake(dirty) // after an error too: perhaps only the answer was lost
 	t.notifier.tell(dirty)
 	if err != nil {

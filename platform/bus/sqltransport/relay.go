@@ -12,6 +12,7 @@ import (
 	"github.com/lib/pq"
 
 	"millrace/platform/errs"
+	"millrace/platform/failpoint"
 )
 
 // forwardRows is how many rows of a partition a relay hands over at once.
@@ -84,7 +85,9 @@ func (s *subscriber) forward(ctx context.Context, t *task, records []record) err
 			rows[i].Metadata = nil // unreadable: what the columns say is left
 		}
 	}
+	failpoint.Here("relay.read")
 	confirmed, failed := s.t.cfg.Carrier.Forward(ctx, rows)
+	failpoint.Here("relay.confirmed")
 	if confirmed > 0 {
 		to := records[confirmed-1].offset
 		done, err := s.db.ExecContext(ctx, `UPDATE positions SET position = $5 WHERE subscriber = $1 AND topic = $2 AND partition = $3 AND position = $4 AND owner = $6`,
@@ -96,6 +99,7 @@ func (s *subscriber) forward(ctx context.Context, t *task, records []record) err
 			return errMoved
 		}
 		t.position = to
+		failpoint.Here("relay.moved")
 	}
 	if failed != nil {
 		return errs.As(errs.Resource, fmt.Errorf("%s partition %d, row %d was not forwarded: %w", t.topic, t.partition, t.position+1, failed))
