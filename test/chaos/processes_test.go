@@ -17,10 +17,15 @@ import (
 // is frozen does. The other takes its work over; the late one does no harm.
 func TestAProcessThatStopsIsReplacedAndDoesNoHarmWhenItGoesOn(t *testing.T) {
 	t.Parallel()
-	for _, point := range []string{"run.claimed", "run.before_commit", "append.after", "dispatch.after_call", "callback.before_commit"} {
+	for _, point := range []string{"run.claimed", "run.before_commit", "append.after", "dispatch.after_call", "callback.before_commit",
+		"relay.read", "relay.confirmed", "inbound.before_commit"} {
 		t.Run(point, func(t *testing.T) {
 			t.Parallel()
-			w := fresh(t)
+			place := fresh
+			if step, _, _ := strings.Cut(point, "."); step == "relay" || step == "inbound" {
+				place = freshOnKafka
+			}
+			w := place(t)
 			first, second := freeAddress(t), freeAddress(t)
 			frozen := w.serve(first, point+":25:stop")
 			owner := w.one(`SELECT id FROM bus.processes`)
@@ -64,9 +69,13 @@ func (p *program) stopped() bool {
 }
 
 // Two processes are restarted in turn, as a new version is brought out.
-func TestARollingRestartUnderLoad(t *testing.T) {
+func TestARollingRestartUnderLoad(t *testing.T) { rollingRestart(t, fresh) }
+
+func TestARollingRestartUnderLoadOnKafka(t *testing.T) { rollingRestart(t, freshOnKafka) }
+
+func rollingRestart(t *testing.T, place func(*testing.T, ...string) *world) {
 	t.Parallel()
-	w := fresh(t)
+	w := place(t)
 	addresses := []string{freeAddress(t), freeAddress(t)}
 	serving := []*program{w.serve(addresses[0], ""), w.serve(addresses[1], "")}
 	l := w.load(3, addresses...)
