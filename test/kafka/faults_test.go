@@ -1,9 +1,10 @@
 //go:build kafka
 
-package kafkatransport
+package kafka
 
 import (
 	"context"
+	"log/slog"
 	"os"
 	"sync/atomic"
 	"testing"
@@ -13,13 +14,30 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"millrace/platform/bus"
+	"millrace/platform/bus/kafkatransport"
+	"millrace/platform/bus/sqltransport"
 	"millrace/test/broker"
 )
 
 // onReal is the configuration for real brokers.
-func onReal(addresses []string) Config {
-	cfg := Config{Brokers: addresses, Session: 2 * time.Second, Sweep: 500 * time.Millisecond, Stall: 3 * time.Second, SendTimeout: time.Second, Logger: logger()}
-	return cfg.withDefaults()
+func onReal(addresses []string) kafkatransport.Config {
+	return kafkatransport.Config{
+		Brokers: addresses, Session: 2 * time.Second, Sweep: 500 * time.Millisecond, Stall: 3 * time.Second, SendTimeout: time.Second,
+		Logger: slog.New(slog.DiscardHandler),
+	}
+}
+
+// admin asks the brokers directly.
+func admin(t *testing.T, cluster *broker.Cluster) (sarama.Client, sarama.ClusterAdmin) {
+	t.Helper()
+	settings := broker.Config()
+	settings.Version = sarama.V3_6_0_0
+	client, err := sarama.NewClient(cluster.Brokers(), settings)
+	require.NoError(t, err)
+	a, err := sarama.NewClusterAdminFromClient(client)
+	require.NoError(t, err)
+	t.Cleanup(func() { a.Close() })
+	return client, a
 }
 
 func shortSessions() map[string]string {
@@ -43,10 +61,10 @@ func under(t *testing.T, o *opened, trouble func()) {
 			}
 			key := "order-" + string(rune('a'+n%20))
 			err := o.DB("shop").InTx(context.Background(), func(tx *bus.Tx) error {
-				if err := tx.Publish(paid{key, n}); err != nil {
+				if err := tx.Publish(paid{Order: key, N: n}); err != nil {
 					return err
 				}
-				return tx.Send(pack{key})
+				return tx.Send(pack{Order: key})
 			})
 			if err != nil {
 				done <- err
@@ -116,14 +134,15 @@ func TestAChangeOfLeadersLosesAndDoublesNothing(t *testing.T) {
 func TestARealTopicThatIsDeletedUnderLoadComesBackWithEverything(t *testing.T) {
 	cluster := broker.Start(t, broker.Options{Properties: shortSessions()})
 	o := open(t, onReal(cluster.Brokers()))
+	_, a := admin(t, cluster)
 	under(t, o, func() {
 		for _, name := range []string{"shop.events", "store.commands"} {
-			found, err := o.admin.describe([]string{name})
+			found, err := a.DescribeTopics([]string{name})
 			require.NoError(t, err)
-			require.NoError(t, o.admin.DeleteTopic(name))
+			require.NoError(t, a.DeleteTopic(name))
 			eventually(t, "another topic", func() bool {
-				now, err := o.admin.describe([]string{name})
-				return err == nil && now[name].incarnation != "" && now[name].incarnation != found[name].incarnation
+				now, err := a.DescribeTopics([]string{name})
+				return err == nil && now[0].Err == sarama.ErrNoError && now[0].Uuid != found[0].Uuid
 			})
 		}
 	})
@@ -132,11 +151,12 @@ func TestARealTopicThatIsDeletedUnderLoadComesBackWithEverything(t *testing.T) {
 func TestPartitionsThatSomebodyAddedAreUsed(t *testing.T) {
 	cluster := broker.Start(t, broker.Options{Properties: shortSessions()})
 	o := open(t, onReal(cluster.Brokers()))
+	client, a := admin(t, cluster)
 	under(t, o, func() {
-		require.NoError(t, o.admin.CreatePartitions("shop.events", 12, nil, false))
+		require.NoError(t, a.CreatePartitions("shop.events", 12, nil, false))
 		eventually(t, "records in the new ones", func() bool {
-			newest, err := o.admin.client.GetOffset("shop.events", 11, sarama.OffsetNewest)
-			return err == nil && newest > 0 || o.admin.client.RefreshMetadata("shop.events") != nil
+			newest, err := client.GetOffset("shop.events", 11, sarama.OffsetNewest)
+			return err == nil && newest > 0
 		})
 	})
 }
@@ -145,18 +165,25 @@ func TestARealBrokerIsReachedThroughTLSAndSASL(t *testing.T) {
 	cluster := broker.Start(t, broker.Options{Secure: true, Properties: shortSessions()})
 	ca, err := os.ReadFile(cluster.CA())
 	require.NoError(t, err)
-	for _, mechanism := range []string{Plain, ScramSHA256, ScramSHA512} {
+	for _, mechanism := range []string{kafkatransport.Plain, kafkatransport.ScramSHA256, kafkatransport.ScramSHA512} {
 		cfg := onReal(cluster.SASLTLS())
 		cfg.Prefix = mechanism + "."
-		cfg.TLS, cfg.SASL = &TLS{CA: ca}, &SASL{mechanism, broker.User, broker.Password}
+		cfg.TLS, cfg.SASL = &kafkatransport.TLS{CA: ca}, &kafkatransport.SASL{Mechanism: mechanism, User: broker.User, Password: broker.Password}
 		o := open(t, cfg)
 		o.say(0, 10)
 		o.effects(10)
 		o.stop()
-		cfg.SASL = &SASL{mechanism, broker.User, "wrong"}
-		_, err = newAdmin(cfg)
-		require.ErrorContains(t, err, "do not answer with TLS")
+		cfg.SASL.Password = "wrong"
+		refused(t, cfg, "do not answer with TLS")
 	}
-	_, err = newAdmin(onReal(cluster.TLS()))
-	require.ErrorContains(t, err, "do not answer in plaintext")
+	refused(t, onReal(cluster.TLS()), "do not answer in plaintext")
+}
+
+// refused checks that Open says why it cannot reach the brokers.
+func refused(t *testing.T, cfg kafkatransport.Config, why string) {
+	t.Helper()
+	topo, err := bus.NewTopology(unit{name: "shop", says: []bus.Event{paid{}}})
+	require.NoError(t, err)
+	_, err = kafkatransport.Open(t.Context(), cfg, sqltransport.Config{}, topo, topo.Modules())
+	require.ErrorContains(t, err, why)
 }

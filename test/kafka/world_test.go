@@ -1,0 +1,142 @@
+//go:build kafka
+
+package kafka
+
+import (
+	"context"
+	"log/slog"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill"
+	"github.com/stretchr/testify/require"
+
+	"millrace/platform/bus"
+	"millrace/platform/bus/kafkatransport"
+	"millrace/platform/bus/sqltransport"
+	"millrace/platform/postgres"
+	"millrace/platform/postgres/pgtest"
+)
+
+// patience bounds every wait; the machine may be busy.
+const patience = 60 * time.Second
+
+type unit struct {
+	name  string
+	says  []bus.Event
+	sends []bus.Command
+	hears []bus.Subscription
+}
+
+func (u unit) Name() string                      { return u.name }
+func (u unit) Publishes() []bus.Event            { return u.says }
+func (u unit) Sends() []bus.Command              { return u.sends }
+func (u unit) Subscriptions() []bus.Subscription { return u.hears }
+
+type paid struct {
+	Order string `json:"order"`
+	N     int    `json:"n"`
+}
+
+func (paid) EventName() string { return "shop.paid" }
+func (p paid) Key() string     { return p.Order }
+
+type pack struct {
+	Order string `json:"order"`
+}
+
+func (pack) CommandName() string { return "store.pack" }
+func (p pack) Key() string       { return p.Order }
+
+// opened is a whole transport with its router, and a look into its database.
+type opened struct {
+	*kafkatransport.Transport
+	t    *testing.T
+	text func(query string) string
+	stop func()
+}
+
+// open hosts the houses in a database of its own.
+func open(t *testing.T, cfg kafkatransport.Config) *opened {
+	t.Helper()
+	note := func(ctx context.Context, tx *bus.Tx, p paid) error {
+		_, err := tx.ExecContext(ctx, `INSERT INTO effects (key, n) VALUES ($1, $2)`, p.Order, p.N)
+		return err
+	}
+	packs := func(ctx context.Context, tx *bus.Tx, p pack) error {
+		_, err := tx.ExecContext(ctx, `INSERT INTO effects (key, n) VALUES ($1, -1)`, p.Order)
+		return err
+	}
+	topo, err := bus.NewTopology(
+		unit{name: "shop", says: []bus.Event{paid{}}, sends: []bus.Command{pack{}}},
+		unit{name: "store", hears: []bus.Subscription{bus.On(note), bus.Handle(packs)}})
+	require.NoError(t, err)
+	url := pgtest.URL(t)
+	require.NoError(t, sqltransport.Migrate(t.Context(), url, topo))
+	db, err := postgres.Open(t.Context(), postgres.Config{URL: url, MaxConns: 2})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, db.Close()) })
+	_, err = db.ExecContext(t.Context(), `CREATE TABLE store.effects (at bigint GENERATED ALWAYS AS IDENTITY, key text, n int)`)
+	require.NoError(t, err)
+
+	o := &opened{t: t, text: func(query string) (got string) {
+		require.NoError(t, db.QueryRowContext(context.Background(), query).Scan(&got), query)
+		return got
+	}}
+	o.Transport, err = kafkatransport.Open(t.Context(), cfg, sqltransport.Config{URL: url, MaxConnsPerModule: 6, Poll: time.Minute, Logger: cfg.Logger}, topo, topo.Modules())
+	require.NoError(t, err)
+	router, err := bus.NewRouter(topo, topo.Modules(), o.Subscriber, slog.New(slog.DiscardHandler), watermill.NopLogger{})
+	require.NoError(t, err)
+	done := make(chan error, 1)
+	go func() { done <- router.Run(context.Background()) }()
+	<-router.Running()
+	var once sync.Once
+	o.stop = func() {
+		once.Do(func() {
+			ctx, cancel := context.WithTimeout(context.Background(), patience)
+			defer cancel()
+			require.NoError(t, o.Drain(ctx))
+			require.NoError(t, router.Close())
+			require.NoError(t, <-done)
+			require.NoError(t, o.Close())
+		})
+	}
+	t.Cleanup(func() { o.stop() })
+	return o
+}
+
+// say publishes events of five keys, numbered from first, and a command.
+func (o *opened) say(first, n int) {
+	o.t.Helper()
+	for i := range n {
+		require.NoError(o.t, o.DB("shop").InTx(context.Background(), func(tx *bus.Tx) error {
+			if err := tx.Publish(paid{"order-" + string(rune('a'+i%5)), first + i}); err != nil {
+				return err
+			}
+			return tx.Send(pack{"order-" + string(rune('a'+i%5))})
+		}))
+	}
+}
+
+// effects waits until each of n events and as many commands had their effect,
+// once and in order.
+func (o *opened) effects(n int) {
+	o.t.Helper()
+	eventually(o.t, strconv.Itoa(n)+" effects", func() bool {
+		return o.text(`SELECT count(*) FILTER (WHERE n >= 0) || ' ' || count(*) FILTER (WHERE n < 0) FROM store.effects`) == strconv.Itoa(n)+" "+strconv.Itoa(n)
+	})
+	require.Equal(o.t, "0", o.text(`SELECT count(*) FROM (SELECT n - lag(n) OVER (PARTITION BY key ORDER BY at) AS step FROM store.effects WHERE n >= 0) AS s WHERE step <= 0`))
+	require.Equal(o.t, "0", o.text(`SELECT count(*) FROM store.aside`))
+}
+
+// eventually polls what signals nothing.
+func eventually(t testing.TB, what string, holds func() bool) {
+	t.Helper()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(patience); !holds(); <-tick.C {
+		require.True(t, time.Now().Before(deadline), "waited in vain for %s", what)
+	}
+}
