@@ -2,9 +2,12 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"math"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -135,6 +138,29 @@ func TestEveryContenderHandlesEveryPaymentOnceInEachGroup(t *testing.T) {
 		require.NoError(t, err)
 		require.Positive(t, rate, script)
 	}
+}
+
+// This binary is started again as a worker, as the command is.
+func TestMain(m *testing.M) {
+	if len(os.Args) == 3 && os.Args[1] == workerArgument {
+		if err := worker(context.Background(), os.Args[2], os.Stdin, os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	os.Exit(m.Run())
+}
+
+func TestProcessesShareAQueueAndEachJobIsDoneOnce(t *testing.T) {
+	t.Parallel()
+	s, err := startServer(t.Context(), false)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.stop()) })
+	r := &run{server: s, found: newFindings(), log: io.Discard, scale: scale{jobsEach: 100}}
+	rate, err := r.jobsOf(t.Context(), 2)
+	require.NoError(t, err)
+	require.Positive(t, rate)
 }
 
 func TestTheCommandEndsWithOneObject(t *testing.T) {

@@ -15,6 +15,15 @@ import (
 )
 
 func main() {
+	if len(os.Args) == 3 && os.Args[1] == workerArgument {
+		// An interrupt reaches the whole group; whoever started this ends it.
+		signal.Ignore(os.Interrupt)
+		if err := worker(context.Background(), os.Args[2], os.Stdin, os.Stdout); err != nil {
+			fmt.Fprintln(os.Stderr, "bench worker:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	o, err := parse(os.Args[1:], os.Stderr)
 	switch {
 	case errors.Is(err, flag.ErrHelp):

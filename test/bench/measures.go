@@ -21,7 +21,7 @@ type measure struct {
 func measures() []measure {
 	return []measure{
 		{"publish", publishing}, {"handled", handling}, {"latency", latency}, {"failures", failing},
-		{"hotrows", fighting}, {"blocked", blocked}, {"idle", idling}, {"backlog", backlog},
+		{"hotrows", fighting}, {"processes", processes}, {"blocked", blocked}, {"idle", idling}, {"backlog", backlog},
 	}
 }
 

@@ -3,15 +3,9 @@ package main
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
-	"log/slog"
 	"slices"
 	"sync"
-	"time"
-
-	"github.com/ThreeDotsLabs/watermill"
-	"github.com/ThreeDotsLabs/watermill/message"
 
 	"millrace/platform/bus"
 	"millrace/platform/bus/sqltransport"
@@ -27,21 +21,20 @@ type ours struct {
 	before *sqltransport.Transport // publishes while nothing is handled
 	say    *bus.DB
 
-	running *sqltransport.Transport
-	router  *message.Router
-	ended   chan error
+	running *process
 }
 
 // unit is a module as the bus sees it.
 type unit struct {
 	name      string
 	publishes []bus.Event
+	sends     []bus.Command
 	hears     []bus.Subscription
 }
 
 func (u unit) Name() string                      { return u.name }
 func (u unit) Publishes() []bus.Event            { return u.publishes }
-func (u unit) Sends() []bus.Command              { return nil }
+func (u unit) Sends() []bus.Command              { return u.sends }
 func (u unit) Subscriptions() []bus.Subscription { return u.hears }
 
 const poolSize = 40 // connections of whoever publishes; ours has so many for each module at most
@@ -134,7 +127,7 @@ func (o *ours) open(ctx context.Context) (err error) {
 	if err := createOurs(ctx, db); err != nil {
 		return err
 	}
-	o.before, err = o.transport(ctx, o.topo, []string{"payment"})
+	o.before, err = openTransport(ctx, o.url, poolSize, o.topo, []string{"payment"})
 	if err != nil {
 		return err
 	}
@@ -153,10 +146,6 @@ func createOurs(ctx context.Context, db *sql.DB) error {
 		}
 	}
 	return nil
-}
-
-func (o *ours) transport(ctx context.Context, topo *bus.Topology, hosted []string) (*sqltransport.Transport, error) {
-	return sqltransport.Open(ctx, sqltransport.Config{URL: o.url, MaxConnsPerModule: poolSize, Logger: slog.New(slog.DiscardHandler)}, topo, hosted)
 }
 
 func (o *ours) publish(ctx context.Context, batch []payment) error {
@@ -190,31 +179,14 @@ func (o *ours) start(ctx context.Context, b behaviour) error {
 	if err != nil {
 		return err
 	}
-	if o.running, err = o.transport(ctx, topo, o.hosted()); err != nil {
+	if o.running, err = startProcess(ctx, o.url, poolSize, topo, o.hosted()); err != nil {
 		return err
 	}
-	o.say = o.running.DB("payment")
-	quiet := slog.New(slog.DiscardHandler)
-	if o.router, err = bus.NewRouter(topo, o.hosted(), o.running.Subscriber, quiet, watermill.NopLogger{}); err != nil {
-		return err
-	}
-	o.ended = make(chan error, 1)
-	go func() { o.ended <- o.router.Run(context.WithoutCancel(ctx)) }()
-	select {
-	case <-o.router.Running():
-		return nil
-	case err := <-o.ended:
-		return err
-	}
+	o.say = o.running.transport.DB("payment")
+	return nil
 }
 
-func (o *ours) stop() error {
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-	defer cancel()
-	err := errors.Join(o.running.Drain(ctx), o.router.Close(), <-o.ended, o.running.Close())
-	o.running = nil
-	return err
-}
+func (o *ours) stop() error { return o.running.stop() }
 
 func (o *ours) effects() []string {
 	var tables []string

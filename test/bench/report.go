@@ -69,6 +69,9 @@ func comparisons(f *findings) []comparison {
 	add(hotName+": ours / stock 10 ms", ours[hotName], stock[hotName], 1, 0)
 	add(hotName+": ours / river tuned", ours[hotName], tuned[hotName], 0, 0)
 	add(hotName+": ours / floor", ours[hotName], floor[hotName+", one statement, one group, 3 clients"], 0, 0)
+	for _, n := range []int{2, 4} {
+		add(fmt.Sprintf("%s / 1, ours", processesName(n)), ours[processesName(n)], ours[processesName(1)], 0.8*float64(n), 0)
+	}
 	for _, rate := range []int{100, 500, 1000} {
 		for _, p := range []string{"p50", "p99"} {
 			name := fmt.Sprintf("latency ms at %d/s, %s", rate, p)
