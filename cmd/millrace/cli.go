@@ -27,6 +27,7 @@ type cli struct {
 	Migrate     migrateCmd     `cmd:"" help:"Bring the database up to date, and exit."`
 	Deadletters deadlettersCmd `cmd:"" help:"List the messages that failed for good, or have them tried again."`
 	Trace       traceCmd       `cmd:"" help:"Tell the conversation of an order or a consultation across the modules."`
+	Transport   transportCmd   `cmd:"" help:"Change how the messages of an installation travel, while it is stopped."`
 	Config      configCmd      `cmd:"" help:"Print the configuration in force, without secrets, and say what is wrong with it."`
 	Version     versionCmd     `cmd:"" help:"Print the version."`
 	Help        helpCmd        `cmd:"" help:"Print this, or the help of a command."`

@@ -86,6 +86,9 @@ func (w *world) faults(goods, booked []string) (faults []string) {
 	}
 	for _, kept := range sqltransport.Everything(w.topo) {
 		none("partitions with gaps in "+kept.Stream, fmt.Sprintf(`(SELECT 1 FROM %s GROUP BY partition HAVING count(*) <> max("offset")) gaps`, kept.Table))
+		if w.moved && strings.Contains(kept.Topic, ".commands") {
+			continue // a command that moved there and back has two places in its stream
+		}
 		none("messages twice in "+kept.Stream, fmt.Sprintf(`(SELECT 1 FROM %s GROUP BY id HAVING count(*) > 1) twice`, kept.Table))
 	}
 	all := `(` + strings.Join(logs, " UNION ALL ") + `)`

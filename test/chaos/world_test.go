@@ -76,6 +76,7 @@ type world struct {
 	inbox   *devinbox.Inbox
 	data    string // the data platform's folder
 	env     []string
+	moved   bool // from one transport to the other
 }
 
 // newWorld makes a world on the database at url; the program may reach the same

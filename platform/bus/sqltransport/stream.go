@@ -144,6 +144,7 @@ func arrived(module, stream string) string { return module + "<" + stream }
 type Kept struct {
 	Stream string // as positions, inboxes and dead letters name it
 	Topic  string
+	Schema string // the module's in whose tables they are
 	Table  string // for a FROM clause: partition, "offset", id, type, key, payload, metadata, created_at
 }
 
@@ -153,7 +154,7 @@ type Kept struct {
 func Everything(topo *bus.Topology) (all []Kept) {
 	for _, module := range topo.Modules() {
 		events, commands := bus.EventsOf(module), bus.CommandsOf(module)
-		all = append(all, Kept{events, events, table(events)}, Kept{commands, commands, table(commands)})
+		all = append(all, Kept{events, events, module, table(events)}, Kept{commands, commands, module, table(commands)})
 		senders := map[string]bool{}
 		for _, command := range topo.Commands() {
 			if topo.TopicOf(command) == commands {
@@ -163,7 +164,7 @@ func Everything(topo *bus.Topology) (all []Kept) {
 			}
 		}
 		for _, sender := range slices.Sorted(maps.Keys(senders)) {
-			all = append(all, Kept{commands + "/" + sender, commands, outboxOf(sender, commands)})
+			all = append(all, Kept{commands + "/" + sender, commands, sender, outboxOf(sender, commands)})
 		}
 	}
 	return all

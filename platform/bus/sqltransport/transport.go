@@ -223,7 +223,7 @@ func (t *Transport) register(ctx context.Context) error {
 // carrier is what the registry says of this process's topics.
 func (t *Transport) carrier() string {
 	if t.cfg.Carrier == nil {
-		return "postgres"
+		return onPostgres
 	}
 	return t.cfg.Carrier.Name()
 }

@@ -1,0 +1,38 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+
+	"millrace/cmd/millrace/app"
+	"millrace/config"
+	"millrace/platform/bus/sqltransport"
+)
+
+type transportCmd struct {
+	Name string `arg:"" enum:"postgres,kafka" help:"postgres or kafka."`
+}
+
+// Run moves an installation from one transport to the other. It refuses while a
+// process lives on the database.
+func (c *transportCmd) Run(ctx context.Context, cfg config.Config, log *slog.Logger, out io.Writer) error {
+	database, err := app.OpenDatabase(ctx, cfg, log)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = database.Close() }() // nothing is left to do on it
+	topo, err := app.Topology()
+	if err != nil {
+		return err
+	}
+	if err := app.Migrate(ctx, cfg, database); err != nil {
+		return err
+	}
+	if err := sqltransport.Switch(ctx, database.URL(), topo, c.Name); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(out, "Messages travel by %[1]s from now on: start the program with MILLRACE_TRANSPORT=%[1]s (transport: %[1]s).\n", c.Name)
+	return err
+}

@@ -1,0 +1,191 @@
+package sqltransport
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/lib/pq"
+
+	"millrace/platform/bus"
+	"millrace/platform/errs"
+	"millrace/platform/postgres"
+)
+
+// Switch says by which carrier the messages of a database travel from now on:
+// "postgres", or a Carrier's name. No process may live on the database; those
+// that start later must be configured for it.
+//
+// It is one transaction. Positions in events mean the same either way. Commands
+// that nobody has handled yet move from the owner's queue into their senders'
+// outboxes, or back, in their order and with what is held behind failed ones.
+// Commands that only the carrier has are moved too, since their sender keeps
+// them for KeepCommands; if they are gone there, Switch refuses, and says whose
+// backlog must be handled first.
+//
+// Errors are of kind Conflict when processes live or messages are missing, and
+// Invalid when a module has its tables in another database.
+func Switch(ctx context.Context, url string, topo *bus.Topology, carrier string) (err error) {
+	defer errs.Wrap(&err, "switch to %s", carrier)
+	db, err := postgres.Open(ctx, postgres.Config{URL: url, Schema: "bus", MaxConns: 1, Application: "millrace switch", StatementTimeout: 5 * time.Minute})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = db.Close() }() // the transaction has told what happened
+	tx, err := db.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback() }() // after the commit it does nothing; else the first error is the one to tell
+	if err := alone(ctx, tx); err != nil {
+		return err
+	}
+	for _, module := range topo.Modules() {
+		var here bool
+		if err := tx.QueryRowContext(ctx, `SELECT to_regclass($1) IS NOT NULL`, module+".log").Scan(&here); err != nil {
+			return err
+		}
+		if !here {
+			return errs.New(errs.Invalid, "module %s has no tables in this database: only modules that share one can change how they talk", module)
+		}
+	}
+	for _, owner := range topo.Modules() {
+		move := toQueue
+		if carrier != onPostgres {
+			move = toOutbox
+		}
+		if err := move(ctx, tx, owner, sendersTo(topo, owner)); err != nil {
+			return err
+		}
+	}
+	if _, err := tx.ExecContext(ctx, `UPDATE topics SET transport = $1`, carrier); err != nil {
+		return err
+	}
+	return tx.Commit()
+}
+
+// onPostgres is how the registry names the way without a carrier.
+const onPostgres = "postgres"
+
+// alone makes sure that nobody works while the registry changes.
+func alone(ctx context.Context, tx *sql.Tx) error {
+	if _, err := tx.ExecContext(ctx, `LOCK TABLE topics, processes IN ACCESS EXCLUSIVE MODE`); err != nil {
+		return err
+	}
+	var living int
+	if err := tx.QueryRowContext(ctx, `SELECT count(*) FROM processes WHERE expires_at > clock_timestamp()`).Scan(&living); err != nil {
+		return err
+	}
+	if living > 0 {
+		return errs.New(errs.Conflict, "%d processes live on the database: end them first (one that was killed counts for as long as its lease)", living)
+	}
+	return nil
+}
+
+// sendersTo lists who sends commands to a module.
+func sendersTo(topo *bus.Topology, owner string) (senders []string) {
+	for _, command := range topo.Commands() {
+		if topo.TopicOf(command) == bus.CommandsOf(owner) {
+			senders = append(senders, topo.SendersOf(command)...)
+		}
+	}
+	slices.Sort(senders)
+	return slices.Compact(senders)
+}
+
+// before is taken off the offsets of what is aside when its stream changes, so
+// that it comes before whatever the new stream brings.
+const before = int64(1) << 40
+
+// toOutbox moves what waits in an owner's queue into its senders' outboxes.
+func toOutbox(ctx context.Context, tx *sql.Tx, owner string, senders []string) error {
+	topic := bus.CommandsOf(owner)
+	var strangers sql.NullString
+	err := tx.QueryRowContext(ctx, fmt.Sprintf(`
+		SELECT string_agg(DISTINCT q.metadata->>'ce_source', ', ') FROM %[1]s.queue q
+		LEFT JOIN %[1]s.positions p ON p.subscriber = $1 AND p.topic = $2 AND p.partition = q.partition
+		WHERE q."offset" > coalesce(p.position, 0) AND NOT (coalesce(q.metadata->>'ce_source', '') = ANY($3))`, owner), owner, topic, pq.Array(senders)).Scan(&strangers)
+	if err != nil {
+		return err
+	}
+	if strangers.Valid {
+		return errs.New(errs.Conflict, "%s has commands of %s, which sends none in this version: serve until they are handled", topic, strangers.String)
+	}
+	for _, sender := range senders {
+		if _, err := tx.ExecContext(ctx, fmt.Sprintf(`
+			INSERT INTO %[2]s.outbox (topic, partition, "offset", id, type, key, payload, metadata, created_at)
+			SELECT $2, q.partition,
+				coalesce((SELECT max(o."offset") FROM %[2]s.outbox o WHERE o.topic = $2 AND o.partition = q.partition), 0) + row_number() OVER (PARTITION BY q.partition ORDER BY q."offset"),
+				q.id, q.type, q.key, q.payload, q.metadata, q.created_at
+			FROM %[1]s.queue q LEFT JOIN %[1]s.positions p ON p.subscriber = $1 AND p.topic = $2 AND p.partition = q.partition
+			WHERE q."offset" > coalesce(p.position, 0) AND q.metadata->>'ce_source' = $3`, owner, sender), owner, topic, sender); err != nil {
+			return err
+		}
+		if err := rename(ctx, tx, owner, topic, topic+"/"+sender, sender); err != nil {
+			return err
+		}
+	}
+	_, err = tx.ExecContext(ctx, fmt.Sprintf(`
+		UPDATE %[1]s.positions p SET position = greatest(p.position, (SELECT coalesce(max(q."offset"), 0) FROM %[1]s.queue q WHERE q.partition = p.partition))
+		WHERE p.subscriber = $1 AND p.topic = $2`, owner), owner, topic)
+	return err
+}
+
+// toQueue moves what waits on its way from the senders into the owner's queue.
+func toQueue(ctx context.Context, tx *sql.Tx, owner string, senders []string) error {
+	topic := bus.CommandsOf(owner)
+	for _, sender := range senders {
+		stream := topic + "/" + sender
+		waiting := fmt.Sprintf(`(
+			SELECT DISTINCT ON (w.partition, w."offset") w.* FROM (
+				SELECT partition, "offset", id, type, key, payload, metadata, created_at FROM %[1]s.inbound WHERE stream = '%[3]s'
+				UNION ALL SELECT partition, "offset", id, type, key, payload, metadata, created_at FROM %[2]s.outbox WHERE topic = '%[4]s'
+			) w LEFT JOIN %[1]s.positions p ON p.subscriber = '%[1]s' AND p.topic = '%[3]s' AND p.partition = w.partition
+			WHERE w."offset" > coalesce(p.position, 0))`, owner, sender, stream, topic)
+		var missing sql.NullString
+		err := tx.QueryRowContext(ctx, fmt.Sprintf(`
+			SELECT string_agg(format('%%s of partition %%s', gone, partition), ', ') FROM (
+				SELECT w.partition, max(w."offset") - coalesce(max(p.position), 0) - count(*) AS gone
+				FROM %[2]s w LEFT JOIN %[1]s.positions p ON p.subscriber = '%[1]s' AND p.topic = '%[3]s' AND p.partition = w.partition
+				GROUP BY w.partition) g WHERE gone > 0`, owner, waiting, stream)).Scan(&missing)
+		if err != nil {
+			return err
+		}
+		if missing.Valid {
+			return errs.New(errs.Conflict, "%s has commands that only the carrier still has (%s): serve until they have arrived", stream, missing.String)
+		}
+		if _, err := tx.ExecContext(ctx, fmt.Sprintf(`
+			INSERT INTO %[1]s.queue (partition, "offset", id, type, key, payload, metadata, created_at)
+			SELECT w.partition, coalesce((SELECT max(q."offset") FROM %[1]s.queue q WHERE q.partition = w.partition), 0) + row_number() OVER (PARTITION BY w.partition ORDER BY w."offset"),
+				w.id, w.type, w.key, w.payload, w.metadata, w.created_at FROM %[2]s w`, owner, waiting)); err != nil {
+			return err
+		}
+		if _, err := tx.ExecContext(ctx, fmt.Sprintf(`
+			UPDATE %[1]s.positions p SET position = greatest(p.position,
+				(SELECT coalesce(max(o."offset"), 0) FROM %[2]s.outbox o WHERE o.topic = $2 AND o.partition = p.partition),
+				(SELECT coalesce(max(i."offset"), 0) FROM %[1]s.inbound i WHERE i.stream = $1 AND i.partition = p.partition))
+			WHERE p.subscriber = '%[1]s' AND p.topic = $1`, owner, sender), stream, topic); err != nil {
+			return err
+		}
+		if err := rename(ctx, tx, owner, stream, topic, sender); err != nil {
+			return err
+		}
+	}
+	// What arrived of events stays: it is in their owner's log, too, but if the
+	// carrier comes back it will not bring again what it has brought.
+	return nil
+}
+
+// rename gives what is aside of one stream to another, before all that it brings.
+func rename(ctx context.Context, tx *sql.Tx, owner, from, to, sender string) error {
+	text := `UPDATE ` + owner + `.aside SET topic = $2, "offset" = "offset" - $3 WHERE topic = $1 AND state <> 'discarded'`
+	args := []any{from, to, before}
+	if !strings.Contains(from, "/") {
+		text, args = text+` AND metadata->>'ce_source' = $4`, append(args, sender)
+	}
+	_, err := tx.ExecContext(ctx, text, args...)
+	return err
+}

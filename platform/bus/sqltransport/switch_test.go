@@ -1,0 +1,110 @@
+package sqltransport_test
+
+import (
+	"context"
+	"log/slog"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/ThreeDotsLabs/watermill"
+	"github.com/stretchr/testify/require"
+
+	"millrace/platform/bus"
+	"millrace/platform/bus/sqltransport"
+	"millrace/platform/errs"
+	"millrace/platform/postgres"
+	"millrace/platform/postgres/pgtest"
+)
+
+// refusing is a carrier that takes nothing.
+type refusing struct{}
+
+func (refusing) Name() string { return "nowhere" }
+func (refusing) Forward(context.Context, []sqltransport.Row) (int, error) {
+	return 0, errs.New(errs.Resource, "refused")
+}
+
+func TestCommandsKeepTheirOrderWhenTheCarrierChangesAndChangesBack(t *testing.T) {
+	t.Parallel()
+	url := pgtest.URL(t)
+	var mended atomic.Bool
+	note := func(ctx context.Context, tx *bus.Tx, p pack) error {
+		if p.Order == "stuck" && p.N == 0 && !mended.Load() {
+			return errs.New(errs.Invalid, "not yet")
+		}
+		_, err := tx.ExecContext(ctx, `INSERT INTO effects (kind, key, n) VALUES ('pack', $1, $2)`, p.Order, p.N)
+		return err
+	}
+	parts := []bus.Module{
+		part{name: "shop", publishes: []bus.Event{paid{}}, sends: []bus.Command{pack{}}},
+		part{name: "store", hears: []bus.Subscription{bus.Handle(note),
+			bus.On(func(ctx context.Context, tx *bus.Tx, p paid) error {
+				_, err := tx.ExecContext(ctx, `INSERT INTO effects (kind, key, n) VALUES ('paid', $1, $2)`, p.Order, p.N)
+				return err
+			})}},
+	}
+	topo, err := bus.NewTopology(parts...)
+	require.NoError(t, err)
+	require.NoError(t, sqltransport.Migrate(t.Context(), url, topo))
+	db, err := postgres.Open(t.Context(), postgres.Config{URL: url, MaxConns: 2, Schema: "store"})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, db.Close()) })
+	_, err = db.ExecContext(t.Context(), `CREATE TABLE effects (at bigint GENERATED ALWAYS AS IDENTITY, kind text, key text, n int)`)
+	require.NoError(t, err)
+	got := func() (all string) {
+		require.NoError(t, db.QueryRowContext(t.Context(), `SELECT coalesce(string_agg(line, ' ' ORDER BY line), '') FROM (
+			SELECT kind || '/' || key || ':' || string_agg(n::text, ',' ORDER BY at) AS line FROM effects GROUP BY kind, key) AS lines`).Scan(&all))
+		return all
+	}
+	// during runs a process that hosts modules; both keys are said under each n.
+	during := func(carrier sqltransport.Carrier, hosted []string, want string, ns ...int) {
+		tr, err := sqltransport.Open(t.Context(), sqltransport.Config{URL: url, Carrier: carrier, Poll: 100 * time.Millisecond, Logger: slog.New(slog.DiscardHandler)}, topo, hosted)
+		require.NoError(t, err)
+		if c, ok := carrier.(*badCarrier); ok {
+			c.to.Store(tr)
+		}
+		router, err := bus.NewRouter(topo, hosted, tr.Subscriber, slog.New(slog.DiscardHandler), watermill.NopLogger{})
+		require.NoError(t, err)
+		done := make(chan error, 1)
+		go func() { done <- router.Run(context.Background()) }()
+		<-router.Running()
+		for _, n := range ns {
+			say(t, &rig{t: t, url: url, transport: tr}, n, "free", "stuck")
+		}
+		if want != "" {
+			require.Eventually(t, func() bool { return got() == want }, 30*time.Second, 10*time.Millisecond, "want %s", want)
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		require.NoError(t, tr.Drain(ctx))
+		if carrier == nil {
+			require.ErrorContains(t, sqltransport.Switch(t.Context(), url, topo, "nowhere"), "processes live")
+		}
+		require.NoError(t, router.Close())
+		require.NoError(t, <-done)
+		require.NoError(t, tr.Close())
+	}
+	both := []string{"shop", "store"}
+	bad := func() *badCarrier {
+		return &badCarrier{modules: both, lose: func(sqltransport.Row) bool { return false }}
+	}
+
+	during(nil, both, "pack/free:0,1 paid/free:0,1 paid/stuck:0,1", 0, 1)
+	during(nil, []string{"shop"}, "", 2, 3) // nobody handles them
+	require.NoError(t, sqltransport.Switch(t.Context(), url, topo, "nowhere"))
+	_, err = sqltransport.Open(t.Context(), sqltransport.Config{URL: url}, topo, both)
+	require.ErrorContains(t, err, "travels by nowhere")
+	during(bad(), both, "pack/free:0,1,2,3,4 paid/free:0,1,2,3,4 paid/stuck:0,1,2,3,4", 4)
+
+	during(refusing{}, []string{"shop"}, "", 5) // only the sender has them
+	require.NoError(t, sqltransport.Switch(t.Context(), url, topo, "postgres"))
+	during(nil, both, "pack/free:0,1,2,3,4,5,6 paid/free:0,1,2,3,4,5,6 paid/stuck:0,1,2,3,4,5,6", 6)
+
+	mended.Store(true)
+	_, err = db.ExecContext(t.Context(), `UPDATE aside SET state = 'retrying', next_at = now() WHERE state = 'dead'`)
+	require.NoError(t, err)
+	during(nil, both, "pack/free:0,1,2,3,4,5,6,7 pack/stuck:0,1,2,3,4,5,6,7 paid/free:0,1,2,3,4,5,6,7 paid/stuck:0,1,2,3,4,5,6,7", 7)
+	require.NoError(t, sqltransport.Switch(t.Context(), url, topo, "nowhere"))
+	during(bad(), both, "pack/free:0,1,2,3,4,5,6,7,8 pack/stuck:0,1,2,3,4,5,6,7,8 paid/free:0,1,2,3,4,5,6,7,8 paid/stuck:0,1,2,3,4,5,6,7,8", 8)
+}
