@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"database/sql"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -161,6 +162,29 @@ func TestProcessesShareAQueueAndEachJobIsDoneOnce(t *testing.T) {
 	rate, err := r.jobsOf(t.Context(), 2)
 	require.NoError(t, err)
 	require.Positive(t, rate)
+}
+
+// A callback that had an effect twice, or not, is an error of the measure itself.
+func TestEachCallbackHasEachEffectOnce(t *testing.T) {
+	t.Parallel()
+	s, err := startServer(t.Context(), false)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.stop()) })
+	r := &run{server: s, found: newFindings(), log: io.Discard, scale: scale{payFor: time.Second}}
+	require.NoError(t, r.pay(t.Context(), kindOurs, openOursPay))
+	require.NoError(t, r.pay(t.Context(), kindStock, openStockPay))
+	require.Positive(t, r.found.of(kindOurs.name, payName).Median)
+	require.NotEmpty(t, r.found.of(kindStock.name, callbackName+"p99").Runs)
+
+	_, err = s.admin.ExecContext(t.Context(), `CREATE DATABASE wrong TEMPLATE template0`)
+	require.NoError(t, err)
+	db, err := sql.Open("postgres", s.URL("wrong"))
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, db.Close()) })
+	_, err = db.ExecContext(t.Context(), `CREATE SCHEMA payment; CREATE SCHEMA delivery; CREATE SCHEMA notification; CREATE SCHEMA dataplatform`)
+	require.NoError(t, err)
+	require.NoError(t, fillPayments(t.Context(), db, 1))
+	require.ErrorContains(t, payCounted(t.Context(), s.URL("wrong"), 1), "1 callbacks left [0 0 0 0]")
 }
 
 func TestTheCommandEndsWithOneObject(t *testing.T) {

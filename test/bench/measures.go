@@ -21,7 +21,7 @@ type measure struct {
 func measures() []measure {
 	return []measure{
 		{"publish", publishing}, {"handled", handling}, {"latency", latency}, {"failures", failing},
-		{"hotrows", fighting}, {"processes", processes}, {"blocked", blocked}, {"idle", idling}, {"backlog", backlog},
+		{"hotrows", fighting}, {"processes", processes}, {"payments", paying}, {"blocked", blocked}, {"idle", idling}, {"backlog", backlog},
 	}
 }
 
@@ -196,7 +196,7 @@ func (r *run) profile(ctx context.Context) (func(), error) {
 // showStatements prints where the server's time went.
 func (r *run) showStatements(ctx context.Context) {
 	rows, err := r.server.admin.QueryContext(ctx, `SELECT calls, total_exec_time, mean_exec_time, rows, regexp_replace(left(query, 110), '\s+', ' ', 'g')
-		FROM pg_stat_statements ORDER BY total_exec_time DESC LIMIT 15`)
+		FROM pg_stat_statements ORDER BY total_exec_time DESC LIMIT 25`)
 	if err != nil {
 		fmt.Fprintln(r.log, "statements:", err)
 		return

@@ -72,6 +72,10 @@ func comparisons(f *findings) []comparison {
 	for _, n := range []int{2, 4} {
 		add(fmt.Sprintf("%s / 1, ours", processesName(n)), ours[processesName(n)], ours[processesName(1)], 0.8*float64(n), 0)
 	}
+	add(payName+": ours / stock 10 ms", ours[payName], stock[payName], 1.5, 0)
+	for _, side := range []string{"server", "process with its gateway"} {
+		add(payCPU+side+": stock 10 ms / ours", stock[payCPU+side], ours[payCPU+side], 0, 0)
+	}
 	for _, rate := range []int{100, 500, 1000} {
 		for _, p := range []string{"p50", "p99"} {
 			name := fmt.Sprintf("latency ms at %d/s, %s", rate, p)
@@ -98,6 +102,7 @@ var limits = []limit{
 	{"latency ms at 500/s, p50", 3}, {"latency ms at 500/s, p99", 10},
 	{"latency ms at 1000/s, p50", 10},
 	{"latency ms at 100/s, p99.9", 100}, // the fall-back poll, each 5 s, is never seen
+	{callbackName + "p99", 50},
 	{"idle, transaction ids/s", 1}, {"idle, CPU % of one core, with the server", 1},
 }
 
