@@ -62,6 +62,27 @@ func TestLatencyCountsWhatIsMissing(t *testing.T) {
 	require.Equal(t, 3, missing, "one of the first payment, two of the second; the third was never committed")
 }
 
+// One bad second of ten does not move the figure that decides.
+func TestTheMedianOfEachSecondsP99LeavesABurstOut(t *testing.T) {
+	t.Parallel()
+	const seconds = 10
+	b := newBoard(seconds * besideRate)
+	for i := range b.committed {
+		late := int64(2e6)
+		if i/besideRate == 3 {
+			late = 500e6
+		}
+		b.committed[i].Store(1)
+		b.effects[1][i].Store(1 + late)
+		b.effects[2][i].Store(1 + late)
+	}
+	l := besideOf(b, 0, len(b.committed))
+	require.Len(t, l.p99s, seconds)
+	require.InDelta(t, 2, median(l.p99s), 1e-9)
+	require.InDelta(t, 500, percentile(l.ms, 99), 1e-9)
+	require.Zero(t, l.missing)
+}
+
 func TestArguments(t *testing.T) {
 	t.Parallel()
 	o, err := parse([]string{"--quick", "--json", "--only", "handled,idle", "--cpuprofile", "cpu.pprof", "--rounds", "3"}, io.Discard)

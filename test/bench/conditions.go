@@ -11,56 +11,60 @@ import (
 	"time"
 )
 
-const besideName = "latency ms at 100/s"
+const (
+	besideRate = 200
+	besideName = "latency ms at 200/s, two subscribers, "
+	steadyP99  = "median of each second's p99"
+)
 
 // blocked compares the other subscribers' latency with what it is undisturbed:
 // while one subscriber's table is locked by somebody, and beside a transaction
 // that has written in another database of the server and says nothing more.
+// A round takes all of them in turn, undisturbed before and after the idle
+// writer, so that a drift of the machine is in all; its bursts are in a few
+// seconds, which the median of each second's p99 leaves out.
 func blocked(ctx context.Context, r *run) error {
-	const rate = 100
 	for range max(1, r.scale.rounds/2) {
 		if err := r.with(ctx, kindOurs, func(c contender, url string) error {
-			return r.steady(ctx, c, rate, func(b *board, from int) error {
-				phase := func(d time.Duration) (ms []float64, missing int, err error) {
+			return r.steady(ctx, c, besideRate, func(b *board, from int) error {
+				phase := func(d time.Duration) (l besideLatencies, err error) {
 					began := from
-					if from, err = openLoop(ctx, c, b, from, rate, d, rand.Float64); err != nil {
-						return nil, 0, err
+					if from, err = openLoop(ctx, c, b, from, besideRate, d, rand.Float64); err != nil {
+						return l, err
 					}
 					pause(ctx, 300*time.Millisecond) // for what is late, but not for what is blocked
-					ms, missing = b.latencies(began, from, 1, 2)
-					return ms, missing, nil
+					return besideOf(b, began, from), nil
 				}
-				disturbed := func(what, url, statement string) error {
+				disturbed := func(what, url, statement string, d time.Duration) error {
 					return holding(ctx, url, statement, func() error {
-						ms, missing, err := phase(r.scale.blockedFor)
-						r.addLatencies(kindOurs, besideName+", two subscribers, "+what, ms, missing)
+						l, err := phase(d)
+						r.addBeside(what, l)
 						return err
 					})
 				}
-				// Undisturbed before and after, so that a drift of the machine is in both.
-				before, missingBefore, err := phase(r.scale.blockedFor / 2)
+				before, err := phase(r.scale.besideFor)
 				if err != nil {
 					return err
 				}
-				if err := disturbed("beside an idle writing transaction", r.server.URL("postgres"), `SELECT pg_current_xact_id()`); err != nil {
+				if err := disturbed("beside an idle writing transaction", r.server.URL("postgres"), `SELECT pg_current_xact_id()`, 2*r.scale.besideFor); err != nil {
 					return err
 				}
-				after, missingAfter, err := phase(r.scale.blockedFor / 2)
+				after, err := phase(r.scale.besideFor)
 				if err != nil {
 					return err
 				}
-				r.addLatencies(kindOurs, besideName+", two subscribers, undisturbed", append(before, after...), missingBefore+missingAfter)
-				return disturbed("the third is blocked", url, `LOCK TABLE `+c.effects()[0]+` IN ACCESS EXCLUSIVE MODE`)
+				r.addBeside("undisturbed", before.and(after))
+				return disturbed("the third is blocked", url, `LOCK TABLE `+c.effects()[0]+` IN ACCESS EXCLUSIVE MODE`, r.scale.blockedFor)
 			})
 		}); err != nil {
 			return err
 		}
 		if err := r.with(ctx, kindStock, func(c contender, _ string) error {
-			return r.steady(ctx, c, rate, func(b *board, from int) error {
+			return r.steady(ctx, c, besideRate, func(b *board, from int) error {
 				return holding(ctx, r.server.URL("postgres"), `SELECT pg_current_xact_id()`, func() error {
-					to, err := openLoop(ctx, c, b, from, rate, 2*time.Second, rand.Float64)
+					to, err := openLoop(ctx, c, b, from, besideRate, 2*time.Second, rand.Float64)
 					ms, missing := b.latencies(from, to, 1, 2)
-					r.addLatencies(kindStock, besideName+", two subscribers, beside an idle writing transaction", ms, missing)
+					r.addLatencies(kindStock, besideName+"beside an idle writing transaction", ms, missing)
 					return err
 				})
 			})
@@ -69,6 +73,31 @@ func blocked(ctx context.Context, r *run) error {
 		}
 	}
 	return nil
+}
+
+// besideLatencies are those of the two subscribers that nobody blocks.
+type besideLatencies struct {
+	ms      []float64
+	p99s    []float64 // of each second
+	missing int
+}
+
+func besideOf(b *board, from, to int) (l besideLatencies) {
+	l.ms, l.missing = b.latencies(from, to, 1, 2)
+	for second := from; second+besideRate <= to; second += besideRate {
+		ms, _ := b.latencies(second, second+besideRate, 1, 2)
+		l.p99s = append(l.p99s, percentile(ms, 99))
+	}
+	return l
+}
+
+func (l besideLatencies) and(more besideLatencies) besideLatencies {
+	return besideLatencies{append(l.ms, more.ms...), append(l.p99s, more.p99s...), l.missing + more.missing}
+}
+
+func (r *run) addBeside(what string, l besideLatencies) {
+	r.addLatencies(kindOurs, besideName+what, l.ms, l.missing)
+	r.found.add(kindOurs.name, besideName+what+", "+steadyP99, median(l.p99s))
 }
 
 // holding runs f while a transaction is open that did a statement.

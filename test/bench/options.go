@@ -58,6 +58,7 @@ type scale struct {
 	rateFor      time.Duration
 	idleFor      time.Duration
 	blockedFor   time.Duration
+	besideFor    time.Duration // undisturbed, twice; and twice that beside an idle writer
 	drain        int
 	jobsEach     int           // of each process on one queue
 	payFor       time.Duration // from callback to last effect
@@ -66,11 +67,11 @@ type scale struct {
 
 func (o options) scale() scale {
 	s := scale{rounds: 5, publishFor: 3 * time.Second, floorSeconds: 3, handleLimit: 12 * time.Second, backlog: 1,
-		rateFor: 8 * time.Second, idleFor: 20 * time.Second, blockedFor: 60 * time.Second, drain: 100_000,
+		rateFor: 8 * time.Second, idleFor: 20 * time.Second, blockedFor: 60 * time.Second, besideFor: 15 * time.Second, drain: 100_000,
 		jobsEach: 3000, payFor: 10 * time.Second, slowPeers: true}
 	if o.quick {
 		s = scale{rounds: 2, publishFor: 500 * time.Millisecond, floorSeconds: 1, handleLimit: 2500 * time.Millisecond, backlog: 0.25,
-			rateFor: 1500 * time.Millisecond, idleFor: 3 * time.Second, blockedFor: 4 * time.Second, jobsEach: 600, payFor: 2 * time.Second}
+			rateFor: 1500 * time.Millisecond, idleFor: 3 * time.Second, blockedFor: 3 * time.Second, besideFor: 1500 * time.Millisecond, jobsEach: 600, payFor: 2 * time.Second}
 	}
 	if o.rounds > 0 {
 		s.rounds = o.rounds
