@@ -33,6 +33,7 @@ type Config struct {
 	Database     Database     `koanf:"database"`
 	Bus          Bus          `koanf:"bus"`
 	Kafka        Kafka        `koanf:"kafka"`
+	Front        Front        `koanf:"front"`
 	Payment      Payment      `koanf:"payment"`
 	Delivery     Delivery     `koanf:"delivery"`
 	Mail         Mail         `koanf:"mail"`

@@ -37,7 +37,7 @@ func TestThePresetSaysEverySettingAndItsDefault(t *testing.T) {
 	t.Parallel()
 	c, err := config.Load("dev.yaml", nil)
 	require.NoError(t, err)
-	c.Modules, c.Kafka.Brokers = nil, nil // [] in the file
+	c.Modules, c.Kafka.Brokers, c.Front.Modules = nil, nil, nil // [] in the file
 	require.Empty(t, cmp.Diff(config.Default(), c))
 
 	preset, err := os.ReadFile("dev.yaml")
@@ -105,6 +105,7 @@ func TestEverySettingIsChecked(t *testing.T) {
 		"kafka.tls.certificate_file":        func(c *config.Config) { c.Kafka.TLS.CertificateFile = "nowhere.pem" },
 		"kafka.sasl.mechanism":              func(c *config.Config) { c.Kafka.SASL.Mechanism = "SCRAM" },
 		"kafka.sasl.password_file":          func(c *config.Config) { c.Kafka.SASL.PasswordFile = "nowhere" },
+		"front.modules":                     func(c *config.Config) { c.Front.Modules = []string{"payment=ftp://canary"} },
 		"http.address":                      func(c *config.Config) { c.HTTP.Address = "8080" },
 		"database.url":                      func(c *config.Config) { c.Database.URL = "mysql://root:canary@h/d" },
 		"database.max_conns_per_module":     func(c *config.Config) { c.Database.MaxConnsPerModule = 4 },
@@ -234,6 +235,6 @@ func TestWhatIsPrintedIsAFileThatGivesTheSame(t *testing.T) {
 	c.Modules = []string{"payment", "delivery"}
 	again, err := config.Load(write(t, c.Redacted()), nil)
 	require.NoError(t, err)
-	again.Payment.Secrets, again.Kafka.Brokers = nil, nil // [] in the file
+	again.Payment.Secrets, again.Kafka.Brokers, again.Front.Modules = nil, nil, nil // [] in the file
 	require.Empty(t, cmp.Diff(c, again))
 }

@@ -52,6 +52,7 @@ func (c Config) Validate(modules []string) error {
 	f.modules(c.Modules, modules)
 	f.oneOf("transport", c.Transport, Postgres, OnKafka)
 	f.kafka(c)
+	f.front(c.Front, modules)
 	f.http(c.HTTP)
 	f.database(c)
 	f.bus(c.Bus)

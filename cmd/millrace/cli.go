@@ -23,6 +23,7 @@ type cli struct {
 	ConfigFile string `name:"config" short:"c" env:"MILLRACE_CONFIG" placeholder:"FILE" help:"YAML file of settings; the environment (MILLRACE_…) wins over it."`
 
 	Serve       serveCmd       `cmd:"" default:"withargs" help:"Serve every module, or those named; the default."`
+	Front       frontCmd       `cmd:"" help:"Serve as the front door of modules that are processes of their own."`
 	Demo        demoCmd        `cmd:"" help:"Play orders and consultations from end to end, and prove that nothing was lost or happened twice."`
 	Migrate     migrateCmd     `cmd:"" help:"Bring the database up to date, and exit."`
 	Deadletters deadlettersCmd `cmd:"" help:"List the messages that failed for good, or have them tried again."`
@@ -33,10 +34,15 @@ type cli struct {
 	Help        helpCmd        `cmd:"" help:"Print this, or the help of a command."`
 }
 
-type migrateCmd struct{}
+type migrateCmd struct {
+	Modules []string `placeholder:"NAME,…" help:"Modules whose tables are made, on Kafka, where modules may have databases of their own; the default is all."`
+}
 
 // Run migrates. It may run while the program serves.
-func (*migrateCmd) Run(ctx context.Context, cfg config.Config, log *slog.Logger, out io.Writer) error {
+func (c *migrateCmd) Run(ctx context.Context, cfg config.Config, log *slog.Logger, out io.Writer) error {
+	if len(c.Modules) > 0 {
+		cfg.Modules = c.Modules
+	}
 	if err := cfg.Validate(app.Modules()); err != nil {
 		return err
 	}

@@ -16,6 +16,7 @@ import (
 	"millrace/config"
 	"millrace/platform/bus"
 	"millrace/platform/bus/deadletter"
+	"millrace/platform/bus/sqltransport"
 	"millrace/platform/dispatch"
 	"millrace/platform/errs"
 	"millrace/platform/postgres"
@@ -31,12 +32,12 @@ type deadlettersListCmd struct{}
 
 // Run lists. It may run while the program serves, and changes nothing.
 func (*deadlettersListCmd) Run(ctx context.Context, cfg config.Config, log *slog.Logger, out io.Writer) error {
-	return look(ctx, cfg, log, func(db *sql.DB, topo *bus.Topology) error {
-		letters, err := deadletter.List(ctx, db, topo.Modules())
+	return look(ctx, cfg, log, func(db *sql.DB, _ *bus.Topology, here []string) error {
+		letters, err := deadletter.List(ctx, db, here)
 		if err != nil {
 			return err
 		}
-		calls, err := dispatch.Failed(ctx, db, topo.Modules())
+		calls, err := dispatch.Failed(ctx, db, here)
 		if err != nil {
 			return err
 		}
@@ -65,10 +66,10 @@ type deadlettersRetryCmd struct {
 // Run hands the letters back, each in a transaction of its own. Those that
 // cannot be are told, and the others are handed back all the same.
 func (c *deadlettersRetryCmd) Run(ctx context.Context, cfg config.Config, log *slog.Logger, out io.Writer) error {
-	return look(ctx, cfg, log, func(db *sql.DB, topo *bus.Topology) error {
+	return look(ctx, cfg, log, func(db *sql.DB, _ *bus.Topology, here []string) error {
 		var failures []error
 		for _, id := range c.IDs {
-			by, err := retryOne(ctx, db, topo.Modules(), id)
+			by, err := retryOne(ctx, db, here, id)
 			if err != nil {
 				failures = append(failures, err)
 				continue
@@ -79,9 +80,10 @@ func (c *deadlettersRetryCmd) Run(ctx context.Context, cfg config.Config, log *s
 	})
 }
 
-// look gives a command the database of the configuration, as it is, and the map
-// of messages: looking must not migrate what an older version serves.
-func look(ctx context.Context, cfg config.Config, log *slog.Logger, do func(*sql.DB, *bus.Topology) error) error {
+// look gives a command the database of the configuration, as it is, the map of
+// messages, and which modules are there: modules that are processes of their own
+// may have a database each. Looking must not migrate what an older version serves.
+func look(ctx context.Context, cfg config.Config, log *slog.Logger, do func(db *sql.DB, topo *bus.Topology, here []string) error) error {
 	if err := cfg.Validate(app.Modules()); err != nil {
 		return err
 	}
@@ -95,8 +97,12 @@ func look(ctx context.Context, cfg config.Config, log *slog.Logger, do func(*sql
 			return err
 		}
 		topo, err := app.Topology()
+		var here []string
 		if err == nil {
-			err = do(db, topo)
+			here, err = sqltransport.Present(ctx, db, topo)
+		}
+		if err == nil {
+			err = do(db, topo, here)
 		}
 		if pq.As(err, pqerror.UndefinedTable, pqerror.InvalidSchemaName, pqerror.UndefinedColumn) != nil {
 			err = errs.New(errs.NotFound, "this database was not made by this version of the program: serve on it once, or run `millrace migrate` (%w)", err)

@@ -26,8 +26,8 @@ func (c *deadlettersDiscardCmd) Run(ctx context.Context, cfg config.Config, log 
 			c.By = me.Username
 		}
 	}
-	return look(ctx, cfg, log, func(db *sql.DB, topo *bus.Topology) error {
-		if err := deadletter.Discard(ctx, db, topo.Modules(), c.ID, c.By, c.Reason); err != nil {
+	return look(ctx, cfg, log, func(db *sql.DB, _ *bus.Topology, here []string) error {
+		if err := deadletter.Discard(ctx, db, here, c.ID, c.By, c.Reason); err != nil {
 			return err
 		}
 		fmt.Fprintf(out, "%s takes no effect; what waited behind it goes on.\n", c.ID)

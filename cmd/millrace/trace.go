@@ -20,7 +20,7 @@ type traceCmd struct {
 
 // Run tells the conversation of a key: what was said, and what became of it.
 func (c *traceCmd) Run(ctx context.Context, cfg config.Config, log *slog.Logger, out io.Writer) error {
-	return look(ctx, cfg, log, func(db *sql.DB, topo *bus.Topology) error {
+	return look(ctx, cfg, log, func(db *sql.DB, topo *bus.Topology, _ []string) error {
 		said, err := trace.Conversation(ctx, db, topo, c.Key)
 		if err != nil {
 			return err

@@ -6,14 +6,16 @@
 // one snapshot, and changes nothing. It finds the messages of the key and those
 // of the conversations that these belong to, so that a consultation shows the
 // payment of its deposit. Commands are found until they are swept, some minutes
-// after they were handled. It reads whole logs: it is for an operator's
-// question, not for a page.
+// after they were handled. Where modules have databases of their own, it tells
+// what the modules of this one said and did. It reads whole logs: it is for an
+// operator's question, not for a page.
 package trace
 
 import (
 	"context"
 	"database/sql"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -57,19 +59,26 @@ func Conversation(ctx context.Context, db *sql.DB, topo *bus.Topology, key strin
 		return nil, err
 	}
 	defer func() { _ = tx.Rollback() }() // it only read
-	all, at, err := messages(ctx, tx, topo, key)
+	here, err := sqltransport.Present(ctx, tx, topo)
+	if err != nil {
+		return nil, err
+	}
+	all, at, err := messages(ctx, tx, topo, here, key)
 	if err != nil || len(all) == 0 {
 		return nil, err
 	}
-	if err := outcomes(ctx, tx, topo, all, at); err != nil {
+	if err := outcomes(ctx, tx, topo, here, all, at); err != nil {
 		return nil, err
 	}
 	return all, nil
 }
 
-func messages(ctx context.Context, tx *sql.Tx, topo *bus.Topology, key string) ([]Said, map[uuid.UUID]int, error) {
+func messages(ctx context.Context, tx *sql.Tx, topo *bus.Topology, here []string, key string) ([]Said, map[uuid.UUID]int, error) {
 	var parts []string
 	for _, kept := range sqltransport.Everything(topo) {
+		if !slices.Contains(here, kept.Schema) {
+			continue
+		}
 		parts = append(parts, fmt.Sprintf(`SELECT '%s' AS topic, partition, "offset", id, type, key,
 			metadata->>'ce_source' AS source, metadata->>'correlationid' AS conversation, metadata->>'causationid' AS cause, metadata->>'ce_time' AS said
 			FROM %s`, kept.Topic, kept.Table))
@@ -95,12 +104,15 @@ func messages(ctx context.Context, tx *sql.Tx, topo *bus.Topology, key string) (
 	return all, at, rows.Err()
 }
 
-func outcomes(ctx context.Context, tx *sql.Tx, topo *bus.Topology, all []Said, at map[uuid.UUID]int) error {
+func outcomes(ctx context.Context, tx *sql.Tx, topo *bus.Topology, here []string, all []Said, at map[uuid.UUID]int) error {
 	sources := map[string]func() string{}
 	var parts []string
 	for _, module := range topo.Modules() {
 		for _, s := range topo.SubscriptionsOf(module) {
 			sources[bus.HandlerName(module, s.Type)] = s.Source
+		}
+		if !slices.Contains(here, module) {
+			continue
 		}
 		parts = append(parts, fmt.Sprintf(`SELECT message_id, subscriber, 'handled' AS outcome, handled_at AS at, '' AS error FROM %[1]s.inbox
 			UNION ALL SELECT message_id, subscriber, state, coalesce(failed_at, created_at), error FROM %[1]s.aside`, module))
