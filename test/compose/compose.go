@@ -15,7 +15,7 @@ import (
 )
 
 // services are what the compose file has, each with its health check.
-var services = []string{"mail", "millrace", "postgres"}
+var services = []string{"kafka", "mail", "millrace", "postgres"}
 
 // faultsOf says what is wrong with a compose file.
 func faultsOf(project *types.Project) (faults []string) {
@@ -60,6 +60,11 @@ func faultsOf(project *types.Project) (faults []string) {
 	}
 	if program.HealthCheck != nil && !strings.Contains(strings.Join(program.HealthCheck.Test, " "), "/readyz") {
 		fault("millrace: the health check does not ask /readyz")
+	}
+	if kafka, ok := project.Services["kafka"]; !ok || !slices.Equal(kafka.Profiles, []string{"kafka"}) {
+		fault("kafka: comes without being asked for")
+	} else if own := kafka.Environment["KAFKA_AUTO_CREATE_TOPICS_ENABLE"]; own == nil || *own != "false" {
+		fault("kafka: makes a topic of every misspelt name")
 	}
 	for _, dependency := range []string{"mail", "postgres"} {
 		if _, waits := program.DependsOn[dependency]; !waits {

@@ -1,6 +1,8 @@
 package compose
 
 import (
+	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"millrace/config"
+	"millrace/test/broker"
 )
 
 func read(t *testing.T, name string) string {
@@ -26,7 +29,7 @@ func load(t *testing.T, text string) *types.Project {
 	project, err := loader.LoadWithContext(t.Context(), types.ConfigDetails{
 		WorkingDir:  "../..",
 		ConfigFiles: []types.ConfigFile{{Filename: "docker-compose.yml", Content: []byte(text)}},
-	})
+	}, loader.WithProfiles([]string{"*"}))
 	require.NoError(t, err)
 	return project
 }
@@ -69,6 +72,26 @@ func TestTheProgramUnderstandsItsEnvironment(t *testing.T) {
 	require.Equal(t, program.Volumes[0].Target, c.DataDir, "what it keeps is in the volume")
 }
 
+// TestTheKafkaPresetFitsTheBroker: what the preset dials is what the broker
+// publishes and calls itself, and inside the network likewise.
+func TestTheKafkaPresetFitsTheBroker(t *testing.T) {
+	t.Parallel()
+	project := load(t, read(t, "docker-compose.yml"))
+	kafka := project.Services["kafka"]
+	c, err := config.Load(filepath.Join("..", "..", "config", "kafka.yaml"), nil)
+	require.NoError(t, err)
+	require.Equal(t, config.OnKafka, c.Transport)
+	require.Len(t, c.Kafka.Brokers, 1)
+	advertised := *kafka.Environment["KAFKA_ADVERTISED_LISTENERS"]
+	require.Contains(t, advertised, "HOST://"+c.Kafka.Brokers[0])
+	require.Equal(t, c.Kafka.Brokers[0], net.JoinHostPort(kafka.Ports[0].HostIP, kafka.Ports[0].Published))
+	require.Contains(t, advertised, "INSIDE://"+*project.Services["millrace"].Environment["MILLRACE_KAFKA_BROKERS"])
+	require.Contains(t, *kafka.Environment["KAFKA_LISTENERS"], fmt.Sprintf("HOST://:%d", kafka.Ports[0].Target))
+	require.Equal(t, "apache/kafka:"+broker.Version, kafka.Image, "the version that the tests run on")
+	require.Equal(t, "/var/lib/kafka/data", kafka.Volumes[0].Target)
+	require.Equal(t, kafka.Volumes[0].Target, *kafka.Environment["KAFKA_LOG_DIRS"], "what it keeps is in the volume")
+}
+
 // TestEveryFaultIsSeen plants the faults that the checks are for.
 func TestEveryFaultIsSeen(t *testing.T) {
 	t.Parallel()
@@ -85,6 +108,9 @@ func TestEveryFaultIsSeen(t *testing.T) {
 		"no health check":       {"interval: 2s", "disable: true"},
 		"not waiting":           {"condition: service_healthy", "condition: service_started"},
 		"too little time":       {"stop_grace_period: 30s # it", "stop_grace_period: 10s # it"},
+		"Kafka unasked":         {"    profiles: [kafka]\n", ""},
+		"topics by mistake":     {"ENABLE: \"false\"", "ENABLE: \"true\""},
+		"Kafka for everybody":   {"127.0.0.1:9092:9092", "9092:9092"},
 		"a service is missing":  {"\n  mail:\n    image", "\n  post:\n    image"},
 		"a further service too": {"services:\n", "services:\n  more:\n    image: alpine:3.22.2\n"},
 	} {

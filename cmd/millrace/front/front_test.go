@@ -126,7 +126,7 @@ func TestWhatNoModuleHasIsRefusedHere(t *testing.T) {
 	response, _ = ask(t, http.MethodPost, d.URL()+"/payments", "{}", "Origin", "https://elsewhere.example", "Sec-Fetch-Site", "cross-site")
 	require.Equal(t, http.StatusForbidden, response.StatusCode)
 	response, _ = ask(t, http.MethodGet, d.URL()+"/payments/1", "", "Host", "elsewhere.example")
-	require.Equal(t, http.StatusForbidden, response.StatusCode)
+	require.Equal(t, http.StatusMisdirectedRequest, response.StatusCode)
 	response, _ = ask(t, http.MethodPost, d.URL()+"/payments", strings.Repeat("x", 2<<20))
 	require.Equal(t, http.StatusRequestEntityTooLarge, response.StatusCode)
 }
