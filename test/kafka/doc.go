@@ -1,7 +1,11 @@
-// Package kafka holds what only a real Apache Kafka can show: a whole transport
-// while its brokers are killed, hang, lose answers, change leaders, or lose a
-// topic. Events and commands are said all the time meanwhile; afterwards each had
-// one effect, in order, and no request failed.
+// Package kafka holds a whole transport against brokers that misbehave. Events
+// and commands are said all the time meanwhile; afterwards each had one effect,
+// in order, and no request failed.
 //
-// The tests have the build tag kafka, and need Java and Maven (see test/broker).
+// What a broker in this process can show has no build tag. Under the tag kafka
+// are real brokers that are killed, hang, lose answers, change leaders, or lose a
+// topic, while members of a group join and leave; that needs Java and Maven (see
+// test/broker). Under the tag cloudevents a program of another language, with its
+// own Kafka client and CloudEvents SDK, reads what we write and writes what we
+// read; that needs .ci/venv with the packages cloudevents and kafka-python too.
 package kafka

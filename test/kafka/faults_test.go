@@ -3,12 +3,8 @@
 package kafka
 
 import (
-	"context"
-	"log/slog"
 	"os"
-	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/IBM/sarama"
 	"github.com/stretchr/testify/require"
@@ -18,68 +14,6 @@ import (
 	"millrace/platform/bus/sqltransport"
 	"millrace/test/broker"
 )
-
-// onReal is the configuration for real brokers.
-func onReal(addresses []string) kafkatransport.Config {
-	return kafkatransport.Config{
-		Brokers: addresses, Session: 2 * time.Second, Sweep: 500 * time.Millisecond, Stall: 3 * time.Second, SendTimeout: time.Second,
-		Logger: slog.New(slog.DiscardHandler),
-	}
-}
-
-// admin asks the brokers directly.
-func admin(t *testing.T, cluster *broker.Cluster) (sarama.Client, sarama.ClusterAdmin) {
-	t.Helper()
-	settings := broker.Config()
-	settings.Version = sarama.V3_6_0_0
-	client, err := sarama.NewClient(cluster.Brokers(), settings)
-	require.NoError(t, err)
-	a, err := sarama.NewClusterAdminFromClient(client)
-	require.NoError(t, err)
-	t.Cleanup(func() { a.Close() })
-	return client, a
-}
-
-func shortSessions() map[string]string {
-	return map[string]string{"group.min.session.timeout.ms": "1000"}
-}
-
-// under says something all the time while trouble happens, and then checks that
-// everything had its effect once, in order.
-func under(t *testing.T, o *opened, trouble func()) {
-	t.Helper()
-	said, stop, done := atomic.Int64{}, make(chan struct{}), make(chan error, 1)
-	go func() {
-		tick := time.NewTicker(5 * time.Millisecond)
-		defer tick.Stop()
-		for n := 0; ; n++ {
-			select {
-			case <-stop:
-				done <- nil
-				return
-			case <-tick.C:
-			}
-			key := "order-" + string(rune('a'+n%20))
-			err := o.DB("shop").InTx(context.Background(), func(tx *bus.Tx) error {
-				if err := tx.Publish(paid{Order: key, N: n}); err != nil {
-					return err
-				}
-				return tx.Send(pack{Order: key})
-			})
-			if err != nil {
-				done <- err
-				return
-			}
-			said.Add(1)
-		}
-	}()
-	eventually(t, "a beginning", func() bool { return said.Load() > 50 })
-	trouble()
-	close(stop)
-	require.NoError(t, <-done, "a request failed because of Kafka")
-	o.effects(int(said.Load()))
-	eventually(t, "flowing", func() bool { return o.Flowing() == nil })
-}
 
 func TestABrokerKilledTwiceLosesAndDoublesNothing(t *testing.T) {
 	cluster := broker.Start(t, broker.Options{Properties: shortSessions()})
@@ -134,7 +68,7 @@ func TestAChangeOfLeadersLosesAndDoublesNothing(t *testing.T) {
 func TestARealTopicThatIsDeletedUnderLoadComesBackWithEverything(t *testing.T) {
 	cluster := broker.Start(t, broker.Options{Properties: shortSessions()})
 	o := open(t, onReal(cluster.Brokers()))
-	_, a := admin(t, cluster)
+	_, a := admin(t, cluster.Brokers())
 	under(t, o, func() {
 		for _, name := range []string{"shop.events", "store.commands"} {
 			found, err := a.DescribeTopics([]string{name})
@@ -150,15 +84,12 @@ func TestARealTopicThatIsDeletedUnderLoadComesBackWithEverything(t *testing.T) {
 
 func TestPartitionsThatSomebodyAddedAreUsed(t *testing.T) {
 	cluster := broker.Start(t, broker.Options{Properties: shortSessions()})
-	o := open(t, onReal(cluster.Brokers()))
-	client, a := admin(t, cluster)
-	under(t, o, func() {
-		require.NoError(t, a.CreatePartitions("shop.events", 12, nil, false))
-		eventually(t, "records in the new ones", func() bool {
-			newest, err := client.GetOffset("shop.events", 11, sarama.OffsetNewest)
-			return err == nil && newest > 0
-		})
-	})
+	partitionsAdded(t, onReal(cluster.Brokers()))
+}
+
+func TestAStormOfRebalancesUnderLoadLosesAndDoublesNothing(t *testing.T) {
+	cluster := broker.Start(t, broker.Options{Properties: shortSessions()})
+	storm(t, onReal(cluster.Brokers()))
 }
 
 func TestARealBrokerIsReachedThroughTLSAndSASL(t *testing.T) {

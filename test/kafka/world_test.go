@@ -1,5 +1,3 @@
-//go:build kafka
-
 package kafka
 
 import (
@@ -50,16 +48,8 @@ type pack struct {
 func (pack) CommandName() string { return "store.pack" }
 func (p pack) Key() string       { return p.Order }
 
-// opened is a whole transport with its router, and a look into its database.
-type opened struct {
-	*kafkatransport.Transport
-	t    *testing.T
-	text func(query string) string
-	stop func()
-}
-
-// open hosts the houses in a database of its own.
-func open(t *testing.T, cfg kafkatransport.Config) *opened {
+// houses are a shop that says and sends, and a store whose effects are rows.
+func houses(t *testing.T) *bus.Topology {
 	t.Helper()
 	note := func(ctx context.Context, tx *bus.Tx, p paid) error {
 		_, err := tx.ExecContext(ctx, `INSERT INTO effects (key, n) VALUES ($1, $2)`, p.Order, p.N)
@@ -73,38 +63,59 @@ func open(t *testing.T, cfg kafkatransport.Config) *opened {
 		unit{name: "shop", says: []bus.Event{paid{}}, sends: []bus.Command{pack{}}},
 		unit{name: "store", hears: []bus.Subscription{bus.On(note), bus.Handle(packs)}})
 	require.NoError(t, err)
-	url := pgtest.URL(t)
-	require.NoError(t, sqltransport.Migrate(t.Context(), url, topo))
-	db, err := postgres.Open(t.Context(), postgres.Config{URL: url, MaxConns: 2})
+	return topo
+}
+
+// opened is a whole transport with its router, and a look into its database.
+type opened struct {
+	*kafkatransport.Transport
+	t    *testing.T
+	cfg  kafkatransport.Config
+	url  string
+	topo *bus.Topology
+	text func(query string) string
+	stop func()
+}
+
+// open hosts the houses in a database of its own.
+func open(t *testing.T, cfg kafkatransport.Config) *opened {
+	t.Helper()
+	o := &opened{t: t, cfg: cfg, url: pgtest.URL(t), topo: houses(t)}
+	require.NoError(t, sqltransport.Migrate(t.Context(), o.url, o.topo))
+	db, err := postgres.Open(t.Context(), postgres.Config{URL: o.url, MaxConns: 2})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, db.Close()) })
 	_, err = db.ExecContext(t.Context(), `CREATE TABLE store.effects (at bigint GENERATED ALWAYS AS IDENTITY, key text, n int)`)
 	require.NoError(t, err)
-
-	o := &opened{t: t, text: func(query string) (got string) {
+	o.text = func(query string) (got string) {
 		require.NoError(t, db.QueryRowContext(context.Background(), query).Scan(&got), query)
 		return got
-	}}
-	o.Transport, err = kafkatransport.Open(t.Context(), cfg, sqltransport.Config{URL: url, MaxConnsPerModule: 6, Poll: time.Minute, Logger: cfg.Logger}, topo, topo.Modules())
+	}
+	o.Transport, o.stop = o.host(o.topo.Modules())
+	return o
+}
+
+// host opens another process, which has these modules until it is stopped.
+func (o *opened) host(modules []string) (_ *kafkatransport.Transport, stop func()) {
+	t := o.t
+	t.Helper()
+	transport, err := kafkatransport.Open(t.Context(), o.cfg, sqltransport.Config{URL: o.url, MaxConnsPerModule: 6, Poll: time.Minute, Logger: o.cfg.Logger}, o.topo, modules)
 	require.NoError(t, err)
-	router, err := bus.NewRouter(topo, topo.Modules(), o.Subscriber, slog.New(slog.DiscardHandler), watermill.NopLogger{})
+	router, err := bus.NewRouter(o.topo, modules, transport.Subscriber, slog.New(slog.DiscardHandler), watermill.NopLogger{})
 	require.NoError(t, err)
 	done := make(chan error, 1)
 	go func() { done <- router.Run(context.Background()) }()
 	<-router.Running()
-	var once sync.Once
-	o.stop = func() {
-		once.Do(func() {
-			ctx, cancel := context.WithTimeout(context.Background(), patience)
-			defer cancel()
-			require.NoError(t, o.Drain(ctx))
-			require.NoError(t, router.Close())
-			require.NoError(t, <-done)
-			require.NoError(t, o.Close())
-		})
-	}
-	t.Cleanup(func() { o.stop() })
-	return o
+	stop = sync.OnceFunc(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		require.NoError(t, transport.Drain(ctx))
+		require.NoError(t, router.Close())
+		require.NoError(t, <-done)
+		require.NoError(t, transport.Close())
+	})
+	t.Cleanup(stop)
+	return transport, stop
 }
 
 // say publishes events of five keys, numbered from first, and a command.
