@@ -17,6 +17,7 @@ type demoCmd struct {
 	Count     int    `placeholder:"N" help:"How many orders; one consultation comes with five. The default is all, 1000. More than the file has are played again under other keys."`
 	Seed      int64  `default:"1" placeholder:"S" help:"Decides how the gateway misbehaves, and when the program is killed."`
 	Kill      int    `placeholder:"N" help:"Serve from another process, and kill -9 that one N times while the orders run."`
+	Split     bool   `help:"Serve every module from a process of its own, with a database of its own, on Kafka; --kill is then for each of them."`
 	Transport string `placeholder:"NAME" help:"How messages travel: postgres, or kafka, by the configured brokers or else by a fake one in this process."`
 	JSON      bool   `name:"json" help:"End with one line of JSON that tells the result."`
 }
@@ -34,11 +35,14 @@ func (c *demoCmd) Run(ctx context.Context, cfg config.Config, out io.Writer) err
 	if c.Transport != "" {
 		cfg.Transport = c.Transport
 	}
+	if c.Split && c.Transport == "" {
+		cfg.Transport = config.OnKafka
+	}
 	if err := validate(cfg); err != nil {
 		return err
 	}
 	result, err := demo.Run(ctx, demo.Options{
-		Orders: c.Orders, Count: c.Count, Seed: c.Seed, Kills: c.Kill,
+		Orders: c.Orders, Count: c.Count, Seed: c.Seed, Kills: c.Kill, Split: c.Split,
 		Version: version(), Config: cfg, Out: out, Bar: os.Stderr,
 	})
 	if err == nil {

@@ -14,6 +14,7 @@ import (
 	"github.com/lib/pq"
 	"github.com/stretchr/testify/require"
 
+	"millrace/cmd/millrace/app"
 	"millrace/cmd/millrace/demo"
 	"millrace/platform/postgres"
 	"millrace/platform/postgres/pgtest"
@@ -31,8 +32,11 @@ func playDemo(t *testing.T, args ...string) (code int, told string, result demo.
 	db, err := postgres.Open(t.Context(), postgres.Config{URL: server, MaxConns: 1})
 	require.NoError(t, err)
 	defer func() {
-		_, err := db.ExecContext(t.Context(), "DROP DATABASE IF EXISTS "+pq.QuoteIdentifier(filepath.Base(u.Path)+"_demo")+" WITH (FORCE)")
-		require.NoError(t, err)
+		for _, part := range append([]string{""}, app.Modules()...) {
+			name := strings.TrimSuffix(filepath.Base(u.Path)+"_demo_"+part, "_")
+			_, err := db.ExecContext(t.Context(), "DROP DATABASE IF EXISTS "+pq.QuoteIdentifier(name)+" WITH (FORCE)")
+			require.NoError(t, err)
+		}
 		require.NoError(t, db.Close())
 	}()
 	var out, complaint bytes.Buffer
@@ -58,6 +62,27 @@ func TestTheDemoLosesNothingWhenItsServerIsKilledInTheMiddle(t *testing.T) {
 	require.Positive(t, result.Events)
 	require.Contains(t, told, "kill -9 number 2")
 	require.NotContains(t, told, "in the middle of 0 requests")
+}
+
+func TestTheDemoLosesNothingWhenEachModuleIsAProcessAndEachIsKilled(t *testing.T) {
+	t.Parallel()
+	code, told, result := playDemo(t, "--split", "--count", "40", "--kill", "1", "--seed", "3")
+	require.Zero(t, code, told)
+	require.True(t, result.OK)
+	require.EqualValues(t, len(app.Modules()), result.Kills)
+	require.Equal(t, 40, result.Orders)
+	require.Zero(t, result.Lost)
+	require.Zero(t, result.Doubled)
+	for _, name := range app.Modules() {
+		require.Contains(t, told, ", of "+name+",", "each was killed")
+	}
+}
+
+func TestADatabaseEachNeedsKafkaBetweenThem(t *testing.T) {
+	t.Parallel()
+	code, told, _ := playDemo(t, "--split", "--transport", "postgres", "--count", "1")
+	require.Equal(t, exitUsage, code, told)
+	require.Contains(t, told, "transport: modules with a database each need kafka between them")
 }
 
 func TestABadFileOfOrdersExits2AndTellsEveryLine(t *testing.T) {

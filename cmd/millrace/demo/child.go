@@ -24,6 +24,7 @@ const (
 // child is `millrace serve` in a process of its own, to be killed.
 type child struct {
 	executable string
+	name       string // of the module that it hosts; "": all
 	url        string
 	environ    []string
 	log        *os.File
@@ -37,18 +38,13 @@ type child struct {
 	stopErr error
 }
 
-// serveChild starts the child on a port that it keeps.
+// serveChild starts the child at http.address, which it keeps over kills.
 func serveChild(ctx context.Context, cfg config.Config, log *os.File) (*child, error) {
 	executable, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
-	address, err := freePort()
-	if err != nil {
-		return nil, err
-	}
-	cfg.HTTP.Address = address
-	c := &child{executable: executable, url: "http://" + address, environ: environOf(cfg, os.Environ()), log: log, ended: make(chan struct{})}
+	c := &child{executable: executable, url: "http://" + cfg.HTTP.Address, environ: environOf(cfg, os.Environ()), log: log, ended: make(chan struct{})}
 	if err := c.start(); err != nil {
 		return nil, err
 	}

@@ -35,12 +35,22 @@
 // so their memory of what happened survives. On Linux the child dies with this
 // process, however that ends.
 //
+// # Split
+//
+// With Split every module is a child process of its own, with a database of its
+// own that has this module's tables only, and Kafka between them; the front door
+// is in this process. The clients and the gateway know the front door only.
+// Kills then counts for each process. The checks are the same and look into one
+// database as ever: before each look the rows of every module's database are
+// brought there. Its tables have the same constraints as the modules' own, which
+// the same migrations made, but for references between tables.
+//
 // # What it needs and leaves
 //
 // Without a database URL an embedded server, with its data in
 // <data_dir>/demo, so that it runs beside `millrace serve`; with one, the
-// database <name>_demo on that server, which is dropped and made again at each
-// run. It drops only a database that it marked as its own. Both stay afterwards,
+// database <name>_demo on that server (and <name>_demo_<module>, split), which is
+// dropped and made again at each run. It drops only a database that it marked as its own. Both stay afterwards,
 // to be looked at: MILLRACE_DATA_DIR=.data/demo millrace trace KEY.
 //
 // # Errors

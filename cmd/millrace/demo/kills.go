@@ -12,11 +12,11 @@ import (
 	"millrace/platform/errs"
 )
 
-// killer kills the serving child at random moments while orders run. The
-// moments are drawn from the seed: as a number of orders and consultations
+// killer kills the serving child, or each of several, at random moments while
+// orders run. The moments are drawn from the seed: as a number of orders and consultations
 // that were begun, and some milliseconds more.
 type killer struct {
-	child   *child
+	victims []*child // one after another
 	client  *client
 	moments []moment
 	print   func(format string, args ...any)
@@ -28,8 +28,9 @@ type killer struct {
 }
 
 type moment struct {
-	begun int64
-	delay time.Duration
+	begun  int64
+	delay  time.Duration
+	victim int // counted on and on over the victims
 }
 
 // plan draws kills moments out of parties orders and consultations. The last
@@ -43,7 +44,7 @@ func plan(seed int64, kills, parties int) ([]moment, error) {
 	seen := map[int64]bool{}
 	var all []moment
 	for len(all) < kills {
-		m := moment{begun: 2 + draw.Int64N(int64(last-1)), delay: time.Duration(draw.IntN(40)) * time.Millisecond}
+		m := moment{begun: 2 + draw.Int64N(int64(last-1)), delay: time.Duration(draw.IntN(40)) * time.Millisecond, victim: len(all)}
 		if !seen[m.begun] {
 			seen[m.begun] = true
 			all = append(all, m)
@@ -94,11 +95,15 @@ func (k *killer) run(ctx context.Context) error {
 			}
 		}
 		inFlight := k.client.inFlight.Load()
-		if err := k.child.kill(); err != nil {
+		victim, whom := k.victims[m.victim%len(k.victims)], ""
+		if victim.name != "" {
+			whom = ", of " + victim.name + ","
+		}
+		if err := victim.kill(); err != nil {
 			return err
 		}
-		k.print("kill -9 number %d after %.2f s, in the middle of %d requests; order or consultation %d had begun", i+1, time.Since(began).Seconds(), inFlight, m.begun)
-		if err := k.child.ready(ctx); err != nil {
+		k.print("kill -9 number %d%s after %.2f s, in the middle of %d requests; order or consultation %d had begun", i+1, whom, time.Since(began).Seconds(), inFlight, m.begun)
+		if err := victim.ready(ctx); err != nil {
 			return fmt.Errorf("after kill %d: %w", i+1, err)
 		}
 		k.mu.Lock()
@@ -110,8 +115,8 @@ func (k *killer) run(ctx context.Context) error {
 }
 
 // newKiller prepares kills.
-func newKiller(c *child, client *client, moments []moment) *killer {
-	k := &killer{child: c, client: client, moments: moments, begun: map[int64]chan struct{}{}}
+func newKiller(victims []*child, client *client, moments []moment) *killer {
+	k := &killer{victims: victims, client: client, moments: moments, begun: map[int64]chan struct{}{}}
 	for _, m := range moments {
 		k.begun[m.begun] = make(chan struct{})
 	}

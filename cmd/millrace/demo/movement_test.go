@@ -86,7 +86,7 @@ func TestARunThatIsGivenUpStillTellsWhatThereIs(t *testing.T) {
 	for _, said := range []string{"What became of the messages", "The timeline of order " + p.orders[3].Key, "ok    L1", "given up"} {
 		require.Contains(t, p.told.String(), said)
 	}
-	_, err = movementOf(p.stage.db, p.stage.topo.Modules()).look(t.Context())
+	_, err = movementOf(p.stage.looking, p.stage.topo.Modules()).look(t.Context())
 	require.NoError(t, err)
 }
 
@@ -95,7 +95,7 @@ func TestADatabaseThatCannotBeAskedDoesNotMove(t *testing.T) {
 	db, err := postgres.Open(t.Context(), postgres.Config{URL: pgtest.URL(t), MaxConns: 1})
 	require.NoError(t, err)
 	defer db.Close()
-	m := movementOf(db, []string{"payment"}) // there are no tables
+	m := movementOf(func(string) looker { return db }, []string{"payment"}) // there are no tables
 	m.patience = time.Millisecond
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan struct{})

@@ -118,8 +118,13 @@ func leftIn(ctx context.Context, tx looker, topo *bus.Topology) (left []string, 
 	return left, all, nil
 }
 
-// snapshot reads as of one instant.
+// snapshot reads as of one instant; of databases of their own, see collect.
 func (s *stage) snapshot(ctx context.Context, read func(looker) error) error {
+	if len(s.parts) > 0 {
+		if err := s.collect(ctx); err != nil {
+			return err
+		}
+	}
 	tx, err := s.db.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true})
 	if err != nil {
 		return err

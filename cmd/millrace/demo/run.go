@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"millrace/cmd/millrace/app"
 	"millrace/config"
 	"millrace/modules/payment/gateway"
 	"millrace/modules/payment/gateway/simulator"
@@ -24,7 +25,8 @@ type Options struct {
 	Orders  string // a file of orders; "": the embedded ones
 	Count   int    // how many orders; 0: all of the file
 	Seed    int64  // decides the gateway's behaviour and the moments of the kills
-	Kills   int    // how often the serving process is killed
+	Kills   int    // how often the serving process is killed, or each of them
+	Split   bool   // every module is a process of its own, with a database of its own
 	Version string // what the program calls itself
 	Config  config.Config
 	Out     io.Writer // what people read
@@ -67,12 +69,16 @@ func Run(ctx context.Context, o Options) (result Result, err error) {
 		return result, err
 	}
 	parties := len(orders) + len(consultations)
-	moments, err := plan(o.Seed, o.Kills, parties)
+	kills := o.Kills
+	if o.Split {
+		kills *= len(app.Modules())
+	}
+	moments, err := plan(o.Seed, kills, parties)
 	if err != nil {
 		return result, err
 	}
 	fmt.Fprintf(o.Out, "%d orders and %d consultations, seed %d\n", len(orders), len(consultations), o.Seed)
-	s, err := setStage(ctx, o.Config, o.Seed, parties)
+	s, err := setStage(ctx, o.Config, o.Seed, parties, o.Split)
 	if err != nil {
 		return result, err
 	}
@@ -91,6 +97,9 @@ func Run(ctx context.Context, o Options) (result Result, err error) {
 		}
 	}()
 	fmt.Fprintf(o.Out, "messages travel through %s\n", s.travels())
+	if o.Split {
+		fmt.Fprintf(o.Out, "%d processes, one for each module, with a database each; the checks look into a copy of all\n", len(s.parts))
+	}
 	fmt.Fprintf(o.Out, "serving at %s, log in %s, after %.1f s\n", r.program.URL(), s.logPath(), time.Since(began).Seconds())
 	if err := r.playAll(ctx, orders, consultations); err != nil {
 		if ctx.Err() != nil {
@@ -115,6 +124,17 @@ type running struct {
 }
 
 func (r *running) serve(ctx context.Context, moments []moment) error {
+	if r.Split {
+		program, err := serveSplit(ctx, r.stage, r.Version, r.stage.log)
+		if err != nil {
+			return err
+		}
+		r.program, r.client = program, newClient(program.URL())
+		if len(moments) > 0 {
+			r.killer = newKiller(program.children, r.client, moments)
+		}
+		return nil
+	}
 	if len(moments) == 0 {
 		program, err := serveHere(ctx, r.stage.serving, r.Version, r.stage.log)
 		if err != nil {
@@ -123,12 +143,18 @@ func (r *running) serve(ctx context.Context, moments []moment) error {
 		r.program, r.client = program, newClient(program.URL())
 		return nil
 	}
-	program, err := serveChild(ctx, r.stage.serving, r.stage.logFile)
+	address, err := freePort()
+	if err != nil {
+		return err
+	}
+	serving := r.stage.serving
+	serving.HTTP.Address = address
+	program, err := serveChild(ctx, serving, r.stage.logFile)
 	if err != nil {
 		return err
 	}
 	r.program, r.client = program, newClient(program.URL())
-	r.killer = newKiller(program, r.client, moments)
+	r.killer = newKiller([]*child{program}, r.client, moments)
 	return nil
 }
 
@@ -136,7 +162,7 @@ func (r *running) serve(ctx context.Context, moments []moment) error {
 func (r *running) playAll(ctx context.Context, orders []order, consultations []consultation) error {
 	began := time.Now()
 	show := newProgress(r.Bar, "orders and consultations", len(orders)+len(consultations))
-	moving := movementOf(r.stage.db, r.stage.topo.Modules())
+	moving := movementOf(r.stage.looking, r.stage.topo.Modules())
 	r.client.stalled = moving.stalled
 	watching, stop := context.WithCancel(ctx)
 	var watch sync.WaitGroup

@@ -60,7 +60,7 @@ func playSmall(t *testing.T, count int, plant ...string) *played {
 	require.NoError(t, err)
 	p.consultations, err = loadConsultations(share(count))
 	require.NoError(t, err)
-	s, err := setStage(t.Context(), o.Config, o.Seed, count+len(p.consultations))
+	s, err := setStage(t.Context(), o.Config, o.Seed, count+len(p.consultations), false)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.close()) })
 	p.running = &running{Options: o, stage: s}

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/lib/pq"
@@ -41,6 +42,9 @@ type stage struct {
 	broker    *fakebroker.Broker // nil unless messages travel by Kafka and no brokers are configured
 	db        *sql.DB            // to look, never to change
 	topo      *bus.Topology
+
+	parts      []*part    // the modules that are processes of their own
+	collecting sync.Mutex // rows are brought by one at a time
 }
 
 const (
@@ -51,8 +55,9 @@ const (
 // gatewayTimeout is short, because one charge in fourteen is never answered.
 const gatewayTimeout = 500 * time.Millisecond
 
-// setStage starts it. parties is how many orders and consultations will come.
-func setStage(ctx context.Context, cfg config.Config, seed int64, parties int) (_ *stage, err error) {
+// setStage starts it. parties is how many orders and consultations will come;
+// divided, whether every module is a process of its own.
+func setStage(ctx context.Context, cfg config.Config, seed int64, parties int, divided bool) (_ *stage, err error) {
 	s := &stage{dir: filepath.Join(cfg.DataDir, "demo")}
 	defer func() {
 		if err != nil {
@@ -71,7 +76,7 @@ func setStage(ctx context.Context, cfg config.Config, seed int64, parties int) (
 	if s.topo, err = app.Topology(); err != nil {
 		return nil, err
 	}
-	database, err := s.makeDatabase(ctx, cfg)
+	database, err := s.makeDatabase(ctx, cfg, "")
 	if err != nil {
 		return nil, err
 	}
@@ -93,30 +98,38 @@ func setStage(ctx context.Context, cfg config.Config, seed int64, parties int) (
 	if err := s.joinKafka(); err != nil {
 		return nil, err
 	}
-	s.db, err = postgres.Open(ctx, postgres.Config{URL: database, MaxConns: 3, Application: "millrace demo", StatementTimeout: 2 * time.Minute})
+	if s.db, err = postgres.Open(ctx, lookingAt(database)); err == nil && divided {
+		err = s.divide(ctx, cfg)
+	}
 	return s, err
+}
+
+func lookingAt(url string) postgres.Config {
+	return postgres.Config{URL: url, MaxConns: 3, Application: "millrace demo", StatementTimeout: 2 * time.Minute}
 }
 
 func (s *stage) logPath() string { return filepath.Join(s.dir, "serve.log") }
 
-// makeDatabase makes a fresh database and returns where it is.
-func (s *stage) makeDatabase(ctx context.Context, cfg config.Config) (string, error) {
+// makeDatabase makes a fresh database, whose name ends so, and returns where it
+// is.
+func (s *stage) makeDatabase(ctx context.Context, cfg config.Config, end string) (_ string, err error) {
 	if cfg.Embedded() {
-		server, err := devserver.Start(ctx, devserver.Config{DataDir: filepath.Join(s.dir, "postgres"), Setting: "data_dir", Log: s.log})
-		if err != nil {
+		if s.server == nil {
+			s.server, err = devserver.Start(ctx, devserver.Config{DataDir: filepath.Join(s.dir, "postgres"), Setting: "data_dir", Log: s.log})
+			if err != nil {
+				return "", fmt.Errorf("embedded database: %w", err)
+			}
+		}
+		if err := s.server.DropDatabase(ctx, databaseName+end); err != nil {
 			return "", fmt.Errorf("embedded database: %w", err)
 		}
-		s.server = server
-		if err := server.DropDatabase(ctx, databaseName); err != nil {
-			return "", fmt.Errorf("embedded database: %w", err)
-		}
-		return server.URL(databaseName), server.CreateDatabase(ctx, databaseName)
+		return s.server.URL(databaseName + end), s.server.CreateDatabase(ctx, databaseName+end)
 	}
 	u, err := url.Parse(cfg.Database.URL.Reveal())
 	if err != nil {
 		return "", errs.InvalidField("database.url", "is not postgres://user:password@host:port/database")
 	}
-	name := filepath.Base(u.Path) + "_demo"
+	name := filepath.Base(u.Path) + "_demo" + end
 	if err := freshDatabase(ctx, u.String(), name); err != nil {
 		return "", err
 	}
@@ -212,6 +225,9 @@ func freePort() (string, error) {
 // close ends what setStage started, in the opposite order.
 func (s *stage) close() error {
 	var failures []error
+	for _, p := range s.parts {
+		failures = append(failures, p.db.Close())
+	}
 	if s.db != nil {
 		failures = append(failures, s.db.Close())
 	}
