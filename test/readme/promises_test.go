@@ -46,7 +46,7 @@ func expected(c stock.Column) string {
 }
 
 // tested are the modules whose versions the run was of.
-var tested = []string{"github.com/ThreeDotsLabs/watermill", "github.com/ThreeDotsLabs/watermill-sql/v4", "github.com/lib/pq"}
+var tested = []string{"github.com/ThreeDotsLabs/watermill", "github.com/ThreeDotsLabs/watermill-sql/v4", "github.com/lib/pq", "github.com/ThreeDotsLabs/watermill-kafka/v3", "github.com/IBM/sarama"}
 
 func TestThePromisesTableIsThatOfTheLastRun(t *testing.T) {
 	t.Parallel()
@@ -115,7 +115,7 @@ var (
 	testFunc = regexp.MustCompile(`(?m)^func (Test\w*)\(t \*testing\.T\)`)
 	subTest  = regexp.MustCompile(`\{"([A-Z]\w*)", (\w+)\}`)
 	anyFunc  = regexp.MustCompile(`(?m)^func (\w+)\(t \*testing\.T, b \*bench\)`)
-	suiteRun = regexp.MustCompile(`(?m)^func (Test\w+)\(.*conformance\.Run\(`)
+	suiteRun = regexp.MustCompile(`(?m)^func (Test\w+)\(t \*testing\.T\) \{(?:.*\n(?:\t.*\n)*\t)?.*conformance\.Run\(`)
 )
 
 // findTests finds every test, by name, and those of the conformance suite under

@@ -1,8 +1,8 @@
 // Package stock holds, for each part of Watermill that this program does not
 // use as it is, the test that shows why: it runs the stock part, on a real
-// PostgreSQL, and asserts that it still fails what is promised here. The day one
-// of these tests is red, an upstream release has mended the part, and our own
-// code for it may go.
+// PostgreSQL or a Kafka broker in this process, and asserts that it still fails
+// what is promised here. The day one of these tests is red, an upstream release
+// has mended the part, and our own code for it may go.
 //
 // Promises is the table of all of them, each beside the test of ours that shows
 // the same promise kept. The README's table is made from it, and from a run of
@@ -14,6 +14,10 @@
 // What must not happen is given a second; that it then still has not happened is
 // told by what the server says (who waits for a lock, how many rows there are)
 // wherever the server can tell. No test asserts on speed.
+//
+// The tests about Kafka run watermill-kafka and the library below it with their
+// defaults; where one changes a default, which has a test of its own, it says so.
+// The broker shows what clients do, and nothing about durability.
 //
 // Not here, since no promise is broken by them: the delayed subscriber, which
 // redelivered for ever and was wrong outside UTC, was mended upstream

@@ -1,0 +1,245 @@
+//go:build stock
+
+package stock_test
+
+import (
+	"errors"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/IBM/sarama"
+	"github.com/ThreeDotsLabs/watermill"
+	"github.com/ThreeDotsLabs/watermill-kafka/v3/pkg/kafka"
+	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/ThreeDotsLabs/watermill/message/router/middleware"
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"millrace/platform/bus/kafkatransport/fakebroker"
+)
+
+// Replaced by: groups begin at the oldest record.
+func TestStockKafkaGroupBeginsAtTheNewestRecord(t *testing.T) {
+	t.Parallel()
+	b := brokers(t, 1)
+	p := kafkaPublisher(t, b, nil)
+	say(t, p, "payments", names(5)...)
+	messages, _ := kafkaSubscribe(t, b)
+	first := firstSaidTo(t, p, messages)
+	first.Ack()
+	require.Equal(t, "said later", first.UUID, "mended upstream, if a new group hears what was said before")
+}
+
+func TestStockKafkaGroupSkipsWhatARetentionHasLeft(t *testing.T) {
+	t.Parallel()
+	b := brokers(t, 1)
+	p := kafkaPublisher(t, b, nil)
+	messages, stop := kafkaSubscribe(t, b)
+	firstSaidTo(t, p, messages).Ack()
+	require.Eventually(t, func() bool { return b.GroupInfo("shop").Commits["payments"][0].Offset > 0 }, patience, poll)
+	stop()
+	behind := written(b, "payments")
+	say(t, p, "payments", names(10)...)
+	require.NoError(t, b.DeleteRecords("payments", 0, behind+5))
+
+	messages, _ = kafkaSubscribe(t, b)
+	first := firstSaidTo(t, p, messages)
+	first.Ack()
+	require.Equal(t, "said later", first.UUID, "mended upstream, if the five that are still there are delivered")
+}
+
+type refusesBad struct {
+	kafka.DefaultMarshaler
+	seen *calls
+}
+
+func (u refusesBad) Unmarshal(m *sarama.ConsumerMessage) (*message.Message, error) {
+	u.seen.add(string(m.Value))
+	if string(m.Value) == "bad" {
+		return nil, errors.New("it is no envelope")
+	}
+	return u.DefaultMarshaler.Unmarshal(m)
+}
+
+// Replaced by: reading a record never fails; what cannot be read is a dead letter.
+func TestStockKafkaSubscriberStopsAtARecordThatCannotBeRead(t *testing.T) {
+	t.Parallel()
+	b := brokers(t, 1)
+	p := kafkaPublisher(t, b, nil)
+	require.NoError(t, p.Publish("payments", message.NewMessage("", []byte("bad")), message.NewMessage("behind", []byte("good"))))
+	seen := &calls{}
+	s := kafkaSubscriber(t, b, refusesBad{seen: seen}, fromTheOldest)
+	t.Cleanup(func() { require.NoError(t, s.Close()) })
+	messages, err := s.Subscribe(t.Context(), "payments")
+	require.NoError(t, err)
+	require.Eventually(t, func() bool { return seen.of("bad") >= 2 }, patience, poll, "it begins anew, again and again")
+	nothing(t, messages, "what is behind a record that cannot be read is delivered")
+}
+
+// Replaced by: who has no id gets one, of its place in the topic.
+func TestStockKafkaRecordsOfOthersHaveAllTheSameID(t *testing.T) {
+	t.Parallel()
+	b := brokers(t, 1)
+	settings := sarama.NewConfig()
+	settings.Producer.Return.Successes = true
+	p, err := sarama.NewSyncProducer(b.Addresses(), settings)
+	require.NoError(t, err)
+	for _, value := range []string{"1", "2"} {
+		_, _, err = p.SendMessage(&sarama.ProducerMessage{Topic: "payments", Value: sarama.StringEncoder(value)})
+		require.NoError(t, err)
+	}
+	require.NoError(t, p.Close())
+	messages, _ := kafkaSubscribe(t, b, fromTheOldest)
+	one := receive(t, messages)
+	one.Ack()
+	two := receive(t, messages)
+	two.Ack()
+	require.NotEqual(t, one.Payload, two.Payload)
+	require.Equal(t, one.UUID, two.UUID, "mended upstream, if they can be told apart: whoever drops copies drops the second")
+}
+
+// Replaced by: no handler runs in the consumer, and a position moves only for
+// who holds its lease. The two limits are shortened, so that it takes seconds.
+func TestStockKafkaHandlerGoesOnWithAMessageThatIsAnothers(t *testing.T) {
+	t.Parallel()
+	b := brokers(t, 1)
+	say(t, kafkaPublisher(t, b, nil), "payments", "a")
+	short := func(s *sarama.Config) {
+		fromTheOldest(s)
+		s.Consumer.Group.Rebalance.Timeout = time.Second
+	}
+	messages, _ := kafkaSubscribe(t, b, short)
+	mine := receive(t, messages)
+	t.Cleanup(func() { mine.Ack() })
+	others, _ := kafkaSubscribe(t, b, short)
+	theirs := receive(t, others)
+	t.Cleanup(func() { theirs.Ack() })
+	require.Equal(t, mine.UUID, theirs.UUID)
+	require.NoError(t, mine.Context().Err(), "mended upstream, if the first one is told to stop")
+}
+
+// Replaced by: attempts are counted, and the last one ends in a dead letter;
+// meanwhile its key waits, and no other.
+func TestStockKafkaSubscriberTriesOneMessageForEver(t *testing.T) {
+	t.Parallel()
+	b := brokers(t, 1)
+	say(t, kafkaPublisher(t, b, nil), "payments", "bad", "of another key")
+	messages, _ := kafkaSubscribe(t, b, fromTheOldest)
+	for range 12 { // more often than any of our limits
+		msg := receive(t, messages)
+		require.Equal(t, "bad", msg.UUID, "mended upstream, if it gives up, or goes on with what is behind")
+		msg.Nack()
+	}
+}
+
+// Replaced by: what goes wrong at a shutdown is no message's fault.
+func TestStockKafkaPoisonQueuePoisonsHealthyMessagesAtAShutdown(t *testing.T) {
+	t.Parallel()
+	b := brokers(t, 4)
+	require.NoError(t, b.CreateTopic("poison", 1, nil))
+	p := kafkaPublisher(t, b, nil)
+	say(t, p, "payments", "healthy")
+	poison, err := middleware.PoisonQueue(p, "poison")
+	require.NoError(t, err)
+	started := make(chan struct{})
+	stop := handle(t, kafkaSubscriber(t, b, nil, fromTheOldest), "payments", func(msg *message.Message) error {
+		close(started)
+		<-msg.Context().Done()
+		return msg.Context().Err()
+	}, poison)
+	await(t, "the message", started)
+	stop()
+	require.EqualValues(t, 1, written(b, "poison"), "mended upstream, if the healthy message of a shutdown is not poisoned")
+}
+
+// Replaced by: the inbox.
+func TestStockKafkaSubscriberHandlesACopyAgain(t *testing.T) {
+	t.Parallel()
+	b := brokers(t, 1)
+	say(t, kafkaPublisher(t, b, nil), "payments", "a", "a")
+	messages, _ := kafkaSubscribe(t, b, fromTheOldest)
+	for range 2 {
+		msg := receive(t, messages)
+		require.Equal(t, "a", msg.UUID)
+		msg.Ack()
+	}
+}
+
+// Replaced by: topics are looked at every few seconds, and by default the
+// library looks every ten minutes.
+func TestStockKafkaSubscriberDoesNotSeePartitionsThatWereAdded(t *testing.T) {
+	t.Parallel()
+	b := brokers(t, 1)
+	say(t, kafkaPublisher(t, b, nil), "payments", "a")
+	messages, _ := kafkaSubscribe(t, b, fromTheOldest)
+	receive(t, messages).Ack()
+	writeToAnAddedPartition(t, b)
+	nothing(t, messages, "an added partition is read")
+	require.GreaterOrEqual(t, kafka.DefaultSaramaSubscriberConfig().Metadata.RefreshFrequency, 10*time.Minute, "mended upstream, if it is short")
+}
+
+func writeToAnAddedPartition(t *testing.T, b *fakebroker.Broker) {
+	t.Helper()
+	settings := sarama.NewConfig()
+	settings.Producer.Return.Successes = true
+	settings.Producer.Partitioner = sarama.NewManualPartitioner
+	admin, err := sarama.NewClusterAdmin(b.Addresses(), settings)
+	require.NoError(t, err)
+	require.NoError(t, admin.CreatePartitions("payments", 2, nil, false))
+	require.NoError(t, admin.Close())
+	p, err := sarama.NewSyncProducer(b.Addresses(), settings)
+	require.NoError(t, err)
+	_, _, err = p.SendMessage(&sarama.ProducerMessage{Topic: "payments", Partition: 1, Value: sarama.StringEncoder("b")})
+	require.NoError(t, err)
+	require.NoError(t, p.Close())
+}
+
+// Replaced by: Java's partitioner, so that a key has one partition whoever writes it.
+func TestStockKafkaPartitionOfAKeyIsNotThatOfJava(t *testing.T) {
+	t.Parallel()
+	const keys = 64
+	b := brokers(t, 8)
+	p := kafkaPublisher(t, b, byMetadata)
+	for i := range keys {
+		msg := message.NewMessage(strconv.Itoa(i), nil)
+		msg.Metadata.Set("key", "order-"+strconv.Itoa(i))
+		require.NoError(t, p.Publish("payments", msg))
+	}
+	messages, _ := kafkaSubscribe(t, b, fromTheOldest)
+	java, same := sarama.NewMurmur2Partitioner("payments"), 0
+	for range keys {
+		msg := receive(t, messages)
+		where, known := kafka.MessagePartitionFromCtx(msg.Context())
+		require.True(t, known)
+		want, err := java.Partition(&sarama.ProducerMessage{Key: sarama.StringEncoder(msg.Metadata.Get("key"))}, 8)
+		require.NoError(t, err)
+		if where == want {
+			same++
+		}
+		msg.Ack()
+	}
+	require.Less(t, same, keys, "mended upstream, if all are where a Java program looks for them")
+}
+
+// Replaced by: a watchdog compares what is written with what is received, says
+// what stands still, and reads past it.
+func TestStockKafkaSubscriberSaysNothingWhenAPartitionStandsStill(t *testing.T) {
+	t.Parallel()
+	b := brokers(t, 1)
+	say(t, kafkaPublisher(t, b, nil), "payments", "a")
+	stands := b.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Fetch}, Err: kerr.NotLeaderForPartition, Count: -1})
+	said := watermill.NewCaptureLogger()
+	settings := kafka.DefaultSaramaSubscriberConfig()
+	fromTheOldest(settings)
+	s, err := kafka.NewSubscriber(kafka.SubscriberConfig{Brokers: b.Addresses(), OverwriteSaramaConfig: settings, ConsumerGroup: "shop"}, said)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.Close()) })
+	messages, err := s.Subscribe(t.Context(), "payments")
+	require.NoError(t, err)
+	require.Eventually(t, func() bool { return stands.Hits() > 0 }, patience, poll)
+	nothing(t, messages, "it finds another way")
+	require.Empty(t, said.Captured()[watermill.ErrorLogLevel], "mended upstream, if it says that it stands still")
+}
