@@ -130,6 +130,9 @@ func pause(ctx context.Context, d time.Duration) {
 // idling is what a contender costs that has nothing to do.
 func idling(ctx context.Context, r *run) error {
 	for _, k := range []kind{kindOurs, kindStock, kindStockSlow, kindRiver, kindRiverTuned} {
+		if isSlow(k) && !r.scale.slowPeers {
+			continue
+		}
 		if err := r.with(ctx, k, func(c contender, _ string) error {
 			return r.steady(ctx, c, 100, func(*board, int) error {
 				pause(ctx, 2*time.Second) // what the warming up left to be done

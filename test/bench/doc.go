@@ -10,7 +10,8 @@
 // From this folder:
 //
 //	go run .                    everything, five alternating rounds, about 15 minutes
-//	go run . --quick            the same measures, shorter, in less than 2 minutes
+//	go run . --quick            the same measures, shorter, in less than 2 minutes; without
+//	                            the latency and idling of those that poll each second
 //	go run . --only handled     some measures (publish, handled, latency, failures, hotrows,
 //	                            processes, payments, blocked, idle, backlog), comma-separated
 //	go run . --json             the last line is one JSON object

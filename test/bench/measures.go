@@ -140,7 +140,7 @@ func (r *run) handleOnce(ctx context.Context, k kind, name string, b behaviour, 
 		}
 		limit := r.scale.handleLimit
 		if b.hot {
-			limit *= 3 // it begins with deadlocks, which the server finds after a second
+			limit *= 2 // it begins with deadlocks, which the server finds after a second
 		}
 		observed, err := r.handle(ctx, c, url, r.backlogOf(k), b, limit, watch)
 		if err != nil {
@@ -266,8 +266,8 @@ func latency(ctx context.Context, r *run) error {
 			rates := []int{100, 500, 1000}
 			switch {
 			case r.scale.slowPeers || k.name == kindOurs.name:
-			case k.name == kindStockSlow.name || k.name == kindRiver.name:
-				rates = rates[:1]
+			case isSlow(k):
+				continue
 			default:
 				rates = rates[:2]
 			}
@@ -281,6 +281,9 @@ func latency(ctx context.Context, r *run) error {
 	}
 	return nil
 }
+
+// isSlow tells the contenders that poll or fetch rarely, as they come.
+func isSlow(k kind) bool { return k.name == kindStockSlow.name || k.name == kindRiver.name }
 
 // profiledRate is what --cpuprofile and --statements look at, with --only latency.
 const profiledRate = 500

@@ -70,8 +70,8 @@ func (o options) scale() scale {
 		rateFor: 8 * time.Second, idleFor: 20 * time.Second, blockedFor: 60 * time.Second, besideFor: 15 * time.Second, drain: 100_000,
 		jobsEach: 3000, payFor: 10 * time.Second, slowPeers: true}
 	if o.quick {
-		s = scale{rounds: 2, publishFor: 500 * time.Millisecond, floorSeconds: 1, handleLimit: 2500 * time.Millisecond, backlog: 0.25,
-			rateFor: 1500 * time.Millisecond, idleFor: 3 * time.Second, blockedFor: 3 * time.Second, besideFor: 1500 * time.Millisecond, jobsEach: 600, payFor: 2 * time.Second}
+		s = scale{rounds: 2, publishFor: 500 * time.Millisecond, floorSeconds: 1, handleLimit: 1500 * time.Millisecond, backlog: 0.25,
+			rateFor: 1200 * time.Millisecond, idleFor: 2 * time.Second, blockedFor: 2 * time.Second, besideFor: time.Second, jobsEach: 600, payFor: 2 * time.Second}
 	}
 	if o.rounds > 0 {
 		s.rounds = o.rounds

@@ -77,7 +77,9 @@ func processes(ctx context.Context, r *run) error {
 		for _, n := range []int{1, 2, 4} {
 			jobs = append(jobs, func() error {
 				rate, err := r.jobsOf(ctx, n)
-				r.found.add(kindOurs.name, processesName(n), rate)
+				if err == nil {
+					r.found.add(kindOurs.name, processesName(n), rate)
+				}
 				return err
 			})
 		}
