@@ -9,7 +9,7 @@
 //
 // From this folder:
 //
-//	go run .                    everything, five alternating rounds, about 15 minutes
+//	go run .                    everything, five alternating rounds, about 30 minutes
 //	go run . --quick            the same measures, shorter, in less than 2 minutes; without
 //	                            the latency and idling of those that poll each second
 //	go run . --only handled     some measures (publish, handled, latency, failures, hotrows,
