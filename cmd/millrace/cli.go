@@ -25,6 +25,7 @@ type cli struct {
 	Serve       serveCmd       `cmd:"" default:"withargs" help:"Serve every module, or those named; the default."`
 	Front       frontCmd       `cmd:"" help:"Serve as the front door of modules that are processes of their own."`
 	Demo        demoCmd        `cmd:"" help:"Play orders and consultations from end to end, and prove that nothing was lost or happened twice."`
+	Parity      parityCmd      `cmd:"" help:"Play the same orders over each transport, and compare what is left."`
 	Migrate     migrateCmd     `cmd:"" help:"Bring the database up to date, and exit."`
 	Deadletters deadlettersCmd `cmd:"" help:"List the messages that failed for good, or have them tried again."`
 	Trace       traceCmd       `cmd:"" help:"Tell the conversation of an order or a consultation across the modules."`

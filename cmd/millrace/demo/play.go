@@ -23,7 +23,9 @@ type play struct {
 	moving  *movement
 	started atomic.Int64 // orders and consultations
 	before  func(ctx context.Context, started int64) error
-	done    func() // called after each
+	done    func()                                          // called after each
+	settled func(ctx context.Context, keys ...string) error // waits for the rest of what was begun, or nil
+	turns   []chan struct{}                                 // closed when the consultation is opened, of a calm run
 }
 
 // run mixes consultations among the orders, as a day does.
@@ -34,6 +36,13 @@ func (p *play) run(ctx context.Context, orders []order, consultations []consulta
 	later.SetLimit(4 * clients)
 	work, ctx := errgroup.WithContext(laterCtx)
 	work.SetLimit(clients)
+	if p.settled != nil { // who orders twice under two addresses has the later one, in each run
+		for _, o := range orders {
+			if err := p.contact(ctx, o); err != nil {
+				return about(o.Key, err)
+			}
+		}
+	}
 	next := 0
 	for i, o := range orders {
 		for next*len(orders) < len(consultations)*(i+1) && next < len(consultations) {
@@ -87,13 +96,19 @@ type paymentBody struct {
 	Method   string `json:"method"`
 }
 
+func (p *play) contact(ctx context.Context, o order) error {
+	return p.client.do(ctx, http.MethodPut, "/contacts/"+o.UserID, "", contactBody{o.Email, o.Language}, nil)
+}
+
 func (p *play) order(ctx, laterCtx context.Context, later *errgroup.Group, o order) (err error) {
 	defer func() { err = about(o.Key, err) }()
 	address := func(ctx context.Context) error {
 		return p.client.do(ctx, http.MethodPut, "/deliveries/"+o.Key+"/address", "", o.Address, nil)
 	}
-	if err := p.client.do(ctx, http.MethodPut, "/contacts/"+o.UserID, "", contactBody{o.Email, o.Language}, nil); err != nil {
-		return err
+	if p.settled == nil { // else it is known already
+		if err := p.contact(ctx, o); err != nil {
+			return err
+		}
 	}
 	if !o.AddressAfter {
 		if err := address(ctx); err != nil {
@@ -113,6 +128,9 @@ func (p *play) order(ctx, laterCtx context.Context, later *errgroup.Group, o ord
 	if o.AddressAfter {
 		later.Go(func() error {
 			err := p.paid(laterCtx, begun.PaymentID)
+			if err == nil && p.settled != nil {
+				err = p.settled(laterCtx, o.Key)
+			}
 			if err == nil {
 				err = address(laterCtx)
 			}
@@ -155,6 +173,9 @@ func (p *play) consultation(ctx context.Context, c consultation) error {
 	if err := p.client.do(ctx, http.MethodPut, "/contacts/"+c.userID(), "", contactBody{c.Email, c.Language}, nil); err != nil {
 		return err
 	}
+	if err := p.turn(ctx, c.Number); err != nil {
+		return err
+	}
 	key := fmt.Sprintf("demo-consultation-%d", c.Number)
 	var made struct {
 		ID int64 `json:"consultationId"`
@@ -166,12 +187,42 @@ func (p *play) consultation(ctx context.Context, c consultation) error {
 	if err != nil {
 		return err
 	}
+	if p.turns != nil {
+		close(p.turns[c.Number-1])
+	}
+	rest := func() error {
+		if p.settled == nil {
+			return nil
+		}
+		id := strconv.FormatInt(made.ID, 10)
+		return about(id, p.settled(ctx, id, "deposit-"+id))
+	}
+	if err := rest(); err != nil {
+		return err
+	}
 	for i, s := range c.Script {
 		if err := p.step(ctx, c, made.ID, fmt.Sprintf("%s-%d", key, i+1), s); err != nil {
 			return about(strconv.FormatInt(made.ID, 10), fmt.Errorf("consultation %d, step %d (%s %s %s): %w", made.ID, i+1, s.Do, s.Who, s.What, err))
 		}
+		if err := rest(); err != nil {
+			return err
+		}
 	}
 	return nil
+}
+
+// turn waits, in a calm run, until the consultation before was opened: they then
+// get the same numbers in each run.
+func (p *play) turn(ctx context.Context, number int) error {
+	if p.turns == nil || number == 1 {
+		return nil
+	}
+	select {
+	case <-p.turns[number-2]:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 func (p *play) step(ctx context.Context, c consultation, id int64, key string, s step) error {

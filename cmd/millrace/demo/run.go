@@ -31,6 +31,10 @@ type Options struct {
 	Config  config.Config
 	Out     io.Writer // what people read
 	Bar     io.Writer // the progress
+
+	Calm  bool                               // one thing after the other within an order and within a consultation, see settled
+	Begin func(context.Context, Scene) error // called before the first request, if it is there
+	End   func(context.Context, Scene) error // called when everything holds, while all of it still stands
 }
 
 // Result is what happened, by the evidence.
@@ -101,6 +105,9 @@ func Run(ctx context.Context, o Options) (result Result, err error) {
 		fmt.Fprintf(o.Out, "%d processes, one for each module, with a database each; the checks look into a copy of all\n", len(s.parts))
 	}
 	fmt.Fprintf(o.Out, "serving at %s, log in %s, after %.1f s\n", r.program.URL(), s.logPath(), time.Since(began).Seconds())
+	if err := s.show(ctx, o.Begin); err != nil {
+		return result, err
+	}
 	if err := r.playAll(ctx, orders, consultations); err != nil {
 		if ctx.Err() != nil {
 			return result, errs.New(errs.Shutdown, "interrupted: nothing was proved")
@@ -109,7 +116,9 @@ func Run(ctx context.Context, o Options) (result Result, err error) {
 		result.Seconds = float64(time.Since(began).Milliseconds()) / 1000
 		return result, fmt.Errorf("%w (the server's log is %s)", err, s.logPath())
 	}
-	result, err = r.check(ctx, orders, consultations)
+	if result, err = r.check(ctx, orders, consultations); err == nil {
+		err = s.show(ctx, o.End)
+	}
 	result.Seconds = float64(time.Since(began).Milliseconds()) / 1000
 	return result, err
 }
@@ -169,6 +178,12 @@ func (r *running) playAll(ctx context.Context, orders []order, consultations []c
 	watch.Go(func() { moving.run(watching) })
 	defer func() { stop(); watch.Wait() }()
 	p := &play{client: r.client, moving: moving, done: func() { show.Add(1) }, before: func(context.Context, int64) error { return nil }}
+	if r.Calm {
+		p.settled = r.stage.settled
+		for range consultations {
+			p.turns = append(p.turns, make(chan struct{}))
+		}
+	}
 	if r.killer != nil {
 		p.before, r.killer.print = r.killer.before, show.Print
 	}

@@ -1,0 +1,62 @@
+package demo
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/lib/pq"
+
+	"millrace/modules/payment/gateway/simulator"
+	"millrace/platform/bus"
+	"millrace/platform/mail/devinbox"
+)
+
+// Scene is what stands around a run, for whoever compares runs.
+type Scene struct {
+	DB       *sql.DB
+	Topology *bus.Topology
+	Brokers  []string // none unless messages travel by Kafka
+	Prefix   string   // of this run's topics
+	Book     func() simulator.Book
+	Mails    func() []devinbox.Message
+}
+
+func (s *stage) show(ctx context.Context, to func(context.Context, Scene) error) error {
+	if to == nil {
+		return nil
+	}
+	kafka := s.serving.Kafka
+	return to(ctx, Scene{DB: s.db, Topology: s.topo, Brokers: kafka.Brokers, Prefix: kafka.Prefix, Book: s.simulator.Book, Mails: s.inbox.Messages})
+}
+
+// settled waits until every message of the keys was heard by everybody who hears
+// it, and no payment of them is open. Whoever waits so between two requests gets
+// the same story in every run, whatever the gateway delays. It has no limit of
+// its own: ctx ends it.
+func (s *stage) settled(ctx context.Context, keys ...string) error {
+	var parts []string
+	for _, h := range hearings(s.topo) {
+		parts = append(parts, fmt.Sprintf(`SELECT 1 FROM (SELECT * FROM %[1]s) m WHERE m.key = ANY($1) AND m.type IN ('%[2]s')
+			AND NOT EXISTS (SELECT 1 FROM %[3]s.inbox i WHERE i.subscriber = '%[3]s' AND i.message_id = m.id)
+			AND NOT EXISTS (SELECT 1 FROM %[3]s.aside a WHERE a.subscriber = '%[3]s' AND a.message_id = m.id AND a.state IN ('dead', 'discarded'))`,
+			h.table, strings.Join(h.types, "', '"), h.subscriber))
+	}
+	query := `SELECT EXISTS (` + strings.Join(parts, " UNION ALL ") + `
+		UNION ALL SELECT 1 FROM payment.payments WHERE order_key = ANY($1) AND status IN ('pending', 'refunding')
+		UNION ALL SELECT 1 FROM consultation.deposit WHERE state = 'refund_requested' AND consultation_id::text = ANY($1))`
+	for {
+		var open bool
+		if err := s.db.QueryRowContext(ctx, query, pq.Array(keys)).Scan(&open); err != nil {
+			return fmt.Errorf("look whether all is settled: %w", err)
+		}
+		if !open {
+			return nil
+		}
+		if err := pause(ctx, 30*time.Millisecond); err != nil {
+			return err
+		}
+	}
+}

@@ -1,0 +1,197 @@
+package parity
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"millrace/cmd/millrace/demo"
+	"millrace/config"
+	"millrace/platform/errs"
+)
+
+// Options say what is compared.
+type Options struct {
+	Count   int      // orders; one consultation comes with five
+	Seed    int64    // decides what the gateway does
+	Brokers []string // of a real Kafka; none: only the fake broker is compared
+	Version string
+	Config  config.Config
+	Out     io.Writer
+	Bar     io.Writer
+
+	begin func(context.Context, demo.Scene) error // of a test, before the first request of each run
+}
+
+// Result is the last line of --json.
+type Result struct {
+	OK        bool   `json:"ok"`
+	Identical int    `json:"identical"`
+	Adapted   int    `json:"adapted"`
+	Different int    `json:"different"`
+	Binary    string `json:"binary"` // its SHA-256
+	Lines     []Line `json:"lines"`
+}
+
+// Run plays over each transport, and compares the first with each of the
+// others. The error is nil only if nothing differs without a reason.
+func Run(ctx context.Context, o Options) (result Result, err error) {
+	if result.Binary, err = checksum(); err != nil {
+		return result, err
+	}
+	fmt.Fprintf(o.Out, "one binary runs all of it, SHA-256 %s\n", result.Binary)
+	first, err := o.play(ctx, "PostgreSQL", config.Postgres, nil)
+	if err != nil {
+		return result, err
+	}
+	others := []struct {
+		name    string
+		brokers []string
+	}{{"the fake broker", nil}}
+	if len(o.Brokers) > 0 {
+		others = append(others, struct {
+			name    string
+			brokers []string
+		}{"Kafka at " + strings.Join(o.Brokers, ","), o.Brokers})
+	}
+	for _, other := range others {
+		second, err := o.play(ctx, other.name, config.OnKafka, other.brokers)
+		if err != nil {
+			return result, err
+		}
+		result.Lines = append(result.Lines, match(first, second)...)
+	}
+	for _, l := range result.Lines {
+		switch l.Verdict {
+		case Identical:
+			result.Identical++
+		case Adapted:
+			result.Adapted++
+		default:
+			result.Different++
+		}
+	}
+	report(o.Out, result.Lines)
+	if result.OK = result.Different == 0; !result.OK {
+		return result, errs.New(errs.Unknown, "%d lines differ without a reason", result.Different)
+	}
+	return result, nil
+}
+
+// play runs the demo once, and returns what it left.
+func (o Options) play(ctx context.Context, name, transport string, brokers []string) (left *observed, err error) {
+	fmt.Fprintf(o.Out, "\n== over %s\n", name)
+	cfg := o.Config
+	cfg.Transport, cfg.Kafka.Brokers = transport, brokers
+	began := time.Now()
+	var wire *listener
+	_, err = demo.Run(ctx, demo.Options{
+		Count: o.Count, Seed: o.Seed, Version: o.Version, Config: cfg, Out: o.Out, Bar: o.Bar, Calm: true,
+		Begin: func(ctx context.Context, scene demo.Scene) (err error) {
+			if len(scene.Brokers) > 0 {
+				if wire, err = listen(scene); err != nil {
+					return err
+				}
+			}
+			if o.begin != nil {
+				return o.begin(ctx, scene)
+			}
+			return nil
+		},
+		End: func(ctx context.Context, scene demo.Scene) (err error) {
+			if left, err = observe(ctx, name, scene, began); err != nil || wire == nil {
+				return err
+			}
+			left.carried(ctx, wire)
+			wire = nil
+			return nil
+		},
+	})
+	if wire != nil {
+		wire.close()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("over %s: %w", name, err)
+	}
+	return left, nil
+}
+
+// carried replaces what the databases say about the wire by what lay there.
+func (o *observed) carried(ctx context.Context, wire *listener) {
+	said := 0
+	o.lines = slices.DeleteFunc(o.lines, func(l line) bool {
+		is := strings.HasPrefix(l.name, "wire of ")
+		if is {
+			said += len(l.rows)
+		}
+		return is
+	})
+	lines := map[string]*line{}
+	for _, m := range wire.heard(ctx, said) {
+		o.names.spell(lines, m)
+	}
+	o.addWire(lines)
+}
+
+// match compares two runs line by line. A line that one of them lacks is an
+// empty one.
+func match(one, other *observed) (all []Line) {
+	there := map[string]line{}
+	for _, l := range other.lines {
+		there[l.name] = l
+	}
+	for _, l := range one.lines {
+		second := there[l.name]
+		delete(there, l.name)
+		verdict, because := compare(l, second, adapted)
+		all = append(all, Line{l.name, other.of, len(l.rows), verdict, because})
+	}
+	for _, name := range slices.Sorted(maps.Keys(there)) {
+		verdict, because := compare(line{name: name}, there[name], adapted)
+		all = append(all, Line{name, other.of, 0, verdict, because})
+	}
+	return all
+}
+
+// checksum is that of the program that runs.
+func checksum() (string, error) {
+	path, err := os.Executable()
+	if err != nil {
+		return "", err
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	sum := sha256.New()
+	if _, err := io.Copy(sum, f); err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(sum.Sum(nil)), nil
+}
+
+// report prints the table.
+func report(out io.Writer, lines []Line) {
+	against, wide := "", 0
+	for _, l := range lines {
+		wide = max(wide, len(l.Name))
+	}
+	for _, l := range lines {
+		if l.Against != against {
+			against = l.Against
+			fmt.Fprintf(out, "\nPostgreSQL and %s:\n", against)
+		}
+		fmt.Fprintf(out, "  %-9s  %-*s  %6d rows\n", l.Verdict, wide, l.Name, l.Rows)
+		for _, why := range l.Because {
+			fmt.Fprintf(out, "             %s\n", why)
+		}
+	}
+}
