@@ -52,7 +52,8 @@ var Now = time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // From says where a module begins that hears an owner's events for the first
 // time: with the first one whose transaction began at t or later, by the
-// database's clock (per partition; a later one may have begun a little earlier),
+// database's clock (per partition; a later one may have begun a little earlier;
+// between databases, by the clocks of those who said them),
 // or, with Now, with what is committed from then on. Without From it begins with
 // the first event ever. Once the module has a position in the owner's events,
 // From changes nothing. Its subscriptions to one owner must all begin alike;

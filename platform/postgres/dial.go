@@ -13,7 +13,8 @@ import (
 // when it is being spoken to, by keep-alives when it is being listened to. Both
 // take userTimeout, not the kernel's quarter of an hour. If something between
 // goes on acknowledging what it no longer passes on, neither helps: then nothing
-// comes back within answer, which is longer than a statement may take.
+// comes within answer, which is longer than a statement may take. (A connection
+// of a pool reads only when it waits for an answer.)
 type dialer struct{ userTimeout, answer time.Duration }
 
 func (d dialer) Dial(network, address string) (net.Conn, error) {
@@ -43,28 +44,21 @@ func (d dialer) DialContext(ctx context.Context, network, address string) (net.C
 	return &awaiting{Conn: conn, limit: d.answer}, nil
 }
 
-// awaiting is a connection on which something must come back within limit after
-// something was said. One that only listens may wait for ever.
+// awaiting is a connection on which something must come within limit whenever it
+// is waited for.
 type awaiting struct {
 	net.Conn
 	limit time.Duration
 	fixed atomic.Bool // a deadline of the driver's own is in force
 }
 
-func (a *awaiting) Write(b []byte) (int, error) {
-	n, err := a.Conn.Write(b)
-	if err == nil && !a.fixed.Load() {
-		err = a.Conn.SetReadDeadline(time.Now().Add(a.limit))
-	}
-	return n, err
-}
-
 func (a *awaiting) Read(b []byte) (int, error) {
-	n, err := a.Conn.Read(b)
-	if err == nil && !a.fixed.Load() {
-		err = a.Conn.SetReadDeadline(time.Time{})
+	if !a.fixed.Load() {
+		if err := a.Conn.SetReadDeadline(time.Now().Add(a.limit)); err != nil {
+			return 0, err
+		}
 	}
-	return n, err
+	return a.Conn.Read(b)
 }
 
 func (a *awaiting) SetDeadline(t time.Time) error {

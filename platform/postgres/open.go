@@ -119,8 +119,8 @@ func newConnector(cfg Config) (*connector, error) {
 		}
 	}
 	dial := dialer{userTimeout: userTimeout}
-	if ms, err := strconv.Atoi(session.Runtime["statement_timeout"]); err == nil && ms > 0 {
-		dial.answer = time.Duration(ms)*time.Millisecond + answerGrace
+	if limit := parseTime(session.Runtime["statement_timeout"]); limit > 0 {
+		dial.answer = limit + answerGrace
 	}
 	return &connector{Config: session, dial: dial}, nil
 }
@@ -128,6 +128,19 @@ func newConnector(cfg Config) (*connector, error) {
 // answerGrace is what an answer may take beyond the statement's own time limit,
 // before its connection counts as dead.
 const answerGrace = 5 * time.Second
+
+// parseTime reads a duration as the server's settings have it: milliseconds, or
+// with a unit. 0 if it is none, or none that is known.
+func parseTime(setting string) time.Duration {
+	number := strings.TrimRight(setting, " abcdefghijklmnopqrstuvwxyz")
+	n, err := strconv.ParseFloat(strings.TrimSpace(number), 64)
+	unit := map[string]time.Duration{"": time.Millisecond, "us": time.Microsecond, "ms": time.Millisecond, "s": time.Second,
+		"min": time.Minute, "h": time.Hour, "d": 24 * time.Hour}[strings.TrimSpace(setting[len(number):])]
+	if err != nil {
+		return 0
+	}
+	return time.Duration(n * float64(unit))
+}
 
 func either(chosen, byDefault time.Duration) time.Duration {
 	if chosen != 0 {

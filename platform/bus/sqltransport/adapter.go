@@ -221,6 +221,11 @@ func (t *Transport) Append(ctx context.Context, tx *sql.Tx, messages []*message.
 	if len(messages) == 0 {
 		return nil
 	}
+	if !t.lease.valid() { // this process was stopped for a while: who knows what happened meanwhile
+		if err := t.sameRoad(ctx, tx); err != nil {
+			return err
+		}
+	}
 	failpoint.Here("append.before")
 	messages, err := t.appendOutbox(ctx, tx, messages)
 	if err != nil || len(messages) == 0 {

@@ -192,8 +192,11 @@ func (r *batchRun) crowded() bool { return r.size > 1 && !r.all }
 // handle brings one row of the log to its handler, or decides that there is
 // nothing to do: a type that the module does not list, or a repetition.
 func (r *batchRun) handle(ctx context.Context, p *part, row record, fresh map[uuid.UUID]bool) error {
-	if isLost(row.typ) && row.typ != restLost {
+	if row.typ == typeLost {
 		return r.putAside(ctx, p, row, asideRow{state: stateDead, kind: errs.Undecodable, text: "it never arrived; its sender still has it"})
+	}
+	if row.typ == restLost { // the first of them tells it
+		return nil
 	}
 	if !r.s.knows(row.typ) {
 		if why := r.holdUnknown(p.t.topic, row.typ); why != "" {
@@ -227,6 +230,8 @@ const patience = bus.HandlerTimeout / 4
 // by partition, and a run of one gets a substitute for its executor.
 func (r *batchRun) deliver(ctx context.Context, t *task, row record, d *run.Delivery) error {
 	msg := row.message(t.topic, t.partition)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // a statement of a handler that is not waited for any more would hold up the rollback
 	msg.SetContext(run.With(ctx, d))
 	ch := r.s.channels[row.typ]
 	limit := time.NewTimer(patience)
@@ -243,6 +248,7 @@ func (r *batchRun) deliver(ctx context.Context, t *task, row record, d *run.Deli
 			switch {
 			case !slow && len(r.parts) > 1:
 				r.s.runSize.Store(1)
+				t.suspect(row.offset)
 				return errRedo
 			case !slow:
 				slow = true
@@ -276,7 +282,7 @@ func (r *batchRun) judge(t *task, row record, v verdict) error {
 		v.err = errs.New(errs.Unknown, "nacked without an error")
 	}
 	kind := errs.KindOf(v.err)
-	if kind == errs.Contention {
+	if kind == errs.Contention && r.crowded() {
 		r.s.solo.Store(time.Now().Add(soloPeriod).UnixMilli())
 	}
 	failpoint.Here("run.before_redo")

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"millrace/platform/bus"
+	"millrace/platform/bus/deadletter"
 	"millrace/platform/bus/sqltransport"
 	"millrace/platform/postgres"
 	"millrace/platform/postgres/pgtest"
@@ -161,6 +162,29 @@ func TestWhatACarrierLosesIsADeadLetterAndNothingWaitsForItForEver(t *testing.T)
 	require.NoError(t, r.transport.DB("store").QueryRowContext(t.Context(), `SELECT string_agg(state || ' ' || key, ', ') FROM aside`).Scan(&dead))
 	partition := strconv.Itoa(sqltransport.PartitionOf("order"))
 	require.Equal(t, "dead lost shop.events/"+partition+"/2-3", dead)
+}
+
+func TestLostCommandsAreOneDeadLetterThatCanOnlyBeDiscarded(t *testing.T) {
+	t.Parallel()
+	c := &badCarrier{lose: func(r sqltransport.Row) bool { return r.Type == "store.pack" && r.Sequence >= 2 && r.Sequence <= 4 }}
+	r := carried(t, c, sqltransport.Config{LostAfter: 200 * time.Millisecond})
+	for n := range 6 {
+		say(t, r, n, "order")
+	}
+	becomes(t, "what follows the hole", func() bool {
+		return effects(t, r.transport.DB("store")) == "pack/order:0,4,5 paid/order:0,1,2,3,4,5"
+	})
+	db, err := postgres.Open(t.Context(), postgres.Config{URL: r.url, MaxConns: 1})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, db.Close()) })
+	letters, err := deadletter.List(t.Context(), db, []string{"store"})
+	require.NoError(t, err)
+	require.Len(t, letters, 1)
+	require.ErrorContains(t, deadletter.Retry(t.Context(), db, []string{"store"}, letters[0].ID), "it never arrived")
+	require.NoError(t, deadletter.Discard(t.Context(), db, []string{"store"}, letters[0].ID, "operator", "a test"))
+	var open int
+	require.NoError(t, db.QueryRowContext(t.Context(), `SELECT count(*) FROM store.aside WHERE state <> 'discarded'`).Scan(&open))
+	require.Zero(t, open)
 }
 
 func TestACarrierThatLostATopicGetsEverythingAgain(t *testing.T) {

@@ -21,7 +21,8 @@
 // of its key join it; other keys go on. Before that its run is rolled back and
 // done again with a savepoint around the suspect: so a handler, and whatever it
 // does beside its transaction, may be called again for messages beside one that
-// fails.
+// fails, or is slow; the first call may still be going on then, in a transaction
+// that was rolled back.
 //
 // A handler that takes longer than half a second holds up nobody else: a run of
 // several partitions is given up, to be done partition by partition, and while a
@@ -78,8 +79,8 @@
 //
 // # Reading order
 //
-// adapter.go (writing), reader.go (reading), task.go, executor.go and batch.go (a run),
+// adapter.go (writing), start.go (where to begin), reader.go (reading), task.go, executor.go and batch.go (a run),
 // aside.go (what failed), lease.go, frozen.go and notify.go (several processes),
-// stream.go, relay.go and inbound.go (with a carrier), subscriber.go and
-// transport.go (the ends).
+// stream.go, relay.go, inbound.go and switch.go (with a carrier), present.go and
+// housekeeping.go, subscriber.go and transport.go (the ends).
 package sqltransport

@@ -3,6 +3,7 @@ package sqltransport
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -129,6 +130,15 @@ func (s *subscriber) step(t *task) {
 	}
 	err = s.attempt(ctx, parts)
 	if len(parts) > 1 && (errors.Is(err, errRedo) || errors.Is(err, errMoved)) {
+		guilty := slices.DeleteFunc(slices.Clone(parts), func(p *part) bool { return !p.t.marked() })
+		if len(guilty) > 0 { // the others wait for nobody
+			for _, p := range parts {
+				if !slices.Contains(guilty, p) {
+					s.queue.done(p.t, true)
+				}
+			}
+			parts = guilty
+		}
 		for _, p := range parts { // each by itself
 			s.settle(p.t, s.attempt(ctx, []*part{p}))
 		}

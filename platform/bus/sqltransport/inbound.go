@@ -294,4 +294,6 @@ func rewind(ctx context.Context, tx *sql.Tx, module, topic string) error {
 	return err
 }
 
-func isLost(messageType string) bool { return strings.HasPrefix(messageType, typeLost) }
+// IsLost tells whether a dead letter stands for messages that never arrived: it
+// can only be discarded.
+func IsLost(messageType string) bool { return strings.HasPrefix(messageType, typeLost) }

@@ -85,6 +85,10 @@ func (l *lease) turn(parent context.Context) error {
 		l.t.process, pq.Array(hosts), pq.Array(hears), l.t.cfg.LeaseTTL.Milliseconds()); err != nil {
 		return fmt.Errorf("renew: %w", err)
 	}
+	// After the row is there: who switches the installation sees it, or is seen.
+	if err := l.t.sameRoad(ctx, l.t.db); err != nil {
+		return err
+	}
 	l.renewed.Store(&before)
 	failpoint.Here("lease.renewed")
 	living, err := l.living(ctx)

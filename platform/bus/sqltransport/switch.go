@@ -61,6 +61,11 @@ func Switch(ctx context.Context, url string, topo *bus.Topology, carrier string)
 			return err
 		}
 	}
+	if carrier == onPostgres {
+		if err := decideAll(ctx, tx, topo); err != nil {
+			return err
+		}
+	}
 	if _, err := tx.ExecContext(ctx, `UPDATE topics SET transport = $1`, carrier); err != nil {
 		return err
 	}
@@ -140,11 +145,11 @@ func toQueue(ctx context.Context, tx *sql.Tx, owner string, senders []string) er
 	for _, sender := range senders {
 		stream := topic + "/" + sender
 		waiting := fmt.Sprintf(`(
-			SELECT DISTINCT ON (w.partition, w."offset") w.* FROM (
+			SELECT DISTINCT ON (w.partition, w."offset") w.* FROM ( -- the sender's own rather than what stands for a lost one
 				SELECT partition, "offset", id, type, key, payload, metadata, created_at FROM %[1]s.inbound WHERE stream = '%[3]s'
 				UNION ALL SELECT partition, "offset", id, type, key, payload, metadata, created_at FROM %[2]s.outbox WHERE topic = '%[4]s'
 			) w LEFT JOIN %[1]s.positions p ON p.subscriber = '%[1]s' AND p.topic = '%[3]s' AND p.partition = w.partition
-			WHERE w."offset" > coalesce(p.position, 0))`, owner, sender, stream, topic)
+			WHERE w."offset" > coalesce(p.position, 0) ORDER BY w.partition, w."offset", w.type LIKE '`+typeLost+`%%')`, owner, sender, stream, topic)
 		var missing sql.NullString
 		err := tx.QueryRowContext(ctx, fmt.Sprintf(`
 			SELECT string_agg(format('%%s of partition %%s', gone, partition), ', ') FROM (
@@ -176,6 +181,24 @@ func toQueue(ctx context.Context, tx *sql.Tx, owner string, senders []string) er
 	}
 	// What arrived of events stays: it is in their owner's log, too, but if the
 	// carrier comes back it will not bring again what it has brought.
+	return nil
+}
+
+// decideAll gives the subscribers that were undecided where to begin their place
+// in the logs, which can be looked into now.
+func decideAll(ctx context.Context, tx *sql.Tx, topo *bus.Topology) error {
+	for _, subscriber := range topo.Modules() {
+		for _, owner := range topo.Modules() {
+			_, err := tx.ExecContext(ctx, fmt.Sprintf(`
+				UPDATE %[1]s.positions p SET position = coalesce(
+					(SELECT min(l."offset") - 1 FROM %[2]s.log l WHERE l.partition = p.partition AND l.created_at >= to_timestamp(-p.position / 1e6)),
+					(SELECT max(l."offset") FROM %[2]s.log l WHERE l.partition = p.partition), 0)
+				WHERE p.topic = $1 AND p.position < 0`, subscriber, owner), bus.EventsOf(owner))
+			if err != nil {
+				return err
+			}
+		}
+	}
 	return nil
 }
 

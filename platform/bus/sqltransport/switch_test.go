@@ -108,3 +108,46 @@ func TestCommandsKeepTheirOrderWhenTheCarrierChangesAndChangesBack(t *testing.T)
 	require.NoError(t, sqltransport.Switch(t.Context(), url, topo, "nowhere"))
 	during(bad(), both, "pack/free:0,1,2,3,4,5,6,7,8 pack/stuck:0,1,2,3,4,5,6,7,8 paid/free:0,1,2,3,4,5,6,7,8 paid/stuck:0,1,2,3,4,5,6,7,8", 8)
 }
+
+// A process that was stopped while the installation was switched finds out, and
+// neither handles nor says anything on the old road.
+func TestAProcessWhoseInstallationWasSwitchedBehindItsBackStops(t *testing.T) {
+	t.Parallel()
+	url := pgtest.URL(t)
+	r := start(t, url, sqltransport.Config{Logger: slog.New(slog.DiscardHandler)}, part{name: "shop", publishes: []bus.Event{paid{}}})
+	require.NoError(t, r.transport.Healthy())
+	db, err := postgres.Open(t.Context(), postgres.Config{URL: url, MaxConns: 1})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, db.Close()) })
+	_, err = db.ExecContext(t.Context(), `UPDATE bus.topics SET transport = 'nowhere'`)
+	require.NoError(t, err)
+	require.Eventually(t, func() bool { return r.transport.Healthy() != nil }, 20*time.Second, 10*time.Millisecond)
+	err = r.transport.DB("shop").InTx(t.Context(), func(tx *bus.Tx) error { return tx.Publish(paid{"order", 1}) })
+	require.ErrorContains(t, err, "messages travel by nowhere in this database now")
+}
+
+func TestASubscriberThatWasUndecidedHearsAfterTheSwitch(t *testing.T) {
+	t.Parallel()
+	url := pgtest.URL(t)
+	handled := make(chan int, 10)
+	parts := []bus.Module{
+		part{name: "shop", publishes: []bus.Event{paid{}}},
+		part{name: "store", hears: []bus.Subscription{
+			bus.On(func(_ context.Context, _ *bus.Tx, p paid) error { handled <- p.N; return nil }).From(bus.Now)}},
+	}
+	topo, err := bus.NewTopology(parts...)
+	require.NoError(t, err)
+	require.NoError(t, sqltransport.Migrate(t.Context(), url, topo))
+	both := []string{"shop", "store"}
+	tr, err := sqltransport.Open(t.Context(), sqltransport.Config{URL: url, Carrier: refusing{}, Logger: slog.New(slog.DiscardHandler)}, topo, both)
+	require.NoError(t, err)
+	for _, messageType := range []string{"shop.paid"} { // as the router does
+		_, err = tr.Subscriber("store").Subscribe(t.Context(), messageType)
+		require.NoError(t, err)
+	}
+	require.NoError(t, tr.Close())
+	require.NoError(t, sqltransport.Switch(t.Context(), url, topo, "postgres"))
+	r := start(t, url, sqltransport.Config{}, parts...)
+	require.NoError(t, r.transport.DB("shop").InTx(t.Context(), func(tx *bus.Tx) error { return tx.Publish(paid{"order", 7}) }))
+	require.Equal(t, 7, await(t, handled))
+}

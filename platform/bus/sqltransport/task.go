@@ -53,6 +53,9 @@ func (t *task) blame(offset int64, cause error) {
 	t.blamed[offset] = cause
 }
 
+// marked says that some of its messages failed, or took long, in the present run.
+func (t *task) marked() bool { return t.guardAll || t.suspects != nil || t.blamed != nil }
+
 // forgive forgets who failed: the run is over.
 func (t *task) forgive() { t.suspects, t.guardAll, t.blamed = nil, false, nil }
 
@@ -115,7 +118,7 @@ func (q *readyQueue) another(least int) *task {
 		return nil
 	}
 	t := q.ready[0]
-	if !t.claimed || t.release || t.poked || t.reload || !t.loaded || t.drain || t.guardAll || t.suspects != nil || t.blamed != nil {
+	if !t.claimed || t.release || t.poked || t.reload || !t.loaded || t.drain || t.marked() {
 		return nil
 	}
 	q.ready[0] = nil

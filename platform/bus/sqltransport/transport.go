@@ -177,6 +177,9 @@ func Open(ctx context.Context, cfg Config, topo *bus.Topology, hosted []string) 
 	if err := t.notifier.notify(ctx, "hello "+process.String()); err != nil {
 		return nil, err
 	}
+	if err := t.lease.turn(ctx); err != nil {
+		return nil, err
+	}
 	for _, s := range t.subscribers {
 		if s.relay() { // no router subscribes to it
 			if err := s.start(ctx); err != nil {
@@ -226,6 +229,21 @@ func (t *Transport) carrier() string {
 		return onPostgres
 	}
 	return t.cfg.Carrier.Name()
+}
+
+// sameRoad makes sure that the installation was not switched to another carrier
+// behind this process's back.
+func (t *Transport) sameRoad(ctx context.Context, db interface {
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}) error {
+	var other sql.NullString
+	if err := db.QueryRowContext(ctx, `SELECT max(transport) FROM bus.topics WHERE transport <> $1`, t.carrier()).Scan(&other); err != nil {
+		return fmt.Errorf("read the registry: %w", err)
+	}
+	if other.Valid {
+		return errs.New(errs.Resource, "messages travel by %s in this database now, and this process is configured for %s: end it, and start it anew", other.String, t.carrier())
+	}
+	return nil
 }
 
 // DB is a hosted module's handle to its schema; nil for a module that is not hosted.

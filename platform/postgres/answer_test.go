@@ -1,0 +1,91 @@
+package postgres_test
+
+import (
+	"net"
+	"net/url"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"millrace/platform/postgres"
+	"millrace/platform/postgres/pgtest"
+)
+
+// Something between the program and the server passes on so many bytes of an
+// answer, and then goes on acknowledging without a word.
+func TestAnAnswerThatStopsInTheMiddleIsNotWaitedForForEver(t *testing.T) {
+	t.Parallel()
+	for name, passes := range map[string]int64{"nothing comes": 0, "20 kB come": 20 << 10} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var left atomic.Int64
+			left.Store(1 << 60)
+			db := open(t, postgres.Config{URL: behind(t, pgtest.URL(t), &left), MaxConns: 1, StatementTimeout: time.Second})
+			_, err := db.ExecContext(t.Context(), "SELECT 1")
+			require.NoError(t, err)
+			left.Store(passes)
+			failed := make(chan error, 1)
+			go func() {
+				_, err := db.ExecContext(t.Context(), "SELECT repeat('x', 1000) FROM generate_series(1, 1000)")
+				failed <- err
+			}()
+			select {
+			case err := <-failed:
+				require.Error(t, err)
+			case <-time.After(30 * time.Second):
+				require.FailNow(t, "it waits still; the limit is the statement's second and 5 s")
+			}
+		})
+	}
+}
+
+// behind is the URL of a way to the database at target that swallows what the
+// server says once left is used up.
+func behind(t *testing.T, target string, left *atomic.Int64) string {
+	t.Helper()
+	u, err := url.Parse(target)
+	require.NoError(t, err)
+	network, address, query := "tcp", u.Host, u.Query()
+	if dir := query.Get("host"); dir != "" {
+		network, address = "unix", dir+"/.s.PGSQL."+query.Get("port")
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = l.Close() })
+	go func() {
+		for {
+			client, err := l.Accept()
+			if err != nil {
+				return
+			}
+			server, err := net.Dial(network, address)
+			if err != nil {
+				_ = client.Close()
+				return
+			}
+			t.Cleanup(func() { _, _ = client.Close(), server.Close() })
+			go pass(server, client, func(int) bool { return true })
+			go pass(client, server, func(n int) bool { return left.Add(-int64(n)) >= 0 })
+		}
+	}()
+	query.Del("host")
+	query.Del("port")
+	query.Set("sslmode", "disable")
+	u.Host, u.RawQuery = l.Addr().String(), query.Encode()
+	return u.String()
+}
+
+func pass(to, from net.Conn, may func(n int) bool) {
+	buffer := make([]byte, 1024)
+	for {
+		n, err := from.Read(buffer)
+		if err != nil {
+			return
+		}
+		if may(n) {
+			_, _ = to.Write(buffer[:n])
+		}
+	}
+}
