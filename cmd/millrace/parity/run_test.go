@@ -65,7 +65,7 @@ func TestAHandlerThatDependsOnTheTransportIsFound(t *testing.T) {
 		_, err := scene.DB.ExecContext(ctx, `
 			CREATE FUNCTION notification.depend() RETURNS trigger LANGUAGE plpgsql AS $$
 			BEGIN
-				IF EXISTS (SELECT 1 FROM notification.inbound) THEN NEW.params = NEW.params || '{"planted": true}'; END IF;
+				IF EXISTS (SELECT 1 FROM notification.inbound) THEN NEW.params = NEW.params || '{"planted": "yes"}'; END IF;
 				RETURN NEW;
 			END $$;
 			CREATE TRIGGER planted BEFORE INSERT ON notification.notifications FOR EACH ROW EXECUTE FUNCTION notification.depend()`)
