@@ -48,6 +48,14 @@ var planted = []struct {
 		"modules/delivery/service.go": `package delivery; import _ "millrace/modules/payment/gateway"`}},
 	{"modules meet in contracts only", "a module imports the composition root", map[string]string{
 		"modules/delivery/service.go": `package delivery; import _ "millrace/cmd/millrace/app"`}},
+	{"modules know no transport", "an import", map[string]string{
+		"modules/payment/store.go": `package payment; import _ "millrace/platform/bus/deadletter"`}},
+	{"modules know no transport", "a library", map[string]string{
+		"modules/payment/store_test.go": `package payment; import _ "github.com/IBM/sarama"`}},
+	{"modules know no transport", "an identifier", map[string]string{
+		"modules/payment/handlers.go": `package payment; func f() bool { return onKafka }`}},
+	{"modules know no transport", "a table of the carrier's", map[string]string{
+		"modules/payment/migrations/00001_payment.sql": `CREATE VIEW sent AS SELECT * FROM outbox`}},
 	{"only cmd and tests import a module's door", "the configuration knows a module", map[string]string{
 		"config/config.go": `package config; import _ "millrace/modules/payment"`}},
 	{"only cmd and tests import a module's door", "a part of a module imports the whole", map[string]string{

@@ -158,6 +158,7 @@ var rules = map[string]func(*tree, func(string, ...any)){
 	"platform knows no module":                           platformKnowsNoModule,
 	"contracts import the standard library only":         contractsAreLeaves,
 	"modules meet in contracts only":                     modulesMeetInContracts,
+	"modules know no transport":                          modulesKnowNoTransport,
 	"only cmd and tests import a module's door":          doorsAreForTheComposition,
 	"production code needs no test tools":                productionNeedsNoTestTools,
 	"only the door of a module is exported":              onlyTheDoorIsExported,
