@@ -1,6 +1,3 @@
-// Package readme_test checks that the README tells the truth: its message map is
-// the code's, its worked example compiles and passes its own test, and the tests
-// that it names exist.
 package readme_test
 
 import (
