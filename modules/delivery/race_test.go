@@ -31,6 +31,9 @@ func TestAnAddressAndAPaymentAtTheSameMomentMeet(t *testing.T) {
 	holds, release, ended := make(chan struct{}), make(chan struct{}), make(chan error, 1)
 	go func() {
 		ended <- db.InTx(t.Context(), func(tx *bus.Tx) error {
+			if _, err := tx.ExecContext(t.Context(), `SET LOCAL idle_in_transaction_session_timeout = 0`); err != nil { // it waits for the test
+				return err
+			}
 			if _, err := tx.ExecContext(t.Context(), `INSERT INTO addresses (order_key, name, phone, postcode, line1, country) VALUES ($1, '', '', '', '', 'KR')`, order); err != nil {
 				return err
 			}

@@ -32,6 +32,9 @@ func TestAContactAndAMessageAtTheSameMomentMeet(t *testing.T) {
 	holds, release, ended := make(chan struct{}), make(chan struct{}), make(chan error, 1)
 	go func() {
 		ended <- b.db.InTx(t.Context(), func(tx *bus.Tx) error {
+			if _, err := tx.ExecContext(t.Context(), `SET LOCAL idle_in_transaction_session_timeout = 0`); err != nil { // it waits for the test
+				return err
+			}
 			if _, err := tx.ExecContext(t.Context(), `SELECT pg_advisory_xact_lock(17)`); err != nil {
 				return err
 			}

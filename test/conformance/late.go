@@ -93,13 +93,11 @@ func lateFromNow(t *testing.T, b *bench) {
 	inside, goOn, done := make(chan struct{}), make(chan struct{}), make(chan error)
 	go func() {
 		done <- p.DB("shop").InTx(context.Background(), func(tx *bus.Tx) error {
-			if _, err := tx.ExecContext(context.Background(), `SELECT 1`); err != nil {
+			if _, err := tx.ExecContext(context.Background(), `SET LOCAL idle_in_transaction_session_timeout = 0`); err != nil {
 				return err
 			}
 			close(inside)
-			if err := lively(tx, goOn); err != nil {
-				return err
-			}
+			<-goOn
 			for k := range 12 {
 				if err := tx.Publish(paid{Order: "order-" + itoa(k), N: 4}); err != nil {
 					return err
@@ -119,23 +117,6 @@ func lateFromNow(t *testing.T, b *bench) {
 	b.late(bus.Now)
 	b.heard(12, 4, 6)
 	b.everywhere(p)
-}
-
-// lively waits in a transaction, and speaks now and then: one that is silent for
-// three seconds is ended by the server.
-func lively(tx *bus.Tx, goOn <-chan struct{}) error {
-	tick := time.NewTicker(200 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		select {
-		case <-goOn:
-			return nil
-		case <-tick.C:
-			if _, err := tx.ExecContext(context.Background(), `SELECT 1`); err != nil {
-				return err
-			}
-		}
-	}
 }
 
 // releaseRaces has writers and operators work on the same keys. Every fifth
