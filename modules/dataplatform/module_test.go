@@ -46,7 +46,7 @@ func TestEveryEventOfEveryOwnerEndsInAFileOnce(t *testing.T) {
 			filed += f.Rows
 		}
 		return filed >= 2
-	}, 10*time.Second, 20*time.Millisecond)
+	}, 60*time.Second, 20*time.Millisecond)
 	require.Equal(t, 2, filed)
 
 	type row struct {

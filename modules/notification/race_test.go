@@ -61,7 +61,7 @@ func TestAContactAndAMessageAtTheSameMomentMeet(t *testing.T) {
 
 // until asks until the answer is true.
 func until(ctx context.Context, db *bus.DB, question string) error {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 60*time.Second)
 	defer cancel()
 	for again := time.NewTicker(2 * time.Millisecond); ; {
 		var so bool

@@ -27,7 +27,7 @@ import (
 	"millrace/platform/postgres/pgtest"
 )
 
-const patience = 30 * time.Second
+const patience = 60 * time.Second
 
 // binary builds the program once, with the race detector if this test has it.
 var binary = sync.OnceValues(func() (string, error) {

@@ -25,7 +25,7 @@ import (
 // must not happen, a hundred times the poll interval.
 const (
 	poll     = 10 * time.Millisecond
-	patience = 20 * time.Second
+	patience = 60 * time.Second
 	brief    = 100 * poll
 )
 

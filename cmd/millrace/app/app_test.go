@@ -57,8 +57,8 @@ func start(t *testing.T, cfg config.Config) (a *App, stop func() error) {
 	case err := <-ended:
 		stopped = true
 		require.NoError(t, err)
-	case <-time.After(10 * time.Second):
-		t.Fatal("not ready after 10 s")
+	case <-time.After(time.Minute):
+		t.Fatal("not ready after a minute")
 	}
 	return a, stop
 }

@@ -41,7 +41,7 @@ import (
 )
 
 // patience bounds every wait.
-const patience = 10 * time.Second
+const patience = 60 * time.Second
 
 // Module is the door of a module, as the composition root sees it.
 type Module interface {

@@ -20,7 +20,7 @@ import (
 )
 
 // patience bounds every wait; the machine may be busy.
-const patience = 30 * time.Second
+const patience = 60 * time.Second
 
 type unit struct {
 	name  string

@@ -245,7 +245,7 @@ func await(t *testing.T, from <-chan int) int {
 	select {
 	case n := <-from:
 		return n
-	case <-time.After(20 * time.Second):
+	case <-time.After(60 * time.Second):
 		require.FailNow(t, "waited in vain")
 		return 0
 	}

@@ -75,7 +75,7 @@ func TestCommandsKeepTheirOrderWhenTheCarrierChangesAndChangesBack(t *testing.T)
 		if want != "" {
 			require.Eventually(t, func() bool { return got() == want }, 30*time.Second, 10*time.Millisecond, "want %s", want)
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 		defer cancel()
 		require.NoError(t, tr.Drain(ctx))
 		if carrier == nil {
@@ -121,7 +121,7 @@ func TestAProcessWhoseInstallationWasSwitchedBehindItsBackStops(t *testing.T) {
 	t.Cleanup(func() { require.NoError(t, db.Close()) })
 	_, err = db.ExecContext(t.Context(), `UPDATE bus.topics SET transport = 'nowhere'`)
 	require.NoError(t, err)
-	require.Eventually(t, func() bool { return r.transport.Healthy() != nil }, 20*time.Second, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return r.transport.Healthy() != nil }, 60*time.Second, 10*time.Millisecond)
 	err = r.transport.DB("shop").InTx(t.Context(), func(tx *bus.Tx) error { return tx.Publish(paid{"order", 1}) })
 	require.ErrorContains(t, err, "messages travel by nowhere in this database now")
 }

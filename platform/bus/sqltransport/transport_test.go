@@ -61,7 +61,7 @@ func start(t *testing.T, url string, cfg sqltransport.Config, parts ...bus.Modul
 	go func() { done <- router.Run(context.Background()) }()
 	<-router.Running()
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 		defer cancel()
 		require.NoError(t, tr.Drain(ctx))
 		require.NoError(t, router.Close())
@@ -101,7 +101,7 @@ func TestEveryEventIsHandledInOrderPerKey(t *testing.T) {
 	wg.Wait()
 	select {
 	case <-all:
-	case <-time.After(20 * time.Second):
+	case <-time.After(60 * time.Second):
 		mu.Lock()
 		defer mu.Unlock()
 		t.Fatalf("%d of %d handled", count, keys*each)
@@ -145,5 +145,5 @@ func TestAMessageThatFailsForGoodHoldsItsKeyOnly(t *testing.T) {
 		var states string
 		require.NoError(t, store.QueryRowContext(t.Context(), `SELECT coalesce(string_agg(key || ' ' || state, ', ' ORDER BY key, "offset"), '') FROM aside`).Scan(&states))
 		return states == "bad dead, bad held, flaky dead, flaky held"
-	}, 10*time.Second, 10*time.Millisecond)
+	}, 60*time.Second, 10*time.Millisecond)
 }

@@ -28,15 +28,15 @@ func TestALaterProcessKnowsTheBookOfAnEarlierOne(t *testing.T) {
 		return p.Answer == "" && p.Callback == "" && p.Refund == "" && p.Status == gateway.Approved
 	}
 	asked := chargeOf(orderWith(t, behaves), r)
-	_, err := gateway.NewClient(first.URL(), time.Second).Charge(t.Context(), asked)
+	_, err := gateway.NewClient(first.URL(), 20*time.Second).Charge(t.Context(), asked)
 	require.NoError(t, err)
 	settled(t, first)
-	require.Eventually(t, func() bool { _, err := os.Stat(file); return err == nil }, 10*time.Second, 10*time.Millisecond, "also before it is closed")
+	require.Eventually(t, func() bool { _, err := os.Stat(file); return err == nil }, 60*time.Second, 10*time.Millisecond, "also before it is closed")
 	require.NoError(t, first.Close())
 
 	second := withFile(t, file)
 	require.Equal(t, first.Book(), second.Book())
-	client := gateway.NewClient(second.URL(), time.Second)
+	client := gateway.NewClient(second.URL(), 20*time.Second)
 	back, err := client.Refund(t.Context(), gateway.Refund{RefundID: "r-1", TransactionKey: asked.TransactionKey, Amount: asked.Amount, Currency: asked.Currency})
 	require.NoError(t, err)
 	require.Equal(t, gateway.Refunded, back.Status)
@@ -64,12 +64,12 @@ func TestACallbackThatWasNotAnsweredIsSentByTheNextProcess(t *testing.T) {
 		r.mu.Unlock()
 		first := withFile(t, file)
 		order := orderWith(t, func(p Plan) bool { return p.Answer == "" && p.Callback == callback && p.Status == gateway.Approved })
-		_, err := gateway.NewClient(first.URL(), time.Second).Charge(t.Context(), chargeOf(order, r))
+		_, err := gateway.NewClient(first.URL(), 20*time.Second).Charge(t.Context(), chargeOf(order, r))
 		require.NoError(t, err)
 		require.Eventually(t, func() bool {
 			c := first.Book().Charges[0].Callbacks
 			return len(c) == 1 && c[0].Tries > 0
-		}, 10*time.Second, time.Millisecond)
+		}, 60*time.Second, time.Millisecond)
 		require.NoError(t, first.Close())
 		id := first.Book().Charges[0].Callbacks[0].ID
 

@@ -91,7 +91,7 @@ func chargeOf(order string, r *receiver) gateway.Charge {
 // settled waits until every callback has been answered for good.
 func settled(t *testing.T, s *Simulator) Book {
 	t.Helper()
-	require.Eventually(t, func() bool { return s.Book().Open == 0 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return s.Book().Open == 0 }, 60*time.Second, time.Millisecond)
 	return s.Book()
 }
 
