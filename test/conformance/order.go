@@ -25,10 +25,28 @@ func newRouter(topo *bus.Topology, hosted []string, p Process) (*message.Router,
 var errBack = errors.New("rolled back")
 
 func commitOrder(t *testing.T, b *bench) {
-	const writers, each = 16, 20
-	ear := func(name string) part { return part{name: name, hears: []bus.Subscription{bus.On(note)}} }
-	parts := []bus.Module{shop(), ear("one"), ear("two"), ear("three")}
+	ears := []string{"one", "two", "three"}
+	parts := []bus.Module{shop()}
+	for _, ear := range ears {
+		parts = append(parts, part{name: ear, hears: []bus.Subscription{bus.On(note)}})
+	}
 	p := b.start(Options{}, parts...)
+	said, err := collide(p)
+	require.NoError(t, err)
+	want := itoa(said)
+	require.Equal(t, want, b.text(`SELECT count(*) FROM shop.log`))
+	require.Equal(t, "0", b.text(`SELECT count(*) FROM (SELECT count(*) - max("offset") AS gap FROM shop.log GROUP BY partition) AS g WHERE gap <> 0`))
+	for _, ear := range ears {
+		b.becomes(want, `SELECT count(*) FROM `+ear+`.effects`)
+		require.Equal(t, want, b.text(`SELECT count(DISTINCT message) FROM `+ear+`.effects`))
+		require.Equal(t, "0", b.text(`SELECT count(*) FROM (SELECT "offset" - lag("offset", 1, 0::bigint) OVER (PARTITION BY partition ORDER BY at) AS step FROM `+ear+`.effects e JOIN shop.log l ON l.id = e.message) AS s WHERE step <> 1`), "skipped or out of order at %s", ear)
+	}
+}
+
+// collide has 16 writers say a few things in each transaction, after random
+// delays, and roll some back. It returns how many were committed.
+func collide(p *process) (int, error) {
+	const writers, each = 16, 20
 	var said atomic.Int32
 	var all errgroup.Group
 	for range writers {
@@ -57,15 +75,23 @@ func commitOrder(t *testing.T, b *bench) {
 			return nil
 		})
 	}
-	require.NoError(t, all.Wait())
-	want := itoa(int(said.Load()))
-	require.Equal(t, want, b.text(`SELECT count(*) FROM shop.log`))
-	require.Equal(t, "0", b.text(`SELECT count(*) FROM (SELECT count(*) - max("offset") AS gap FROM shop.log GROUP BY partition) AS g WHERE gap <> 0`))
-	for _, ear := range []string{"one", "two", "three"} {
-		b.becomes(want, `SELECT count(*) FROM `+ear+`.effects`)
-		require.Equal(t, want, b.text(`SELECT count(DISTINCT message) FROM `+ear+`.effects`))
-		require.Equal(t, "0", b.text(`SELECT count(*) FROM (SELECT "offset" - lag("offset", 1, 0::bigint) OVER (PARTITION BY partition ORDER BY at) AS step FROM `+ear+`.effects e JOIN shop.log l ON l.id = e.message) AS s WHERE step <> 1`), "skipped or out of order at %s", ear)
+	err := all.Wait()
+	return int(said.Load()), err
+}
+
+// RedWithoutTheLock takes the publish locks away and demands that the test of
+// the commit order sees it: offsets have no gaps, so writers that pass each
+// other compute the same one, and the second of them fails.
+func RedWithoutTheLock(t *testing.T, world Factory) {
+	b := newBench(t, world)
+	topo := b.prepare(shop())
+	for _, function := range []string{"append_log", "append_log_one"} {
+		definition := b.text(`SELECT replace(pg_get_functiondef($1::regproc), 'PERFORM pg_advisory_xact_lock(topic, p)', 'PERFORM 1')`, "shop."+function)
+		require.Contains(t, definition, "PERFORM 1")
+		b.exec(definition)
 	}
+	_, err := collide(b.host(Options{}, topo, topo.Modules()))
+	require.Equal(t, errs.Conflict, errs.KindOf(err), "%v", err)
 }
 
 // Commands of their own for four receivers.

@@ -31,6 +31,11 @@ func flagged(name string) (found bool) {
 
 func TestMessagesThroughPostgreSQL(t *testing.T) { conformance.Run(t, overSQL) }
 
+func TestTheTestOfTheCommitOrderIsRedWithoutTheLock(t *testing.T) {
+	t.Parallel()
+	conformance.RedWithoutTheLock(t, overSQL)
+}
+
 // world carries the messages through the database itself.
 type world struct{ url string }
 
