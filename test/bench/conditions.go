@@ -225,17 +225,18 @@ func backlog(ctx context.Context, r *run) error {
 	return nil
 }
 
-// peakHeap watches the heap until ctx ends; the function returned waits for that.
-func peakHeap(ctx context.Context) func() float64 {
-	var peak uint64
+// peakHeap watches the heap in bytes until ctx ends; the function returned waits for that.
+func peakHeap(ctx context.Context) func() float64 { return peakOf(ctx, heapBytes) }
+
+// peakOf is likewise the largest value that it saw.
+func peakOf(ctx context.Context, value func() float64) func() float64 {
+	var peak float64
 	var watching sync.WaitGroup
 	watching.Go(func() {
 		look := time.NewTicker(50 * time.Millisecond)
 		defer look.Stop()
 		for {
-			var m runtime.MemStats
-			runtime.ReadMemStats(&m)
-			peak = max(peak, m.HeapAlloc)
+			peak = max(peak, value())
 			select {
 			case <-look.C:
 			case <-ctx.Done():
@@ -243,5 +244,11 @@ func peakHeap(ctx context.Context) func() float64 {
 			}
 		}
 	})
-	return func() float64 { watching.Wait(); return float64(peak) }
+	return func() float64 { watching.Wait(); return peak }
+}
+
+func heapBytes() float64 {
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return float64(m.HeapAlloc)
 }

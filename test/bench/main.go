@@ -51,7 +51,7 @@ func bench(ctx context.Context, o options, out, log io.Writer) (err error) {
 	if r.server, err = startServer(ctx, o.statements); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, r.server.stop()) }()
+	defer func() { err = errors.Join(err, r.kafka.stop(), r.server.stop()) }()
 	all := measures()
 	for i, m := range all {
 		if o.quick && o.rounds == 0 {

@@ -22,6 +22,7 @@ func measures() []measure {
 	return []measure{
 		{"publish", publishing}, {"handled", handling}, {"latency", latency}, {"failures", failing},
 		{"hotrows", fighting}, {"processes", processes}, {"payments", paying}, {"blocked", blocked}, {"idle", idling}, {"backlog", backlog},
+		{"kafka-relay", relaying}, {"kafka-latency", carrying}, {"kafka-handled", handlingKafka}, {"kafka-backlog", backlogKafka},
 	}
 }
 
@@ -272,7 +273,7 @@ func latency(ctx context.Context, r *run) error {
 				rates = rates[:2]
 			}
 			jobs = append(jobs, func() error {
-				return r.with(ctx, k, func(c contender, _ string) error { return r.atRates(ctx, k, c, rates) })
+				return r.with(ctx, k, func(c contender, _ string) error { return r.atRates(ctx, k, c, "", rates) })
 			})
 		}
 		if err := r.turns(jobs); err != nil {
@@ -290,8 +291,9 @@ const profiledRate = 500
 
 const warm = 500 * time.Millisecond
 
-// atRates runs a contender at the rates and adds the percentiles of all groups.
-func (r *run) atRates(ctx context.Context, k kind, c contender, rates []int) error {
+// atRates runs a contender at the rates and adds the percentiles of all groups,
+// under names that begin with what is given.
+func (r *run) atRates(ctx context.Context, k kind, c contender, named string, rates []int) error {
 	return r.steady(ctx, c, rates[0], func(b *board, from int) error {
 		for _, rate := range rates {
 			watch := unwatched
@@ -312,10 +314,10 @@ func (r *run) atRates(ctx context.Context, k kind, c contender, rates []int) err
 			took := time.Since(started)
 			stop()
 			serverAfter, clientAfter := r.server.cpu()
-			r.found.add(k.name, fmt.Sprintf("at %d/s, CPU %% of one core, server", rate), 100*(serverAfter-server)/took.Seconds())
-			r.found.add(k.name, fmt.Sprintf("at %d/s, CPU %% of one core, client", rate), 100*(clientAfter-client)/took.Seconds())
+			r.found.add(k.name, named+fmt.Sprintf("at %d/s, CPU %% of one core, server", rate), 100*(serverAfter-server)/took.Seconds())
+			r.found.add(k.name, named+fmt.Sprintf("at %d/s, CPU %% of one core, client", rate), 100*(clientAfter-client)/took.Seconds())
 			ms, missing := b.latencies(from, to, 0, 1, 2)
-			r.addLatencies(k, fmt.Sprintf("latency ms at %d/s", rate), ms, missing)
+			r.addLatencies(k, named+fmt.Sprintf("latency ms at %d/s", rate), ms, missing)
 			from = to
 		}
 		return nil

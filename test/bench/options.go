@@ -40,10 +40,18 @@ func parse(args []string, output io.Writer) (options, error) {
 		return o, fmt.Errorf("--rounds %d: at least 1", o.rounds)
 	}
 	for _, name := range strings.FieldsFunc(only, func(c rune) bool { return c == ',' || c == ' ' }) {
-		if !slices.Contains(measureNames(), name) {
-			return o, fmt.Errorf("--only %s: the measures are %s", name, strings.Join(measureNames(), ", "))
+		switch {
+		case slices.Contains(measureNames(), name):
+			o.only = append(o.only, name)
+		case name == "kafka":
+			for _, known := range measureNames() {
+				if strings.HasPrefix(known, "kafka-") {
+					o.only = append(o.only, known)
+				}
+			}
+		default:
+			return o, fmt.Errorf("--only %s: the measures are %s; kafka is all of its own", name, strings.Join(measureNames(), ", "))
 		}
-		o.only = append(o.only, name)
 	}
 	return o, nil
 }

@@ -17,8 +17,9 @@ import (
 type ours struct {
 	url    string
 	others int // further modules, which another process would host
+	road   road
 	topo   *bus.Topology
-	before *sqltransport.Transport // publishes while nothing is handled
+	before transport // publishes while nothing is handled
 	say    *bus.DB
 
 	running *process
@@ -107,12 +108,13 @@ func hotRow(seq int) int { return int(uint32(seq) * 2654435761 >> 16 % 10) }
 
 func openOurs(others int) func(context.Context, string) (contender, error) {
 	return func(ctx context.Context, url string) (contender, error) {
-		o := &ours{url: url, others: others}
-		return o, o.open(ctx)
+		o := &ours{url: url, others: others, road: onPostgres(url)}
+		return o, o.open(ctx, o.road)
 	}
 }
 
-func (o *ours) open(ctx context.Context) (err error) {
+// open makes the tables, and the transport that publishes before the start.
+func (o *ours) open(ctx context.Context, before road) (err error) {
 	if o.topo, err = o.topology(behaviour{}); err != nil {
 		return err
 	}
@@ -127,7 +129,7 @@ func (o *ours) open(ctx context.Context) (err error) {
 	if err := createOurs(ctx, db); err != nil {
 		return err
 	}
-	o.before, err = openTransport(ctx, o.url, poolSize, o.topo, []string{"payment"})
+	o.before, err = before(ctx, poolSize, o.topo, []string{"payment"})
 	if err != nil {
 		return err
 	}
@@ -150,10 +152,10 @@ func createOurs(ctx context.Context, db *sql.DB) error {
 
 func (o *ours) publish(ctx context.Context, batch []payment) error {
 	return o.say.InTx(ctx, func(tx *bus.Tx) error {
+		if err := insertPayments(ctx, tx, batch); err != nil {
+			return err
+		}
 		for _, p := range batch {
-			if _, err := tx.ExecContext(ctx, insertPayment, p.row()...); err != nil {
-				return err
-			}
 			if err := tx.Publish(p); err != nil {
 				return err
 			}
@@ -179,7 +181,7 @@ func (o *ours) start(ctx context.Context, b behaviour) error {
 	if err != nil {
 		return err
 	}
-	if o.running, err = startProcess(ctx, o.url, poolSize, topo, o.hosted()); err != nil {
+	if o.running, err = startProcess(ctx, o.road, poolSize, topo, o.hosted()); err != nil {
 		return err
 	}
 	o.say = o.running.transport.DB("payment")

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"database/sql"
 	"encoding/json"
 	"fmt"
 	"sync"
@@ -8,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/lib/pq"
 )
 
 // groups are the subscribers; each has its own inbox and business table.
@@ -57,6 +60,30 @@ func (p payment) row() []any {
 	return []any{p.ID.String(), p.OrderKey, p.UserID, p.Amount, p.Currency, p.TransactionKey}
 }
 
+// insertPayments writes those of one transaction: backlogs are made of many at once.
+func insertPayments(ctx context.Context, tx interface {
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+}, batch []payment,
+) error {
+	if len(batch) == 1 {
+		_, err := tx.ExecContext(ctx, insertPayment, batch[0].row()...)
+		return err
+	}
+	columns := make([][]string, 6)
+	for _, p := range batch {
+		for i, value := range p.row() {
+			columns[i] = append(columns[i], fmt.Sprint(value))
+		}
+	}
+	args := make([]any, len(columns))
+	for i, column := range columns {
+		args[i] = pq.Array(column)
+	}
+	_, err := tx.ExecContext(ctx, `INSERT INTO payments (id, order_key, user_id, amount, currency, transaction_key)
+		SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[])`, args...)
+	return err
+}
+
 const createPayments = `CREATE TABLE %spayments (id uuid PRIMARY KEY, order_key text NOT NULL, user_id text NOT NULL,
 	amount bigint NOT NULL, currency text NOT NULL, transaction_key text NOT NULL, created_at timestamptz NOT NULL DEFAULT now())`
 
@@ -81,7 +108,8 @@ type board struct {
 	effects   [][]atomic.Int64
 	count     atomic.Int64
 
-	server, client float64 // seconds of processor time that handling took
+	began          time.Duration // when the contender was started
+	server, client float64       // seconds of processor time that handling took
 	mu             sync.Mutex
 	marks          []mark
 	done           chan struct{}
@@ -139,6 +167,21 @@ func (b *board) rate() float64 {
 		return 0 // next to nothing was done
 	}
 	return float64(to.count-from.count) / (to.at - from.at).Seconds()
+}
+
+// whole is effects per second from the start of the contender to the last of
+// all effects; 0 if some are missing.
+func (b *board) whole() float64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.count.Load() < b.want || len(b.marks) == 0 {
+		return 0
+	}
+	var last time.Duration
+	for _, m := range b.marks {
+		last = max(last, m.at)
+	}
+	return float64(b.want) / (last - b.began).Seconds()
 }
 
 // latencies are the milliseconds from commit to effect of the groups given, and

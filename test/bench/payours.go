@@ -57,7 +57,7 @@ func openOursPay(ctx context.Context, url string, payments int, done func(seq in
 	if err := fillPayments(ctx, db, payments); err != nil {
 		return nil, err
 	}
-	p, err := startProcess(ctx, url, oursPayPool, topo, oursHosted)
+	p, err := startProcess(ctx, onPostgres(url), oursPayPool, topo, oursHosted)
 	if err != nil {
 		return nil, err
 	}

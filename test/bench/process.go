@@ -15,19 +15,36 @@ import (
 
 // process is what a program of ours is: some modules on a transport.
 type process struct {
-	transport *sqltransport.Transport
+	transport transport
 	router    *message.Router
 	ended     chan error
 }
 
-func openTransport(ctx context.Context, url string, pool int, topo *bus.Topology, hosted []string) (*sqltransport.Transport, error) {
-	return sqltransport.Open(ctx, sqltransport.Config{URL: url, MaxConnsPerModule: pool, Logger: slog.New(slog.DiscardHandler)}, topo, hosted)
+// transport is what carries messages, on either road.
+type transport interface {
+	DB(module string) *bus.DB
+	Subscriber(module string) message.Subscriber
+	Drain(ctx context.Context) error
+	Close() error
+}
+
+// road opens a transport for some modules.
+type road func(ctx context.Context, pool int, topo *bus.Topology, hosted []string) (transport, error)
+
+func onPostgres(url string) road {
+	return func(ctx context.Context, pool int, topo *bus.Topology, hosted []string) (transport, error) {
+		return sqltransport.Open(ctx, databaseConfig(url, pool), topo, hosted)
+	}
+}
+
+func databaseConfig(url string, pool int) sqltransport.Config {
+	return sqltransport.Config{URL: url, MaxConnsPerModule: pool, Logger: slog.New(slog.DiscardHandler)}
 }
 
 // startProcess returns when all that is hosted listens.
-func startProcess(ctx context.Context, url string, pool int, topo *bus.Topology, hosted []string) (_ *process, err error) {
+func startProcess(ctx context.Context, by road, pool int, topo *bus.Topology, hosted []string) (_ *process, err error) {
 	p := &process{ended: make(chan error, 1)}
-	if p.transport, err = openTransport(ctx, url, pool, topo, hosted); err != nil {
+	if p.transport, err = by(ctx, pool, topo, hosted); err != nil {
 		return nil, err
 	}
 	quiet := slog.New(slog.DiscardHandler)

@@ -57,7 +57,7 @@ func worker(ctx context.Context, url string, in io.Reader, out io.Writer) error 
 	if err != nil {
 		return err
 	}
-	p, err := startProcess(ctx, url, 0, topo, []string{"delivery"})
+	p, err := startProcess(ctx, onPostgres(url), 0, topo, []string{"delivery"})
 	if err != nil {
 		return err
 	}
@@ -113,7 +113,7 @@ func (r *run) jobsOf(ctx context.Context, n int) (rate float64, err error) {
 	if _, err := db.ExecContext(ctx, createJobs); err != nil {
 		return 0, err
 	}
-	sender, err := openTransport(ctx, url, 0, topo, []string{"payment"})
+	sender, err := onPostgres(url)(ctx, 0, topo, []string{"payment"})
 	if err != nil {
 		return 0, err
 	}

@@ -92,8 +92,29 @@ func comparisons(f *findings) []comparison {
 			add(fmt.Sprintf("%s %s / undisturbed, ours", p, what), ours[besideName+what+", "+p], ours[besideName+"undisturbed, "+p], 0, target)
 		}
 	}
+	addKafka(add, ours, stock, slow)
 	add("backlog of 1,000,000 / 100,000, ours", ours["handled/s, backlog of 1000000"], ours["handled/s, backlog of 100000"], 0.8, 0)
 	return all
+}
+
+// addKafka adds the ratios of the measures on Kafka.
+func addKafka(add func(name string, a, b []float64, atLeast, atMost float64), ours, stock, slow map[string][]float64) {
+	add(relayName+": ours / stock", ours[relayName], slow[relayName], 20, 0)
+	for _, p := range []string{"p50", "p99"} {
+		name := kafkaLatencyName + "latency ms at 100/s, " + p
+		add(name+": ours / stock 1 s", ours[name], slow[name], 0, 0)
+		add(name+": ours / stock 10 ms", ours[name], stock[name], 0, 0)
+	}
+	for _, what := range []string{"", wholeName} {
+		add(kafkaHandledName+what+": ours / ours on PostgreSQL", ours[kafkaHandledName+what], ours[besideHandledName+what], 0.6, 0)
+		add(kafkaHandledName+what+": ours / stock 10 ms", ours[kafkaHandledName+what], stock[kafkaHandledName+what], 0, 0)
+	}
+	const perEffect = ", CPU µs per effect, client and server"
+	add(kafkaHandledName+perEffect+": on PostgreSQL / ours", ours[besideHandledName+perEffect], ours[kafkaHandledName+perEffect], 0, 0)
+	small, large := ours[kafkaBacklogName(100_000)], ours[kafkaBacklogName(1_000_000)]
+	add("Kafka, backlog of 1,000,000 / 100,000, ours", large, small, 0.8, 0)
+	add("Kafka, backlog of 1,000,000 / 100,000, ours"+wholeName, ours[kafkaBacklogName(1_000_000)+wholeName], ours[kafkaBacklogName(100_000)+wholeName], 0.8, 0)
+	add("Kafka, backlog of 10,000 / 2,000, ours", ours[kafkaBacklogName(10_000)], ours[kafkaBacklogName(2_000)], 0, 0)
 }
 
 // limit is a target for a figure of ours.
@@ -108,6 +129,7 @@ var limits = []limit{
 	{"latency ms at 1000/s, p50", 10},
 	{"latency ms at 100/s, p99.9", 100}, // the fall-back poll, each 5 s, is never seen
 	{callbackName + "p99", 50},
+	{kafkaLatencyName + "latency ms at 100/s, p50", 5}, {kafkaLatencyName + "latency ms at 100/s, p99", 20},
 	{"idle, transaction ids/s", 1}, {"idle, CPU % of one core, with the server", 1},
 }
 

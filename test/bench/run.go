@@ -18,7 +18,8 @@ type run struct {
 	found   *findings
 	log     io.Writer
 	options options
-	order   int // changes who begins
+	order   int    // changes who begins
+	kafka   *kafka // nil before its first use
 	until   time.Time
 
 	floorURL string // the floor's database; "" before its first use
@@ -75,24 +76,22 @@ func (r *run) with(ctx context.Context, k kind, f func(c contender, url string) 
 	return nil
 }
 
-// fill publishes payments that nobody handles yet, 100 in a transaction.
+// fill publishes payments that nobody handles yet, 100 in a transaction. All of
+// a key come from one writer, in order: keys are a multiple of the writers.
 func fill(ctx context.Context, c contender, payments int) error {
 	const batch, writers = 100, 4
-	var next atomic.Int64
-	return together(writers, func(int) error {
-		for {
-			from := int(next.Add(batch)) - batch
-			if from >= payments {
-				return nil
-			}
-			some := make([]payment, 0, batch)
-			for seq := from; seq < min(from+batch, payments); seq++ {
-				some = append(some, newPayment(seq))
+	return together(writers, func(w int) error {
+		var some []payment
+		for seq := w; seq < payments; seq += writers {
+			if some = append(some, newPayment(seq)); len(some) < batch && seq+writers < payments {
+				continue
 			}
 			if err := c.publish(ctx, some); err != nil {
 				return err
 			}
+			some = some[:0]
 		}
+		return nil
 	})
 }
 
@@ -123,6 +122,7 @@ func (r *run) handle(ctx context.Context, c contender, url string, payments int,
 		return nil, err
 	}
 	server, client := r.server.cpu()
+	b.observer.began = time.Since(b.observer.start)
 	if err := c.start(ctx, b); err != nil {
 		return nil, err
 	}

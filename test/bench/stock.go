@@ -10,6 +10,7 @@ import (
 
 	"github.com/ThreeDotsLabs/watermill"
 	wsql "github.com/ThreeDotsLabs/watermill-sql/v4/pkg/sql"
+	"github.com/ThreeDotsLabs/watermill/components/forwarder"
 	"github.com/ThreeDotsLabs/watermill/message"
 	_ "github.com/lib/pq" // the driver
 )
@@ -27,6 +28,7 @@ const (
 type stock struct {
 	db     *sql.DB
 	poll   time.Duration
+	target string // the topic at the brokers that a Forwarder brings the payments to; "" is none
 	router *message.Router
 	subs   []*wsql.Subscriber
 	ended  chan error
@@ -34,14 +36,9 @@ type stock struct {
 
 func openStock(poll time.Duration) func(context.Context, string) (contender, error) {
 	return func(ctx context.Context, url string) (contender, error) {
-		db, err := sql.Open("postgres", url)
+		db, err := openStockTables(ctx, url)
 		if err != nil {
 			return nil, err
-		}
-		db.SetMaxOpenConns(poolSize)
-		db.SetMaxIdleConns(poolSize)
-		if err := createTables(ctx, db); err != nil {
-			return nil, errors.Join(err, db.Close())
 		}
 		s := &stock{db: db, poll: poll}
 		for _, group := range groups {
@@ -56,6 +53,19 @@ func openStock(poll time.Duration) func(context.Context, string) (contender, err
 		}
 		return s, nil
 	}
+}
+
+func openStockTables(ctx context.Context, url string) (*sql.DB, error) {
+	db, err := sql.Open("postgres", url)
+	if err != nil {
+		return nil, err
+	}
+	db.SetMaxOpenConns(poolSize)
+	db.SetMaxIdleConns(poolSize)
+	if err := createTables(ctx, db); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return db, nil
 }
 
 func (s *stock) subscriber(group string) (*wsql.Subscriber, error) {
@@ -88,37 +98,51 @@ func effectTables() []string {
 	return tables
 }
 
+// publisher of a transaction, and the topic to give it.
+func (s *stock) publisher(tx *sql.Tx) (message.Publisher, string, error) {
+	publisher, err := wsql.NewPublisher(wsql.TxFromStdSQL(tx), wsql.PublisherConfig{SchemaAdapter: wsql.DefaultPostgreSQLSchema{}}, watermill.NopLogger{})
+	if err != nil || s.target == "" {
+		return publisher, stockTopic, err
+	}
+	return forwarder.NewPublisher(publisher, forwarder.PublisherConfig{ForwarderTopic: stockTopic}), s.target, nil
+}
+
 func (s *stock) publish(ctx context.Context, batch []payment) error {
 	tx, err := s.db.BeginTx(ctx, nil)
 	if err != nil {
 		return err
 	}
 	defer tx.Rollback() //nolint:errcheck // after the commit it does nothing
-	publisher, err := wsql.NewPublisher(wsql.TxFromStdSQL(tx), wsql.PublisherConfig{SchemaAdapter: wsql.DefaultPostgreSQLSchema{}}, watermill.NopLogger{})
+	publisher, topic, err := s.publisher(tx)
 	if err != nil {
+		return err
+	}
+	if err := insertPayments(ctx, tx, batch); err != nil {
 		return err
 	}
 	messages := make([]*message.Message, len(batch))
 	for i, p := range batch {
-		if _, err := tx.ExecContext(ctx, insertPayment, p.row()...); err != nil {
-			return err
-		}
 		messages[i] = message.NewMessage(p.ID.String(), p.json())
 		messages[i].Metadata.Set("type", p.EventName())
 		messages[i].Metadata.Set("key", p.OrderKey)
 	}
-	if err := publisher.Publish(stockTopic, messages...); err != nil {
+	if err := publisher.Publish(topic, messages...); err != nil {
 		return err
 	}
 	return tx.Commit()
 }
 
-func (s *stock) start(ctx context.Context, b behaviour) (err error) {
+func (s *stock) start(ctx context.Context, b behaviour) error {
+	return s.listen(ctx, b, stockTopic, func(i int) message.Subscriber { return s.subs[i] })
+}
+
+// listen runs the handlers of all groups on their subscribers.
+func (s *stock) listen(ctx context.Context, b behaviour, topic string, of func(group int) message.Subscriber) (err error) {
 	if s.router, err = message.NewRouter(message.RouterConfig{}, watermill.NopLogger{}); err != nil {
 		return err
 	}
 	for i, group := range groups {
-		s.router.AddConsumerHandler(group, stockTopic, s.subs[i], s.handler(i, b))
+		s.router.AddConsumerHandler(group, topic, of(i), s.handler(i, b))
 	}
 	s.ended = make(chan error, 1)
 	go func() { s.ended <- s.router.Run(context.WithoutCancel(ctx)) }()
