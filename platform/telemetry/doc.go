@@ -14,7 +14,7 @@
 //
 // GET /livez answers 200 as long as the program can answer at all: restart it
 // if it does not. GET /readyz answers 200 if every [Check] holds, else 503 and
-// which do not, and what to do about it: send no requests until it does. Both
-// are JSON. The errors themselves are logged, when a check's answer changes,
+// which do not, since when if the error has a method Since, and what to do about
+// it: send no requests until it does. Both are JSON. The errors themselves are logged, when a check's answer changes,
 // and are not shown.
 package telemetry

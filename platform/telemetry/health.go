@@ -3,6 +3,7 @@ package telemetry
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"net/http"
 	"sync"
@@ -21,12 +22,16 @@ type Check struct {
 	Tells bool
 }
 
+// dated is an error that knows since when it holds; the answer tells that, too.
+type dated interface{ Since() time.Time }
+
 const probeTimeout = 2 * time.Second
 
 type checkResult struct {
 	Name    string `json:"name"`
 	OK      bool   `json:"ok"`
 	Problem string `json:"problem,omitempty"` // the error's kind
+	Since   string `json:"since,omitempty"`   // if the error knows
 	Help    string `json:"help,omitempty"`
 }
 
@@ -95,6 +100,10 @@ func (h *health) probe(ctx context.Context) ([]checkResult, string) {
 				status = degraded
 			}
 			results[i].Problem, results[i].Help = errs.KindOf(err).String(), check.Help
+			var d dated
+			if errors.As(err, &d) {
+				results[i].Since = d.Since().Format(time.RFC3339)
+			}
 		}
 		switch {
 		case err != nil && !h.failing[i]:

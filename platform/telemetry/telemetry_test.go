@@ -71,6 +71,12 @@ func TestAFileThatIsNoTerminalGetsJSON(t *testing.T) {
 	require.ErrorContains(t, err, "log.format")
 }
 
+// still is an error that knows since when it holds.
+type still struct{ error }
+
+func (still) Since() time.Time { return time.Date(2026, 11, 23, 1, 2, 3, 0, time.UTC) }
+func (s still) Unwrap() error  { return s.error }
+
 func TestReadinessSaysWhatFailsAndWhatToDo(t *testing.T) {
 	t.Parallel()
 	var out strings.Builder
@@ -99,6 +105,9 @@ func TestReadinessSaysWhatFailsAndWhatToDo(t *testing.T) {
 	}
 	require.Equal(t, 1, strings.Count(out.String(), "canary"), "a change is logged, not every question")
 	require.Equal(t, http.StatusOK, get("/livez").Code, "a program that waits for its database is alive")
+
+	problem = still{problem}
+	require.JSONEq(t, `{"status":"failing","checks":[{"name":"database","ok":false,"problem":"resource","since":"2026-11-23T01:02:03Z","help":"start PostgreSQL"},{"name":"router","ok":true}]}`, get("/readyz").Body.String())
 
 	problem = nil
 	require.JSONEq(t, ready, get("/readyz").Body.String())

@@ -173,12 +173,12 @@ func (f *forwarder) fail(l lane, since time.Time, why error) {
 }
 
 // blocked lists the lanes that have made no progress for longer than limit.
-func (f *forwarder) blocked(limit time.Duration) (all []error) {
+func (f *forwarder) blocked(limit time.Duration) (all []failure) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for l, failed := range f.failing {
 		if time.Since(failed.since) >= limit {
-			all = append(all, errs.New(errs.Resource, "%s: nothing is sent since %s: %w", l, failed.since.Format(time.RFC3339), failed.why))
+			all = append(all, failure{failed.since, errs.New(errs.Resource, "%s: nothing is sent since %s: %w", l, failed.since.Format(time.RFC3339), failed.why)})
 		}
 	}
 	return all

@@ -2,7 +2,6 @@ package kafkatransport
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -349,15 +348,14 @@ func (in *intake) isFailing() bool {
 }
 
 // stands says what keeps the intake from receiving for longer than limit.
-func (in *intake) stands(limit time.Duration) error {
+func (in *intake) stands(limit time.Duration) (all []failure) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	var all []error
 	if in.failing.why != nil && time.Since(in.failing.since) >= limit {
-		all = append(all, errs.New(errs.Resource, "module %s receives nothing since %s: %w", in.module, in.failing.since.Format(time.RFC3339), in.failing.why))
+		all = append(all, failure{in.failing.since, errs.New(errs.Resource, "module %s receives nothing since %s: %w", in.module, in.failing.since.Format(time.RFC3339), in.failing.why)})
 	}
 	for p, s := range in.stalled {
-		all = append(all, errs.New(errs.Resource, "module %s, %s partition %d: %w", in.module, p.topic, p.partition, s.why))
+		all = append(all, failure{s.since, errs.New(errs.Resource, "module %s, %s partition %d: %w", in.module, p.topic, p.partition, s.why)})
 	}
-	return errors.Join(all...)
+	return all
 }

@@ -106,17 +106,37 @@ func topicsOf(topo *bus.Topology, hosted []string) []string {
 }
 
 // Flowing is nil while messages move between this process and the brokers. Else
-// it says what stands still, and since when. Requests are served meanwhile:
-// what they say waits in the database.
+// it says what stands still, and since when: the error has a method Since, which
+// is the earliest. Requests are served meanwhile: what they say waits in the
+// database.
 func (t *Transport) Flowing() error {
 	all := t.out.blocked(t.cfg.Stall)
 	for _, in := range t.intakes {
-		if err := in.stands(t.cfg.Stall); err != nil {
-			all = append(all, err)
+		all = append(all, in.stands(t.cfg.Stall)...)
+	}
+	if len(all) == 0 {
+		return nil
+	}
+	still := &standstill{since: all[0].since}
+	why := make([]error, len(all))
+	for i, one := range all {
+		why[i] = one.why
+		if one.since.Before(still.since) {
+			still.since = one.since
 		}
 	}
-	return errors.Join(all...)
+	still.error = errors.Join(why...)
+	return still
 }
+
+// standstill is what Flowing answers.
+type standstill struct {
+	error
+	since time.Time
+}
+
+func (s *standstill) Since() time.Time { return s.since }
+func (s *standstill) Unwrap() error    { return s.error }
 
 // Counts are totals since the start of this process.
 type Counts struct {
