@@ -109,7 +109,7 @@ func (s *subscriber) step(t *task) {
 		return
 	}
 	if s.relay() {
-		s.settle(t, s.forward(ctx, t, rows))
+		s.forward(ctx, &part{t: t, rows: rows})
 		return
 	}
 	parts := []*part{{t: t, rows: rows}}
