@@ -19,17 +19,14 @@ import (
 // below the subscriber's position was handled before: it is a repetition, as is
 // one that is there already. A subscriber that is undecided hears none yet.
 const receiveSQL = `
-WITH fresh AS (
-    INSERT INTO inbound (stream, partition, "offset", id, type, key, payload, metadata)
-    SELECT m.stream, m.partition, m."offset", m.id, m.type, m.key, m.payload, m.metadata::json
-    FROM unnest($2::text[], $3::smallint[], $4::bigint[], $5::uuid[], $6::text[], $7::text[], $8::bytea[], $9::text[])
-        AS m(stream, partition, "offset", id, type, key, payload, metadata)
-    LEFT JOIN positions p ON p.subscriber = $1 AND p.topic = m.stream AND p.partition = m.partition
-    WHERE m."offset" > CASE WHEN p.position < 0 THEN 9223372036854775807 ELSE coalesce(p.position, 0) END
-    ORDER BY m.stream, m.partition, m."offset"
-    ON CONFLICT DO NOTHING RETURNING stream, partition
-)
-SELECT DISTINCT stream, partition FROM fresh`
+INSERT INTO inbound (stream, partition, "offset", id, type, key, payload, metadata)
+SELECT m.stream, m.partition, m."offset", m.id, m.type, m.key, m.payload, m.metadata::json
+FROM unnest($2::text[], $3::smallint[], $4::bigint[], $5::uuid[], $6::text[], $7::text[], $8::bytea[], $9::text[])
+    AS m(stream, partition, "offset", id, type, key, payload, metadata)
+LEFT JOIN positions p ON p.subscriber = $1 AND p.topic = m.stream AND p.partition = m.partition
+WHERE m."offset" > CASE WHEN p.position < 0 THEN 9223372036854775807 ELSE coalesce(p.position, 0) END
+ORDER BY m.stream, m.partition, m."offset"
+ON CONFLICT DO NOTHING`
 
 // Receive keeps what a carrier brought to a hosted module, in one transaction,
 // and wakes whoever handles it. Once it has returned nil the carrier may forget
@@ -53,69 +50,90 @@ func (t *Transport) Receive(ctx context.Context, module string, rows []Row) (err
 	case <-ctx.Done():
 		return errs.As(errs.Timeout, ctx.Err())
 	}
-	tx, err := s.db.BeginTx(ctx, nil)
+	counted := slices.DeleteFunc(slices.Clone(rows), func(r Row) bool { return r.Sequence == 0 })
+	dirty := wakeup{}
+	for _, r := range rows {
+		if r.Sequence == 0 {
+			dirty[bus.CommandsOf(module)] |= 1 << PartitionOf(r.Key)
+		} else {
+			dirty[arrived(module, t.streamOf(r.Topic, r.Source))] |= 1 << r.Partition
+		}
+	}
+	fresh := true
+	if len(counted) == len(rows) && !t.beginsLater(module) {
+		// Most of the time it is one statement, which commits by itself.
+		failpoint.Here("inbound.before_commit")
+		fresh, err = t.keep(ctx, s.db, module, rows)
+		failpoint.Here("inbound.after_commit")
+	} else {
+		err = t.receiveAll(ctx, s.db, module, rows, counted)
+	}
+	if fresh || err != nil { // after an error too: perhaps only the answer was lost
+		t.wake(dirty)
+		t.notifier.tell(dirty)
+	}
+	return err
+}
+
+// receiveAll keeps rows of all kinds.
+func (t *Transport) receiveAll(ctx context.Context, db *sql.DB, module string, rows, counted []Row) error {
+	tx, err := db.BeginTx(ctx, nil)
 	if err != nil {
 		return fmt.Errorf("begin: %w", err)
 	}
 	defer func() { _ = tx.Rollback() }() // after the commit it does nothing; else the first error is the one to tell
-	counted := slices.DeleteFunc(slices.Clone(rows), func(r Row) bool { return r.Sequence == 0 })
-	dirty := wakeup{}
 	if len(counted) > 0 {
-		if err := t.keep(ctx, tx, module, counted, dirty); err != nil {
+		if t.beginsLater(module) {
+			if err := t.decide(ctx, tx, module, counted); err != nil {
+				return err
+			}
+		}
+		if _, err := t.keep(ctx, tx, module, counted); err != nil {
 			return err
 		}
 	}
 	if len(counted) < len(rows) {
 		foreign := slices.DeleteFunc(slices.Clone(rows), func(r Row) bool { return r.Sequence != 0 })
-		if err := t.queue(ctx, tx, module, foreign, dirty); err != nil {
+		if err := queue(ctx, tx, foreign); err != nil {
 			return err
 		}
 	}
 	failpoint.Here("inbound.before_commit")
 	err = tx.Commit()
 	failpoint.Here("inbound.after_commit")
-	t.wake(dirty) // after an error too: perhaps only the answer was lost
-	t.notifier.tell(dirty)
 	if err != nil {
 		return fmt.Errorf("commit: %w", err)
 	}
 	return nil
 }
 
-// keep writes counted rows into the module's inbound table.
-func (t *Transport) keep(ctx context.Context, tx *sql.Tx, module string, rows []Row, dirty wakeup) error {
+// executing is a transaction, or a database where each statement is one.
+type executing interface {
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+}
+
+// keep writes counted rows into the module's inbound table, and tells whether
+// any of them was new.
+func (t *Transport) keep(ctx context.Context, db executing, module string, rows []Row) (fresh bool, err error) {
 	streams := make([]string, len(rows))
 	offsets := make([]int64, len(rows))
 	var b columns
 	for i, row := range rows {
 		streams[i], offsets[i] = t.streamOf(row.Topic, row.Source), row.Sequence
 		if err := b.add(row, row.Partition); err != nil {
-			return err
+			return false, err
 		}
 	}
-	if t.beginsLater(module) {
-		if err := decide(ctx, tx, module, streams, rows); err != nil {
-			return err
-		}
-	}
-	found, err := tx.QueryContext(ctx, receiveSQL, module, pq.Array(streams), pq.Array(b.partitions), pq.Array(offsets),
+	done, err := db.ExecContext(ctx, receiveSQL, module, pq.Array(streams), pq.Array(b.partitions), pq.Array(offsets),
 		pq.Array(b.ids), pq.Array(b.types), pq.Array(b.keys), pq.ByteaArray(b.payloads), pq.Array(b.metadata))
 	if err != nil {
-		return fmt.Errorf("receive: %w", err)
+		return false, fmt.Errorf("receive: %w", err)
 	}
-	defer found.Close()
-	for found.Next() {
-		var stream string
-		var partition int
-		if err := found.Scan(&stream, &partition); err != nil {
-			return fmt.Errorf("receive: %w", err)
-		}
-		dirty[arrived(module, stream)] |= 1 << partition
+	n, err := done.RowsAffected()
+	if err != nil {
+		return false, fmt.Errorf("receive: %w", err)
 	}
-	if err := found.Err(); err != nil {
-		return fmt.Errorf("receive: %w", err)
-	}
-	return nil
+	return n > 0, nil
 }
 
 // beginsLater tells whether the module does not begin with the first message.
@@ -124,14 +142,12 @@ func (t *Transport) beginsLater(module string) bool {
 }
 
 // queue writes rows that nobody counted into the module's queue.
-func (t *Transport) queue(ctx context.Context, tx *sql.Tx, module string, rows []Row, dirty wakeup) error {
+func queue(ctx context.Context, tx *sql.Tx, rows []Row) error {
 	var b columns
 	for _, row := range rows {
-		partition := PartitionOf(row.Key)
-		if err := b.add(row, partition); err != nil {
+		if err := b.add(row, PartitionOf(row.Key)); err != nil {
 			return err
 		}
-		dirty[bus.CommandsOf(module)] |= 1 << partition
 	}
 	_, err := tx.ExecContext(ctx, `SELECT append_queue($1, $2, $3, $4, $5, $6)`,
 		pq.Array(b.partitions), pq.Array(b.ids), pq.Array(b.types), pq.Array(b.keys), pq.ByteaArray(b.payloads), pq.Array(b.metadata))

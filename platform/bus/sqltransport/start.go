@@ -47,9 +47,11 @@ func undecided(start time.Time) int64 {
 }
 
 // decide gives the subscriber its place in partitions where it was undecided.
-func decide(ctx context.Context, tx *sql.Tx, module string, streams []string, rows []Row) error {
+func (t *Transport) decide(ctx context.Context, tx *sql.Tx, module string, rows []Row) error {
+	streams := make([]string, len(rows))
 	partitions, offsets, said := make([]int64, len(rows)), make([]int64, len(rows)), make([]int64, len(rows))
 	for i, row := range rows {
+		streams[i] = t.streamOf(row.Topic, row.Source)
 		partitions[i], offsets[i] = int64(row.Partition), row.Sequence
 		if at, err := time.Parse(time.RFC3339Nano, row.Metadata["ce_time"]); err == nil {
 			said[i] = at.UnixMicro()
