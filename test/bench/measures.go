@@ -286,18 +286,25 @@ func latency(ctx context.Context, r *run) error {
 // isSlow tells the contenders that poll or fetch rarely, as they come.
 func isSlow(k kind) bool { return k.name == kindStockSlow.name || k.name == kindRiver.name }
 
-// profiledRate is what --cpuprofile and --statements look at, with --only latency.
-const profiledRate = 500
+// What --cpuprofile and --statements look at, with --only latency or kafka-latency.
+const (
+	profiledRate      = 500
+	profiledKafkaRate = 100
+)
 
 const warm = 500 * time.Millisecond
 
 // atRates runs a contender at the rates and adds the percentiles of all groups,
 // under names that begin with what is given.
 func (r *run) atRates(ctx context.Context, k kind, c contender, named string, rates []int) error {
+	profiled := profiledRate
+	if named != "" {
+		profiled = profiledKafkaRate
+	}
 	return r.steady(ctx, c, rates[0], func(b *board, from int) error {
 		for _, rate := range rates {
 			watch := unwatched
-			if k.name == kindOurs.name && len(r.options.only) == 1 && rate == profiledRate {
+			if k.name == kindOurs.name && len(r.options.only) == 1 && rate == profiled {
 				watch = func() (func(), error) { return r.profile(ctx) }
 			}
 			stop, err := watch()
