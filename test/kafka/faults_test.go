@@ -18,7 +18,7 @@ import (
 func TestABrokerKilledTwiceLosesAndDoublesNothing(t *testing.T) {
 	cluster := broker.Start(t, broker.Options{Properties: shortSessions()})
 	o := open(t, onReal(cluster.Brokers()))
-	under(t, o, func() {
+	under(o, func() {
 		for range 2 {
 			require.NoError(t, cluster.Kill(0))
 			require.NoError(t, cluster.Restart(0))
@@ -29,7 +29,7 @@ func TestABrokerKilledTwiceLosesAndDoublesNothing(t *testing.T) {
 func TestABrokerThatHangsIsSeenAndWhatWaitedIsSent(t *testing.T) {
 	cluster := broker.Start(t, broker.Options{Properties: shortSessions()})
 	o := open(t, onReal(cluster.Brokers()))
-	under(t, o, func() {
+	under(o, func() {
 		require.NoError(t, cluster.Freeze(0))
 		eventually(t, "blocked", func() bool { return o.Flowing() != nil })
 		require.NoError(t, o.Healthy())
@@ -41,7 +41,7 @@ func TestLostAnswersDoubleNothing(t *testing.T) {
 	cluster := broker.Start(t, broker.Options{Proxy: true, Properties: shortSessions()})
 	o := open(t, onReal(cluster.Proxied()))
 	proxy := cluster.Proxy(0)
-	under(t, o, func() {
+	under(o, func() {
 		for _, api := range []broker.API{broker.Produce, broker.Fetch, broker.OffsetCommit, broker.Heartbeat} {
 			proxy.Lose(api, 3)
 			eventually(t, "lost answers", func() bool { return proxy.Lost(api) >= 3 })
@@ -55,7 +55,7 @@ func TestAChangeOfLeadersLosesAndDoublesNothing(t *testing.T) {
 	cfg := onReal(cluster.Brokers())
 	cfg.Replication = 3
 	o := open(t, cfg)
-	under(t, o, func() {
+	under(o, func() {
 		leader, err := cluster.Leader("shop.events", 0)
 		require.NoError(t, err)
 		require.NoError(t, cluster.Kill(leader))
@@ -69,7 +69,7 @@ func TestARealTopicThatIsDeletedUnderLoadComesBackWithEverything(t *testing.T) {
 	cluster := broker.Start(t, broker.Options{Properties: shortSessions()})
 	o := open(t, onReal(cluster.Brokers()))
 	_, a := admin(t, cluster.Brokers())
-	under(t, o, func() {
+	under(o, func() {
 		for _, name := range []string{"shop.events", "store.commands"} {
 			found, err := a.DescribeTopics([]string{name})
 			require.NoError(t, err)

@@ -1,7 +1,6 @@
 package kafka
 
 import (
-	"context"
 	"log/slog"
 	"sync/atomic"
 	"testing"
@@ -10,7 +9,6 @@ import (
 	"github.com/IBM/sarama"
 	"github.com/stretchr/testify/require"
 
-	"millrace/platform/bus"
 	"millrace/platform/bus/kafkatransport"
 )
 
@@ -35,41 +33,54 @@ func admin(t *testing.T, addresses []string) (sarama.Client, sarama.ClusterAdmin
 	return client, a
 }
 
-// under says something all the time while trouble happens, and then checks that
-// everything had its effect once, in order.
-func under(t *testing.T, o *opened, trouble func()) {
-	t.Helper()
-	said, stop, done := atomic.Int64{}, make(chan struct{}), make(chan error, 1)
+// load says something all the time.
+type load struct {
+	said atomic.Int64
+	stop chan struct{}
+	done chan error
+}
+
+// underLoad says an event and a command every so often, until end.
+func underLoad(o *opened, every time.Duration) *load {
+	o.t.Helper()
+	l := &load{stop: make(chan struct{}), done: make(chan error, 1)}
 	go func() {
-		tick := time.NewTicker(5 * time.Millisecond)
+		tick := time.NewTicker(every)
 		defer tick.Stop()
 		for n := 0; ; n++ {
 			select {
-			case <-stop:
-				done <- nil
+			case <-l.stop:
+				l.done <- nil
 				return
 			case <-tick.C:
 			}
-			key := "order-" + string(rune('a'+n%20))
-			err := o.DB("shop").InTx(context.Background(), func(tx *bus.Tx) error {
-				if err := tx.Publish(paid{Order: key, N: n}); err != nil {
-					return err
-				}
-				return tx.Send(pack{Order: key})
-			})
-			if err != nil {
-				done <- err
+			if err := o.sayOne("order-"+string(rune('a'+n%20)), n); err != nil {
+				l.done <- err
 				return
 			}
-			said.Add(1)
+			l.said.Add(1)
 		}
 	}()
-	eventually(t, "a beginning", func() bool { return said.Load() > 50 })
+	eventually(o.t, "a beginning", func() bool { return l.said.Load() > 50 })
+	return l
+}
+
+// end checks that no request failed, and that everything that was said had its
+// effect once, in order.
+func (l *load) end(o *opened) {
+	o.t.Helper()
+	close(l.stop)
+	require.NoError(o.t, <-l.done, "a request failed because of Kafka")
+	o.effects(int(l.said.Load()))
+	eventually(o.t, "flowing", func() bool { return o.Flowing() == nil })
+}
+
+// under is a load while trouble happens, 200 transactions a second.
+func under(o *opened, trouble func()) {
+	o.t.Helper()
+	l := underLoad(o, 5*time.Millisecond)
 	trouble()
-	close(stop)
-	require.NoError(t, <-done, "a request failed because of Kafka")
-	o.effects(int(said.Load()))
-	eventually(t, "flowing", func() bool { return o.Flowing() == nil })
+	l.end(o)
 }
 
 // partitionsAdded adds partitions under load.
@@ -77,7 +88,7 @@ func partitionsAdded(t *testing.T, cfg kafkatransport.Config) {
 	t.Helper()
 	o := open(t, cfg)
 	client, a := admin(t, cfg.Brokers)
-	under(t, o, func() {
+	under(o, func() {
 		require.NoError(t, a.CreatePartitions("shop.events", 12, nil, false))
 		eventually(t, "records in the new ones", func() bool {
 			newest, err := client.GetOffset("shop.events", 11, sarama.OffsetNewest)
@@ -88,24 +99,28 @@ func partitionsAdded(t *testing.T, cfg kafkatransport.Config) {
 
 // storm has other processes join and leave the store's group, one or two at a
 // time, each as soon as the one before has received something or was in vain.
+// Handlers take a while, and one runs whenever a member joins or leaves.
 func storm(t *testing.T, cfg kafkatransport.Config) {
 	t.Helper()
-	o := open(t, cfg)
-	under(t, o, func() {
-		var before func()
-		for round := range 10 {
-			before = nextMember(o, before, round%2 == 0)
-		}
-		before()
-	})
+	o := openSlow(t, cfg, 20*time.Millisecond)
+	l := underLoad(o, 20*time.Millisecond)
+	var before func()
+	for round := range 10 {
+		before = nextMember(o, before, round%2 == 0)
+	}
+	o.atWork()
+	before()
+	l.end(o)
 }
 
 // nextMember starts a member, waits until the load has gone on, and stops the
 // one before it: then, or at the same moment as another rebalance begins.
 func nextMember(o *opened, before func(), overlap bool) (stop func()) {
 	o.t.Helper()
+	o.atWork()
 	if before != nil && !overlap {
 		before()
+		o.atWork()
 	}
 	transport, stop := o.host([]string{"store"})
 	effects := o.text(`SELECT count(*) FROM store.effects`)
@@ -113,6 +128,7 @@ func nextMember(o *opened, before func(), overlap bool) (stop func()) {
 		return transport.Counts().Received > 0 || o.text(`SELECT count(*) FROM store.effects`) != effects
 	})
 	if before != nil && overlap {
+		o.atWork()
 		before()
 	}
 	return stop

@@ -2,9 +2,12 @@ package kafka
 
 import (
 	"context"
+	"database/sql"
+	"errors"
 	"log/slog"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -48,17 +51,26 @@ type pack struct {
 func (pack) CommandName() string { return "store.pack" }
 func (p pack) Key() string       { return p.Order }
 
-// houses are a shop that says and sends, and a store whose effects are rows.
-func houses(t *testing.T) *bus.Topology {
+// houses are a shop that says and sends, and a store whose effects are rows; its
+// handlers take some time, and are counted meanwhile.
+func houses(t *testing.T, slow time.Duration, working *atomic.Int64) *bus.Topology {
 	t.Helper()
-	note := func(ctx context.Context, tx *bus.Tx, p paid) error {
-		_, err := tx.ExecContext(ctx, `INSERT INTO effects (key, n) VALUES ($1, $2)`, p.Order, p.N)
+	effect := func(ctx context.Context, tx *bus.Tx, key string, n int) error {
+		working.Add(1)
+		defer working.Add(-1)
+		if key == brokenOrder {
+			return errors.New("the handler fails")
+		}
+		if slow > 0 {
+			if _, err := tx.ExecContext(ctx, `SELECT pg_sleep($1)`, slow.Seconds()); err != nil {
+				return err
+			}
+		}
+		_, err := tx.ExecContext(ctx, `INSERT INTO effects (key, n) VALUES ($1, $2)`, key, n)
 		return err
 	}
-	packs := func(ctx context.Context, tx *bus.Tx, p pack) error {
-		_, err := tx.ExecContext(ctx, `INSERT INTO effects (key, n) VALUES ($1, -1)`, p.Order)
-		return err
-	}
+	note := func(ctx context.Context, tx *bus.Tx, p paid) error { return effect(ctx, tx, p.Order, p.N) }
+	packs := func(ctx context.Context, tx *bus.Tx, p pack) error { return effect(ctx, tx, p.Order, -1) }
 	topo, err := bus.NewTopology(
 		unit{name: "shop", says: []bus.Event{paid{}}, sends: []bus.Command{pack{}}},
 		unit{name: "store", hears: []bus.Subscription{bus.On(note), bus.Handle(packs)}})
@@ -73,20 +85,34 @@ type opened struct {
 	cfg  kafkatransport.Config
 	url  string
 	topo *bus.Topology
+	db   *sql.DB // an onlooker's
 	text func(query string) string
 	stop func()
+
+	working atomic.Int64 // handlers that run now
 }
+
+// brokenOrder is the key whose handlers fail.
+const brokenOrder = "broken"
 
 // open hosts the houses in a database of its own.
 func open(t *testing.T, cfg kafkatransport.Config) *opened {
 	t.Helper()
-	o := &opened{t: t, cfg: cfg, url: pgtest.URL(t), topo: houses(t)}
+	return openSlow(t, cfg, 0)
+}
+
+// openSlow is open with handlers that take so long.
+func openSlow(t *testing.T, cfg kafkatransport.Config, slow time.Duration) *opened {
+	t.Helper()
+	o := &opened{t: t, cfg: cfg, url: pgtest.URL(t)}
+	o.topo = houses(t, slow, &o.working)
 	require.NoError(t, sqltransport.Migrate(t.Context(), o.url, o.topo))
 	db, err := postgres.Open(t.Context(), postgres.Config{URL: o.url, MaxConns: 2})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, db.Close()) })
 	_, err = db.ExecContext(t.Context(), `CREATE TABLE store.effects (at bigint GENERATED ALWAYS AS IDENTITY, key text, n int)`)
 	require.NoError(t, err)
+	o.db = db
 	o.text = func(query string) (got string) {
 		require.NoError(t, db.QueryRowContext(context.Background(), query).Scan(&got), query)
 		return got
@@ -118,28 +144,45 @@ func (o *opened) host(modules []string) (_ *kafkatransport.Transport, stop func(
 	return transport, stop
 }
 
-// say publishes events of five keys, numbered from first, and a command.
+// sayOne publishes an event and sends a command, in one transaction.
+func (o *opened) sayOne(key string, n int) error {
+	return o.DB("shop").InTx(context.Background(), func(tx *bus.Tx) error {
+		if err := tx.Publish(paid{Order: key, N: n}); err != nil {
+			return err
+		}
+		return tx.Send(pack{Order: key})
+	})
+}
+
+// say publishes events of five keys, numbered from first, and as many commands.
 func (o *opened) say(first, n int) {
 	o.t.Helper()
 	for i := range n {
-		require.NoError(o.t, o.DB("shop").InTx(context.Background(), func(tx *bus.Tx) error {
-			if err := tx.Publish(paid{"order-" + string(rune('a'+i%5)), first + i}); err != nil {
-				return err
-			}
-			return tx.Send(pack{"order-" + string(rune('a'+i%5))})
-		}))
+		require.NoError(o.t, o.sayOne("order-"+string(rune('a'+i%5)), first+i))
 	}
 }
 
+// atWork waits until a handler runs.
+func (o *opened) atWork() {
+	o.t.Helper()
+	eventually(o.t, "a handler at work", func() bool { return o.working.Load() > 0 })
+}
+
 // effects waits until each of n events and as many commands had their effect,
-// once and in order.
+// once and in order, and nothing is aside.
 func (o *opened) effects(n int) {
+	o.t.Helper()
+	o.took(n)
+	require.Equal(o.t, "0", o.text(`SELECT count(*) FROM store.aside`))
+}
+
+// took is effects, whatever is aside.
+func (o *opened) took(n int) {
 	o.t.Helper()
 	eventually(o.t, strconv.Itoa(n)+" effects", func() bool {
 		return o.text(`SELECT count(*) FILTER (WHERE n >= 0) || ' ' || count(*) FILTER (WHERE n < 0) FROM store.effects`) == strconv.Itoa(n)+" "+strconv.Itoa(n)
 	})
 	require.Equal(o.t, "0", o.text(`SELECT count(*) FROM (SELECT n - lag(n) OVER (PARTITION BY key ORDER BY at) AS step FROM store.effects WHERE n >= 0) AS s WHERE step <= 0`))
-	require.Equal(o.t, "0", o.text(`SELECT count(*) FROM store.aside`))
 }
 
 // eventually polls what signals nothing.

@@ -1,0 +1,205 @@
+//go:build kafka
+
+package kafka
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"millrace/cmd/millrace/app"
+	"millrace/config"
+	"millrace/platform/postgres/pgtest"
+	"millrace/test/broker"
+)
+
+// awayVariable is set in the process that has the test for itself, to how long
+// the brokers are away; from outside it lengthens the test.
+const (
+	awayVariable  = "MILLRACE_KAFKA_AWAY"
+	childVariable = "MILLRACE_KAFKA_AWAY_CHILD"
+)
+
+func awayFor(t *testing.T) time.Duration {
+	t.Helper()
+	long := time.Minute
+	if text := os.Getenv(awayVariable); text != "" {
+		var err error
+		long, err = time.ParseDuration(text)
+		require.NoError(t, err, awayVariable)
+	}
+	return long
+}
+
+// TestBrokersThatAreAwayForAMinuteCostNothingButTime: one broker is killed and
+// comes back after a minute, another one hangs as long, each with a shop and a
+// store; before the first one the whole program runs, too. It takes a process of
+// its own, whose memory is nobody else's.
+func TestBrokersThatAreAwayForAMinuteCostNothingButTime(t *testing.T) {
+	if os.Getenv(childVariable) == "" {
+		t.Parallel()
+		child := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout="+(awayFor(t)+5*time.Minute).String()) //nolint:gosec // this test
+		child.Env = append(os.Environ(), childVariable+"=1")
+		said, err := child.CombinedOutput()
+		require.NoError(t, err, string(said))
+		t.Log(string(said))
+		return
+	}
+	killed := broker.Start(t, broker.Options{Properties: shortSessions()})
+	hangs := broker.Start(t, broker.Options{Properties: shortSessions()})
+	served := startProgram(t, killed.Brokers())
+	var houses [2]*opened
+	var loads [2]*load
+	for i, cluster := range []*broker.Cluster{killed, hangs} {
+		houses[i] = open(t, onReal(cluster.Brokers()))
+		loads[i] = underLoad(houses[i], 20*time.Millisecond)
+	}
+	served.eventually("ok")
+
+	gone := time.Now()
+	back := time.NewTimer(awayFor(t))
+	require.NoError(t, killed.Kill(0))
+	require.NoError(t, hangs.Freeze(0))
+	for _, o := range houses {
+		eventually(t, "blocked", func() bool { return o.Flowing() != nil })
+		require.NoError(t, o.Healthy())
+	}
+	served.saysSomething()
+	early := used()
+	tick := time.NewTicker(5 * time.Second)
+	defer tick.Stop()
+	for waiting := true; waiting; {
+		before := [2]int64{loads[0].said.Load(), loads[1].said.Load()}
+		select {
+		case <-tick.C:
+		case <-back.C:
+			waiting = false
+		}
+		for i, l := range loads {
+			eventually(t, "requests that go on", func() bool { return l.said.Load() > before[i] })
+		}
+	}
+	since := served.eventually("degraded")
+	require.WithinRange(t, since, gone.Add(-2*time.Second), gone.Add(awayFor(t)), "it says since when")
+	served.saysSomething()
+	late := used()
+	t.Logf("after %s: %d and %d transactions; from %s to %s", time.Since(gone).Round(time.Second), loads[0].said.Load(), loads[1].said.Load(), early, late)
+	require.Less(t, late.heap, early.heap+16<<20, "memory stays flat")
+	require.Less(t, late.goroutines, early.goroutines+100, "so do the goroutines")
+
+	require.NoError(t, killed.Restart(0))
+	require.NoError(t, hangs.Thaw(0))
+	for i, o := range houses {
+		loads[i].end(o)
+	}
+	served.eventually("ok")
+	served.saysSomething()
+}
+
+// usage is what this process uses.
+type usage struct {
+	heap       uint64
+	goroutines int
+}
+
+func used() usage {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return usage{m.HeapAlloc, runtime.NumGoroutine()}
+}
+
+func (u usage) String() string {
+	return fmt.Sprintf("%.1f MiB in %d goroutines", float64(u.heap)/(1<<20), u.goroutines)
+}
+
+// program is the whole product, as it is served.
+type program struct {
+	t   *testing.T
+	url string
+}
+
+func startProgram(t *testing.T, brokers []string) program {
+	t.Helper()
+	cfg := config.Default()
+	cfg.HTTP.Address = "127.0.0.1:0"
+	cfg.Database.URL = config.Secret(pgtest.URL(t))
+	cfg.Database.MaxConnsPerModule = 5
+	cfg.DataDir = t.TempDir()
+	cfg.Transport, cfg.Kafka.Brokers, cfg.Kafka.Prefix = config.OnKafka, brokers, "program."
+	a, err := app.New(t.Context(), cfg, app.Options{Version: "test", Log: slog.New(slog.DiscardHandler)})
+	require.NoError(t, err)
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- a.Run(ctx) }()
+	t.Cleanup(func() {
+		stop()
+		require.NoError(t, <-ended)
+		require.NoError(t, a.Close())
+	})
+	select {
+	case <-a.Ready():
+	case err := <-ended:
+		require.FailNow(t, "the program ended", "%v", err)
+	case <-time.After(patience):
+		require.FailNow(t, "the program is not ready")
+	}
+	return program{t, a.URL()}
+}
+
+var client = &http.Client{Timeout: 30 * time.Second}
+
+func (p program) ask(method, path, body string) (code int, answer []byte) {
+	p.t.Helper()
+	request, err := http.NewRequestWithContext(p.t.Context(), method, p.url+path, strings.NewReader(body))
+	require.NoError(p.t, err)
+	request.Header.Set("Content-Type", "application/json")
+	response, err := client.Do(request)
+	require.NoError(p.t, err)
+	defer response.Body.Close() //nolint:errcheck // it was read
+	answer, err = io.ReadAll(response.Body)
+	require.NoError(p.t, err)
+	return response.StatusCode, answer
+}
+
+// eventually waits until /readyz has this status, and 200; it returns since when
+// the brokers are said to be away.
+func (p program) eventually(status string) (since time.Time) {
+	p.t.Helper()
+	eventually(p.t, status, func() bool {
+		code, body := p.ask(http.MethodGet, "/readyz", "")
+		var answer struct {
+			Status string
+			Checks []struct {
+				Name  string
+				Since time.Time
+			}
+		}
+		require.NoError(p.t, json.Unmarshal(body, &answer), string(body))
+		for _, check := range answer.Checks {
+			if check.Name == "kafka" {
+				since = check.Since
+			}
+		}
+		return code == http.StatusOK && answer.Status == status
+	})
+	return since
+}
+
+// saysSomething makes a request that publishes.
+func (p program) saysSomething() {
+	p.t.Helper()
+	code, answer := p.ask(http.MethodPost, "/consultations", `{"hospitalId":4848,"memberId":77,"reservationAt":"2026-12-01T10:00:00+09:00"}`)
+	require.Less(p.t, code, 300, string(answer))
+}
