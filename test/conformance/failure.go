@@ -280,7 +280,7 @@ func hang(t *testing.T, b *bench) {
 	b.becomes("true", `SELECT count(*) >= 25 FROM store.effects WHERE key LIKE 'elsewhere%'`) // some may be of its partition
 	b.becomes("retrying timeout 1,held unknown 0", `SELECT string_agg(format('%s %s %s', state, kind, attempts), ',' ORDER BY "offset") FROM store.aside`)
 	b.becomes("32", `SELECT count(*) FROM store.effects`)
-	require.EqualValues(t, 1, calls.Load())
+	require.LessOrEqual(t, calls.Load(), int32(2), "a time-out is not tried again; but a run that other partitions share is given up before")
 }
 
 // hangMany has as many handlers hang at once as a module has executors.
