@@ -3,7 +3,6 @@ package sqltransport
 import (
 	"context"
 	"database/sql"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -165,13 +164,7 @@ type columns struct {
 }
 
 func (b *columns) add(row Row, partition int) error {
-	rest := make(map[string]string, len(row.Metadata))
-	for name, value := range row.Metadata {
-		if !slices.Contains(inColumns, name) {
-			rest[name] = value
-		}
-	}
-	metadata, err := json.Marshal(rest)
+	metadata, err := restOf(row.Metadata)
 	if err != nil {
 		return fmt.Errorf("metadata of message %s: %w", row.ID, err)
 	}
@@ -180,7 +173,7 @@ func (b *columns) add(row Row, partition int) error {
 	b.types = append(b.types, row.Type)
 	b.keys = append(b.keys, row.Key)
 	b.payloads = append(b.payloads, row.Payload)
-	b.metadata = append(b.metadata, string(metadata))
+	b.metadata = append(b.metadata, metadata)
 	return nil
 }
 

@@ -3,7 +3,6 @@ package sqltransport
 import (
 	"context"
 	"database/sql"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"strconv"
@@ -46,8 +45,8 @@ type envelope struct {
 func (r *record) open(topic string, partition int) message.Metadata {
 	r.envelope.once.Do(func() {
 		m := &r.envelope.metadata
-		if err := json.Unmarshal(r.metadata, m); err != nil || *m == nil {
-			*m = message.Metadata{} // unreadable: what the columns say is left
+		if *m = metadataOf(r.metadata); *m == nil {
+			*m = message.Metadata{}
 		}
 		for name, value := range map[string]string{
 			metaID: r.id.String(), metaType: r.typ, metaKey: r.key, metaSubject: r.key,

@@ -3,7 +3,6 @@ package sqltransport
 import (
 	"context"
 	"database/sql"
-	"encoding/json"
 	"fmt"
 	"strings"
 
@@ -138,10 +137,7 @@ func (s *subscriber) outgoing(p *part) []Row {
 	}
 	rows := make([]Row, len(p.rows))
 	for i, r := range p.rows {
-		rows[i] = Row{Topic: topic, Source: source, Partition: p.t.partition, Sequence: r.offset, ID: r.id, Type: r.typ, Key: r.key, Payload: r.payload}
-		if err := json.Unmarshal(r.metadata, &rows[i].Metadata); err != nil {
-			rows[i].Metadata = nil // unreadable: what the columns say is left
-		}
+		rows[i] = Row{Topic: topic, Source: source, Partition: p.t.partition, Sequence: r.offset, ID: r.id, Type: r.typ, Key: r.key, Payload: r.payload, Metadata: metadataOf(r.metadata)}
 	}
 	return rows
 }
