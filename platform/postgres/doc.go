@@ -10,6 +10,7 @@
 //   - have a bound for every wait: a statement, a lock, an idle transaction,
 //     unacknowledged bytes, the connection itself (Config has the figures). A
 //     process that freezes in a transaction holds its locks for 3 s;
+//   - have the rights of one role, if Config.Role names it;
 //   - tell the time in UTC;
 //   - prepare a text with arguments once and keep its statement, up to 256 of
 //     them, the most recently used. lib/pq alone has the server parse and plan
@@ -41,7 +42,8 @@
 //
 // Migrate applies a module's goose files to its schema. Any number of processes
 // may do so at once, and any may be killed: a migration is there whole or not
-// at all.
+// at all. Behind tells, without the right to change anything, whether there is
+// something to apply.
 //
 // # Tests and development
 //

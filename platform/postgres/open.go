@@ -33,6 +33,11 @@ type Config struct {
 	// at most 63 bytes. Empty leaves the server's own.
 	Schema string
 
+	// Role is assumed by every connection, as with SET ROLE: it then has that
+	// role's rights and no others. The URL's user must be a member of it. A plain
+	// identifier like Schema; empty: the user's own rights.
+	Role string
+
 	// Application is the name that pg_stat_activity shows.
 	Application string
 
@@ -85,6 +90,9 @@ func newConnector(cfg Config) (*connector, error) {
 	if cfg.Schema != "" && !identifier.MatchString(cfg.Schema) {
 		return nil, errs.InvalidField("Schema", "%q is not a plain lower-case identifier of at most 63 bytes", cfg.Schema)
 	}
+	if cfg.Role != "" && !identifier.MatchString(cfg.Role) {
+		return nil, errs.InvalidField("Role", "%q is not a plain lower-case identifier of at most 63 bytes", cfg.Role)
+	}
 	pg, err := pq.NewConfig(cfg.URL)
 	if err != nil {
 		return nil, errs.InvalidField("URL", "%s", strings.TrimPrefix(err.Error(), "pq: "))
@@ -103,6 +111,9 @@ func newConnector(cfg Config) (*connector, error) {
 	session.Runtime["TimeZone"] = "UTC"
 	if cfg.Schema != "" {
 		session.Runtime["search_path"] = `"` + cfg.Schema + `"`
+	}
+	if cfg.Role != "" {
+		session.Runtime["role"] = cfg.Role
 	}
 	for _, limit := range []struct {
 		setting   string
