@@ -54,6 +54,10 @@ type HTTP struct {
 type Database struct {
 	URL               Secret `koanf:"url"`                  // postgres://…; empty: an embedded server of this program's own
 	MaxConnsPerModule int    `koanf:"max_conns_per_module"` // of each hosted module's pool
+	// Each module works with the rights of the database role of this prefix and
+	// its name, and `millrace migrate` creates these roles and gives them their
+	// rights. Empty: with those of the URL's user.
+	RolePrefix string `koanf:"role_prefix"`
 }
 
 // Bus is how messages are handled.

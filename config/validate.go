@@ -108,6 +108,9 @@ func (f *faults) database(c Config) {
 	if least := c.Bus.Executors + 2; c.Database.MaxConnsPerModule < least || c.Database.MaxConnsPerModule > maxPool {
 		f.add("database.max_conns_per_module", "%d is not between %d (bus.executors and 2 more) and %d", c.Database.MaxConnsPerModule, least, maxPool)
 	}
+	if !isRolePrefix(c.Database.RolePrefix) {
+		f.add("database.role_prefix", "%q is not at most 30 of a-z, 0-9 and _, a letter first, as millrace_", c.Database.RolePrefix)
+	}
 	if c.Database.URL == "" {
 		return
 	}
@@ -218,6 +221,13 @@ func (f *faults) production(c Config) {
 func loopback(host string) bool {
 	ip := net.ParseIP(host)
 	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+// isRolePrefix accepts what leaves room for the name of a module in PostgreSQL's
+// 63 bytes, and is none of its own roles.
+func isRolePrefix(text string) bool {
+	return text == "" || len(text) <= 30 && text[0] >= 'a' && text[0] <= 'z' && !strings.HasPrefix(text, "pg_") &&
+		!strings.ContainsFunc(text, func(r rune) bool { return (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '_' })
 }
 
 func isName(text string) bool {

@@ -26,10 +26,10 @@ type cli struct {
 	Front       frontCmd       `cmd:"" help:"Serve as the front door of modules that are processes of their own."`
 	Demo        demoCmd        `cmd:"" help:"Play orders and consultations from end to end, and prove that nothing was lost or happened twice."`
 	Parity      parityCmd      `cmd:"" help:"Play the same orders over each transport, and compare what is left."`
-	Migrate     migrateCmd     `cmd:"" help:"Bring the database up to date, and exit."`
+	Migrate     migrateCmd     `cmd:"" help:"Bring the database up to date as the owner of its tables, and exit. With database.role_prefix: make the modules' roles and give them their rights, too."`
 	Deadletters deadlettersCmd `cmd:"" help:"List the messages that failed for good, or have them tried again."`
 	Trace       traceCmd       `cmd:"" help:"Tell the conversation of an order or a consultation across the modules."`
-	Transport   transportCmd   `cmd:"" help:"Change how the messages of an installation travel, while it is stopped."`
+	Transport   transportCmd   `cmd:"" help:"Change how the messages of an installation travel, while it is stopped, as the owner of its tables."`
 	Config      configCmd      `cmd:"" help:"Print the configuration in force, without secrets, and say what is wrong with it."`
 	Version     versionCmd     `cmd:"" help:"Print the version."`
 	Help        helpCmd        `cmd:"" help:"Print this, or the help of a command."`

@@ -81,8 +81,10 @@ func (c *deadlettersRetryCmd) Run(ctx context.Context, cfg config.Config, log *s
 }
 
 // look gives a command the database of the configuration, as it is, the map of
-// messages, and which modules are there: modules that are processes of their own
-// may have a database each. Looking must not migrate what an older version serves.
+// messages, and which modules are there for the database's user: modules that are
+// processes of their own may have a database each, or a role each. The owner of
+// the tables sees all, a member of a module's role that module. Looking must not
+// migrate what an older version serves.
 func look(ctx context.Context, cfg config.Config, log *slog.Logger, do func(db *sql.DB, topo *bus.Topology, here []string) error) error {
 	if err := cfg.Validate(app.Modules()); err != nil {
 		return err
@@ -101,11 +103,21 @@ func look(ctx context.Context, cfg config.Config, log *slog.Logger, do func(db *
 		if err == nil {
 			here, err = sqltransport.Present(ctx, db, topo)
 		}
+		var hidden []string
 		if err == nil {
+			hidden, err = sqltransport.Hidden(ctx, db, topo)
+		}
+		if err == nil {
+			if len(hidden) > 0 {
+				log.Warn("this database user may not see all modules; the owner of the tables may", "hidden", hidden)
+			}
 			err = do(db, topo, here)
 		}
 		if pq.As(err, pqerror.UndefinedTable, pqerror.InvalidSchemaName, pqerror.UndefinedColumn) != nil {
 			err = errs.New(errs.NotFound, "this database was not made by this version of the program: serve on it once, or run `millrace migrate` (%w)", err)
+		}
+		if pq.As(err, pqerror.InsufficientPrivilege) != nil {
+			err = errs.New(errs.Forbidden, "this database user may not do that: use the owner of the tables, or a member of the module's role (%w)", err)
 		}
 		return errors.Join(err, db.Close())
 	}()

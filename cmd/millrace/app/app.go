@@ -83,7 +83,7 @@ func New(ctx context.Context, cfg config.Config, options Options) (_ *App, err e
 	if err := checkPools(ctx, cfg, a.database.URL(), hosted); err != nil {
 		return nil, err
 	}
-	if err := Migrate(ctx, cfg, a.database); err != nil {
+	if err := prepare(ctx, cfg, a.database, topology, hosted); err != nil {
 		return nil, err
 	}
 	out, err := a.openOutside(hosted)

@@ -7,12 +7,10 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"millrace/config"
 	"millrace/platform/bus/sqltransport"
-	"millrace/platform/dispatch"
 	"millrace/platform/errs"
 	"millrace/platform/postgres"
 	"millrace/platform/postgres/devserver"
@@ -101,41 +99,6 @@ func (d *Database) Close() error {
 		err = nil
 	}
 	return errors.Join(err, d.server.Stop())
-}
-
-// Migrate brings the database up to date: the bus, and every module's tables,
-// hosted here or not, since modules that share a database write into each
-// other's queues. With Kafka between them, a process has the tables of its own
-// modules only. Many processes may do it at once.
-func Migrate(ctx context.Context, cfg config.Config, database *Database) error {
-	all := declared(cfg)
-	if _, err := topologyOf(all); err != nil {
-		return err
-	}
-	if cfg.Transport == config.OnKafka && len(cfg.Modules) > 0 {
-		all = slices.DeleteFunc(all, func(m module) bool { return !slices.Contains(cfg.Modules, m.Name()) })
-	}
-	names := make([]string, len(all))
-	for i, m := range all {
-		names[i] = m.Name()
-	}
-	if err := sqltransport.MigrateModules(ctx, database.url, names); err != nil {
-		return err
-	}
-	db, err := postgres.Open(ctx, postgres.Config{URL: database.url, MaxConns: 2, Application: "millrace migrate"})
-	if err != nil {
-		return err
-	}
-	defer func() { _ = db.Close() }() // nothing is left to do on it
-	for _, m := range all {
-		if err := postgres.Migrate(ctx, db, m.Name(), "module_version", m.Migrations()); err != nil {
-			return err
-		}
-		if err := postgres.Migrate(ctx, db, m.Name(), "dispatch_version", dispatch.Migrations()); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // checkPools refuses a configuration whose connections do not fit the server.

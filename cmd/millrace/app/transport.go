@@ -28,7 +28,7 @@ type transport interface {
 
 func openTransport(ctx context.Context, cfg config.Config, url string, topology *bus.Topology, hosted []string, log *slog.Logger) (transport, error) {
 	inDatabase := sqltransport.Config{
-		URL: url, MaxConnsPerModule: cfg.Database.MaxConnsPerModule,
+		URL: url, RolePrefix: cfg.Database.RolePrefix, MaxConnsPerModule: cfg.Database.MaxConnsPerModule,
 		Executors: cfg.Bus.Executors, LeaseTTL: cfg.Bus.LeaseTTL, Backoff: cfg.Bus.Backoff, Logger: log,
 	}
 	if cfg.Transport == config.Postgres {
@@ -47,6 +47,16 @@ func openTransport(ctx context.Context, cfg config.Config, url string, topology 
 		return nil, err
 	}
 	return t, nil
+}
+
+// RemoveTopics deletes what an installation that is over left at the brokers: all
+// topics and consumer groups with its prefix, which must not be empty.
+func RemoveTopics(ctx context.Context, cfg config.Config, log *slog.Logger) error {
+	onKafka, err := kafkaConfig(cfg.Kafka, log)
+	if err != nil {
+		return err
+	}
+	return kafkatransport.Remove(ctx, onKafka)
 }
 
 // still is a transport without anything between the databases that could stop

@@ -2,6 +2,7 @@ package sqltransport
 
 import (
 	"context"
+	"database/sql"
 	"embed"
 	"io/fs"
 
@@ -22,7 +23,8 @@ func Migrate(ctx context.Context, url string, topo *bus.Topology) error {
 
 // MigrateModules creates, or brings up to date, the schema bus, and in each
 // module's schema its log, outbox, queue, inbound, inbox, positions and aside.
-// It may run while other processes run, and twice at once.
+// It may run while other processes run, and twice at once. The URL's user must
+// own the schemas, or be able to create them.
 func MigrateModules(ctx context.Context, url string, modules []string) (err error) {
 	defer errs.Wrap(&err, "migrate the bus")
 	db, err := postgres.Open(ctx, postgres.Config{URL: url, MaxConns: 2, Application: "millrace migrate"})
@@ -30,21 +32,47 @@ func MigrateModules(ctx context.Context, url string, modules []string) (err erro
 		return err
 	}
 	defer db.Close()
-	shared, err := fs.Sub(migrations, "migrations/bus")
-	if err != nil {
-		return err
-	}
-	if err := postgres.Migrate(ctx, db, "bus", "bus_version", shared); err != nil {
-		return err
-	}
-	module, err := fs.Sub(migrations, "migrations/module")
-	if err != nil {
-		return err
-	}
-	for _, name := range modules {
-		if err := postgres.Migrate(ctx, db, name, "bus_version", module); err != nil {
+	for _, s := range schemas(modules) {
+		if err := postgres.Migrate(ctx, db, s.name, "bus_version", s.files); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// Behind lists the schemas in which MigrateModules would change something. It
+// needs no right to change anything, and says nothing of schemas that the
+// connection's user may not see.
+func Behind(ctx context.Context, db *sql.DB, modules []string) (behind []string, err error) {
+	for _, s := range schemas(modules) {
+		older, err := postgres.Behind(ctx, db, s.name, "bus_version", s.files)
+		if err != nil {
+			return nil, err
+		}
+		if older {
+			behind = append(behind, s.name)
+		}
+	}
+	return behind, nil
+}
+
+type schema struct {
+	name  string
+	files fs.FS
+}
+
+func schemas(modules []string) []schema {
+	all := []schema{{"bus", within("migrations/bus")}}
+	for _, name := range modules {
+		all = append(all, schema{name, within("migrations/module")})
+	}
+	return all
+}
+
+func within(folder string) fs.FS {
+	files, err := fs.Sub(migrations, folder)
+	if err != nil {
+		panic(err) // the folder is compiled in
+	}
+	return files
 }

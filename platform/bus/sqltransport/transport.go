@@ -23,6 +23,10 @@ import (
 type Config struct {
 	// URL is the database, as postgres.Config wants it.
 	URL string
+	// RolePrefix, if it is given, makes each module's pool assume the module's
+	// role (see Roles), so that it has that role's rights only, whoever signs in.
+	// The user must be a member of the hosted modules' roles.
+	RolePrefix string
 	// MaxConnsPerModule bounds each hosted module's pool: its executors use one
 	// connection each, the rest serves its requests. Default 10; at least
 	// Executors + 2. Beside the modules' pools the process uses SharedConns.
@@ -155,7 +159,11 @@ func Open(ctx context.Context, cfg Config, topo *bus.Topology, hosted []string) 
 		return nil, err
 	}
 	for _, module := range hosted {
-		db, err := postgres.Open(ctx, postgres.Config{URL: cfg.URL, Schema: module, Application: "millrace " + module + " " + process.String(), MaxConns: cfg.MaxConnsPerModule, StatementTimeout: statementTimeout})
+		role := ""
+		if cfg.RolePrefix != "" {
+			role = Roles{Prefix: cfg.RolePrefix}.Of(module)
+		}
+		db, err := postgres.Open(ctx, postgres.Config{URL: cfg.URL, Schema: module, Role: role, Application: "millrace " + module + " " + process.String(), MaxConns: cfg.MaxConnsPerModule, StatementTimeout: statementTimeout})
 		if err != nil {
 			return nil, err
 		}

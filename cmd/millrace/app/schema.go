@@ -1,0 +1,157 @@
+package app
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+
+	"millrace/config"
+	"millrace/platform/bus"
+	"millrace/platform/bus/sqltransport"
+	"millrace/platform/dispatch"
+	"millrace/platform/errs"
+	"millrace/platform/postgres"
+)
+
+// The tables that note how far a schema's migrations are, beside the bus's own.
+const (
+	moduleVersion   = "module_version"
+	dispatchVersion = "dispatch_version"
+)
+
+// Migrate brings the database up to date: the bus, and every module's tables,
+// hosted here or not, since modules that share a database write into each
+// other's queues. With Kafka between them, a process has the tables of its own
+// modules only. With a database.role_prefix the modules' roles are made, and
+// have their rights exactly.
+//
+// Many processes may do it at once. The user must own the tables, or be able to
+// make them: else the error is Forbidden, and nothing has changed.
+func Migrate(ctx context.Context, cfg config.Config, database *Database) error {
+	topology, err := Topology()
+	if err != nil {
+		return err
+	}
+	db, err := openForMigration(ctx, database)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = db.Close() }() // nothing is left to do on it
+	if user, owner, err := owns(ctx, db); err != nil {
+		return err
+	} else if !owner {
+		return errs.New(errs.Forbidden, "user %q does not own the tables of this database and may not change them: do it as their owner (another MILLRACE_DATABASE_URL)", user)
+	}
+	all := here(cfg)
+	if err := sqltransport.MigrateModules(ctx, database.url, namesOf(all)); err != nil {
+		return err
+	}
+	for _, m := range all {
+		if err := postgres.Migrate(ctx, db, m.Name(), moduleVersion, m.Migrations()); err != nil {
+			return err
+		}
+		if err := postgres.Migrate(ctx, db, m.Name(), dispatchVersion, dispatch.Migrations()); err != nil {
+			return err
+		}
+	}
+	if cfg.Database.RolePrefix == "" {
+		return nil
+	}
+	kept, err := roles(cfg).Grant(ctx, database.url, topology, namesOf(all))
+	if len(kept) > 0 {
+		slog.Warn("rights that this version does not need are left, since processes live: migrate again when those of the version before have ended", "rights", kept)
+	}
+	return err
+}
+
+// prepare makes sure that the database is that of this version, and that the
+// hosted modules may do in it what they must. The owner of the tables migrates;
+// anybody else needs no right to change a table, and is refused if one is behind.
+func prepare(ctx context.Context, cfg config.Config, database *Database, topology *bus.Topology, hosted []string) error {
+	db, err := openForMigration(ctx, database)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = db.Close() }() // nothing is left to do on it
+	user, owner, err := owns(ctx, db)
+	if err != nil {
+		return err
+	}
+	if owner {
+		if err := Migrate(ctx, cfg, database); err != nil {
+			return err
+		}
+	} else {
+		behind, err := outdated(ctx, db, cfg)
+		if err != nil {
+			return err
+		}
+		if len(behind) > 0 {
+			return errs.New(errs.Forbidden, "the database is not up to date (%s), and user %q does not own its tables: run `millrace migrate` as their owner", strings.Join(behind, ", "), user)
+		}
+	}
+	return roles(cfg).Suffices(ctx, db, topology, namesOf(here(cfg)), hosted)
+}
+
+// outdated lists the schemas that Migrate would change, as far as one may see.
+func outdated(ctx context.Context, db *sql.DB, cfg config.Config) ([]string, error) {
+	all := here(cfg)
+	behind, err := sqltransport.Behind(ctx, db, namesOf(all))
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range all {
+		own, err := postgres.Behind(ctx, db, m.Name(), moduleVersion, m.Migrations())
+		if err != nil {
+			return nil, err
+		}
+		calls, err := postgres.Behind(ctx, db, m.Name(), dispatchVersion, dispatch.Migrations())
+		if err != nil {
+			return nil, err
+		}
+		if (own || calls) && !slices.Contains(behind, m.Name()) {
+			behind = append(behind, m.Name())
+		}
+	}
+	return behind, nil
+}
+
+func openForMigration(ctx context.Context, database *Database) (*sql.DB, error) {
+	return postgres.Open(ctx, postgres.Config{URL: database.url, MaxConns: 2, Application: "millrace migrate"})
+}
+
+// owns tells who the user is, and whether the tables are theirs to change: those
+// that there are, or, if there are none, those to be made.
+func owns(ctx context.Context, db *sql.DB) (user string, owner bool, err error) {
+	err = db.QueryRowContext(ctx, `
+		SELECT current_user, coalesce((SELECT pg_has_role(nspowner, 'USAGE') FROM pg_namespace WHERE nspname = 'bus'),
+			has_database_privilege(current_database(), 'CREATE'))`).Scan(&user, &owner)
+	if err != nil {
+		return "", false, fmt.Errorf("ask who owns the tables: %w", err)
+	}
+	return user, owner, nil
+}
+
+// here lists the modules whose tables are in this process's database.
+func here(cfg config.Config) []module {
+	all := declared(cfg)
+	if cfg.Transport == config.OnKafka && len(cfg.Modules) > 0 {
+		all = slices.DeleteFunc(all, func(m module) bool { return !slices.Contains(cfg.Modules, m.Name()) })
+	}
+	return all
+}
+
+func namesOf(all []module) []string {
+	names := make([]string, len(all))
+	for i, m := range all {
+		names[i] = m.Name()
+	}
+	return names
+}
+
+func roles(cfg config.Config) sqltransport.Roles {
+	return sqltransport.Roles{Prefix: cfg.Database.RolePrefix, ReadOnly: []string{moduleVersion, dispatchVersion}}
+}

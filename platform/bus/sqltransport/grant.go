@@ -1,0 +1,286 @@
+package sqltransport
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/lib/pq"
+	"github.com/lib/pq/pqerror"
+
+	"millrace/platform/bus"
+	"millrace/platform/errs"
+	"millrace/platform/postgres"
+)
+
+// Grant gives the roles of the modules the rights that Roles describes, and
+// takes from them, and from PUBLIC, every other right in the schemas of the
+// modules and of the bus. Roles that are missing are created, without a login.
+// It changes what differs, in one transaction; called again it changes nothing.
+//
+// While a process lives, nothing is taken from a module's role: it may be of a
+// version that still needs it. kept then lists what the next call takes.
+//
+// The URL's user must own the tables, and may create roles unless all are there:
+// else the error is Forbidden, and says what to have created.
+func (r Roles) Grant(ctx context.Context, url string, topo *bus.Topology, modules []string) (kept []string, err error) {
+	defer errs.Wrap(&err, "grant the modules their rights")
+	db, err := postgres.Open(ctx, postgres.Config{URL: url, MaxConns: 1, Application: "millrace migrate"})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = db.Close() }() // the transaction has told what happened
+	if err := r.create(ctx, db, modules); err != nil {
+		return nil, err
+	}
+	tx, err := db.BeginTx(ctx, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = tx.Rollback() }() // after the commit it does nothing; else the first error is the one to tell
+	if _, err := tx.ExecContext(ctx, `SELECT pg_advisory_xact_lock(hashtextextended('millrace grant', 0))`); err != nil {
+		return nil, err
+	}
+	things, err := thingsOf(ctx, tx, modules)
+	if err != nil {
+		return nil, err
+	}
+	given, err := r.given(ctx, tx, topo, things)
+	if err != nil {
+		return nil, err
+	}
+	var living bool
+	if err := tx.QueryRowContext(ctx, `SELECT EXISTS (SELECT FROM bus.processes WHERE expires_at > clock_timestamp())`).Scan(&living); err != nil {
+		return nil, err
+	}
+	var changes []string
+	for _, module := range modules {
+		for _, right := range r.rights(topo, module, things) {
+			g := grant{r.Of(module), right}
+			if !given[g] {
+				changes = append(changes, g.text("GRANT", "TO"))
+			}
+			delete(given, g)
+		}
+	}
+	for g := range given {
+		if g.schema == "bus" && g.role != public && !slices.ContainsFunc(modules, func(m string) bool { return r.Of(m) == g.role }) {
+			continue // of a module that was migrated here by itself
+		}
+		if living && g.role != public {
+			kept = append(kept, g.text("REVOKE", "FROM"))
+			continue
+		}
+		changes = append(changes, g.text("REVOKE", "FROM"))
+	}
+	if len(changes) > 0 {
+		slices.Sort(changes)
+		if _, err := tx.ExecContext(ctx, strings.Join(changes, ";\n")); err != nil {
+			return nil, err
+		}
+	}
+	slices.Sort(kept)
+	return kept, tx.Commit()
+}
+
+// create makes the roles that are missing. Who makes them becomes a member, so
+// that the owner can serve all modules, each with its own role's rights.
+func (r Roles) create(ctx context.Context, db *sql.DB, modules []string) error {
+	var refused []string
+	var why error
+	for _, module := range modules {
+		role := r.Of(module)
+		var there bool
+		if err := db.QueryRowContext(ctx, `SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)`, role).Scan(&there); err != nil {
+			return err
+		}
+		if there {
+			continue
+		}
+		_, err := db.ExecContext(ctx, `CREATE ROLE `+pq.QuoteIdentifier(role)+` NOLOGIN`)
+		switch {
+		case pq.As(err, pqerror.DuplicateObject, pqerror.UniqueViolation) != nil:
+			continue // another migration, perhaps of another database of the server, was faster
+		case pq.As(err, pqerror.InsufficientPrivilege) != nil:
+			refused, why = append(refused, "CREATE ROLE "+role+" NOLOGIN;"), err
+			continue
+		case err != nil:
+			return err
+		}
+		if _, err := db.ExecContext(ctx, `GRANT `+pq.QuoteIdentifier(role)+` TO CURRENT_USER`); err != nil {
+			return err
+		}
+	}
+	if why != nil {
+		return errs.New(errs.Forbidden, "this user may not create the modules' roles (%w); have them created, and call it again: %s", why, strings.Join(refused, " "))
+	}
+	return nil
+}
+
+// grant is a right that a role has.
+type grant struct {
+	role string
+	right
+}
+
+// public is how GRANT calls everybody.
+const public = "PUBLIC"
+
+func (g grant) text(give, to string) string {
+	verb, role := g.verb, g.role
+	if g.column != "" {
+		verb += " (" + pq.QuoteIdentifier(g.column) + ")"
+	}
+	if role != public {
+		role = pq.QuoteIdentifier(role)
+	}
+	return fmt.Sprintf("%s %s ON %s %s %s %s", give, verb, g.kind, g.thing.text, to, role)
+}
+
+// thingsOf lists what there is in the schemas of the bus and of the modules. What
+// belongs to an identity column needs no right of its own.
+func thingsOf(ctx context.Context, db querier, modules []string) (all []thing, err error) {
+	rows, err := db.QueryContext(ctx, `
+		WITH n AS (SELECT oid, nspname FROM pg_namespace WHERE nspname = 'bus' OR nspname = ANY($1))
+		SELECT oid, 'SCHEMA', nspname, '', quote_ident(nspname) FROM n
+		UNION ALL SELECT c.oid, CASE c.relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, nspname, relname, format('%I.%I', nspname, relname)
+		FROM pg_class c JOIN n ON n.oid = relnamespace WHERE relkind IN ('r', 'p', 'v', 'm', 'f', 'S')
+			AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'i')
+		UNION ALL SELECT p.oid, 'ROUTINE', nspname, proname, format('%I.%I(%s)', nspname, proname, pg_get_function_identity_arguments(p.oid))
+		FROM pg_proc p JOIN n ON n.oid = pronamespace`, pq.Array(modules))
+	if err != nil {
+		return nil, fmt.Errorf("read the catalogue: %w", err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var t thing
+		if err := rows.Scan(&t.oid, &t.kind, &t.schema, &t.name, &t.text); err != nil {
+			return nil, fmt.Errorf("read the catalogue: %w", err)
+		}
+		all = append(all, t)
+	}
+	return all, rows.Err()
+}
+
+// given reads which rights on the things the roles of all modules, and PUBLIC, have.
+func (r Roles) given(ctx context.Context, db querier, topo *bus.Topology, things []thing) (map[grant]bool, error) {
+	at := make(map[string]thing, len(things))
+	for _, t := range things {
+		at[fmt.Sprint(t.kind, t.oid)] = t
+	}
+	roles := make([]string, 0, len(topo.Modules()))
+	for _, module := range topo.Modules() {
+		roles = append(roles, r.Of(module))
+	}
+	rows, err := db.QueryContext(ctx, `
+		SELECT kind, a.oid, coalesce(a.attname, ''), coalesce(r.rolname, 'PUBLIC'), acl.privilege_type FROM (
+			SELECT 'SCHEMA' AS kind, oid, NULL::name AS attname, nspacl AS acl FROM pg_namespace
+			UNION ALL SELECT CASE relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, oid, NULL, relacl FROM pg_class
+			UNION ALL SELECT 'TABLE', attrelid, attname, attacl FROM pg_attribute WHERE attacl IS NOT NULL
+			UNION ALL SELECT 'ROUTINE', oid, NULL, coalesce(proacl, acldefault('f', proowner)) FROM pg_proc
+		) a CROSS JOIN LATERAL aclexplode(a.acl) acl LEFT JOIN pg_roles r ON r.oid = acl.grantee
+		WHERE a.oid = ANY($1) AND (acl.grantee = 0 OR r.rolname = ANY($2))`, pq.Array(slices.Collect(oids(things))), pq.Array(roles))
+	if err != nil {
+		return nil, fmt.Errorf("read who may do what: %w", err)
+	}
+	defer rows.Close()
+	found := map[grant]bool{}
+	for rows.Next() {
+		var kind, column, role, verb string
+		var oid int64
+		if err := rows.Scan(&kind, &oid, &column, &role, &verb); err != nil {
+			return nil, fmt.Errorf("read who may do what: %w", err)
+		}
+		if t, ok := at[fmt.Sprint(kind, oid)]; ok { // oids are unique per kind only
+			found[grant{role, right{t, verb, column}}] = true
+		}
+	}
+	return found, rows.Err()
+}
+
+func oids(things []thing) func(func(int64) bool) {
+	set := map[int64]bool{}
+	for _, t := range things {
+		set[t.oid] = true
+	}
+	return maps.Keys(set)
+}
+
+// querier is a database, or a transaction.
+type querier interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+}
+
+// Suffices is nil if the connection's user has, itself or as a member of other
+// roles, every right that the transport needs to serve the hosted modules, and
+// may assume their roles if there is a prefix. Else the error is Forbidden, names
+// what is missing and says what to do. modules are those in this database.
+func (r Roles) Suffices(ctx context.Context, db *sql.DB, topo *bus.Topology, modules, hosted []string) (err error) {
+	things, err := thingsOf(ctx, db, modules)
+	if err != nil {
+		return err
+	}
+	var user string
+	if err := db.QueryRowContext(ctx, `SELECT current_user`).Scan(&user); err != nil {
+		return fmt.Errorf("ask who this is: %w", err)
+	}
+	for _, module := range hosted {
+		missing, err := lacking(ctx, db, r.rights(topo, module, things), user)
+		if err != nil {
+			return err
+		}
+		if len(missing) > 0 {
+			more := ""
+			if n := len(missing) - 3; n > 0 {
+				missing, more = missing[:3], fmt.Sprintf(" and %d more rights", n)
+			}
+			return errs.New(errs.Forbidden, "user %q lacks %s%s, which module %s needs: set database.role_prefix, run `millrace migrate` as the owner of the tables, and make the user a member of the module's role",
+				user, strings.Join(missing, ", "), more, module)
+		}
+		if r.Prefix == "" {
+			continue
+		}
+		var member bool
+		err = db.QueryRowContext(ctx, `SELECT coalesce((SELECT pg_has_role(oid, 'MEMBER') FROM pg_roles WHERE rolname = $1), false)`, r.Of(module)).Scan(&member)
+		if err != nil {
+			return fmt.Errorf("ask for the members of %s: %w", r.Of(module), err)
+		}
+		if !member {
+			return errs.New(errs.Forbidden, "user %[1]q is no member of %[2]s, the role of module %[3]s: GRANT %[2]s TO %[1]s, or leave database.role_prefix empty", user, r.Of(module), module)
+		}
+	}
+	return nil
+}
+
+// lacking lists which of the rights a user has not.
+func lacking(ctx context.Context, db *sql.DB, rights []right, user string) (missing []string, err error) {
+	var kinds, verbs, columns []string
+	var ids []int64
+	for _, g := range rights {
+		kinds, verbs, columns, ids = append(kinds, g.kind), append(verbs, g.verb), append(columns, g.column), append(ids, g.oid)
+	}
+	rows, err := db.QueryContext(ctx, `
+		SELECT place FROM unnest($1::text[], $2::oid[], $3::text[], $4::text[]) WITH ORDINALITY AS w(kind, oid, verb, col, place)
+		WHERE NOT coalesce(CASE
+			WHEN col <> '' THEN has_column_privilege($5::name, oid, col, verb)
+			WHEN kind = 'SCHEMA' THEN has_schema_privilege($5::name, oid, verb)
+			WHEN kind = 'TABLE' THEN has_table_privilege($5::name, oid, verb)
+			WHEN kind = 'SEQUENCE' THEN has_sequence_privilege($5::name, oid, verb)
+			ELSE has_function_privilege($5::name, oid, verb) END, true)
+		ORDER BY place`, pq.Array(kinds), pq.Array(ids), pq.Array(verbs), pq.Array(columns), user)
+	if err != nil {
+		return nil, fmt.Errorf("ask what %s may do: %w", user, err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var place int
+		if err := rows.Scan(&place); err != nil {
+			return nil, fmt.Errorf("ask what %s may do: %w", user, err)
+		}
+		missing = append(missing, rights[place-1].verb+" on "+rights[place-1].text)
+	}
+	return missing, rows.Err()
+}

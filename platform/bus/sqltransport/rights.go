@@ -1,0 +1,148 @@
+package sqltransport
+
+import (
+	"slices"
+
+	"millrace/platform/bus"
+)
+
+// Roles are the database roles of the modules, one each: <Prefix><module>. They
+// are group roles without a login; who serves a module signs in as a member of
+// its role, and can do with the other modules' tables what the topology says and
+// no more:
+//
+//   - in its own schema it reads and writes the module's tables. It reads its
+//     log, which nobody changes; the bus's other tables it changes as the bus
+//     does, and it appends by the append functions;
+//   - of a module whose events it hears, it reads the log;
+//   - of a module to which it sends commands, it calls the functions that append
+//     to the queue. These run with their owner's rights: the queue itself stays
+//     closed;
+//   - in bus it leases, registers and looks. What is there is what the processes
+//     of an installation tell each other, and no message: a role could disturb
+//     there, but neither read nor forge what others say.
+//
+// A module's own tables are found in the catalogue: what a later migration adds
+// is covered by the next Grant.
+type Roles struct {
+	Prefix   string
+	ReadOnly []string // tables of a module's schema that its role may only read: those of versions
+}
+
+// Of is the role of a module.
+func (r Roles) Of(module string) string { return r.Prefix + module }
+
+// The kinds of things, as GRANT names them.
+const (
+	aSchema   = "SCHEMA"
+	aTable    = "TABLE"
+	aSequence = "SEQUENCE"
+	aRoutine  = "ROUTINE"
+)
+
+// thing is what one can have a right on.
+type thing struct {
+	oid    int64
+	kind   string
+	schema string
+	name   string
+	text   string // as GRANT takes it
+}
+
+// right is something that a module's role may do.
+type right struct {
+	thing
+	verb   string
+	column string // of UPDATE, or ""
+}
+
+var versions = []string{"bus_version"}
+
+// inBus are the rights of every module's role on the shared tables. The
+// incarnation of a topic is noted by whoever carries it.
+var inBus = map[string][]string{
+	"topics":        {"SELECT", "INSERT"},
+	"registrations": {"SELECT", "INSERT"},
+	"processes":     {"SELECT", "INSERT", "UPDATE", "DELETE"},
+	"bus_version":   {"SELECT"},
+}
+
+// inOwn are the rights of a module's role on its part of the bus, whichever way
+// messages travel.
+var inOwn = map[string][]string{
+	"log":       {"SELECT"}, // appended by append_log
+	"queue":     {"SELECT", "DELETE"},
+	"positions": {"SELECT", "INSERT", "UPDATE"},
+	"inbox":     {"SELECT", "INSERT", "DELETE"},
+	"aside":     {"SELECT", "INSERT", "UPDATE", "DELETE"},
+	"outbox":    {"SELECT", "INSERT", "DELETE"},
+	"inbound":   {"SELECT", "INSERT", "DELETE"},
+}
+
+// rights lists what a module's role may do with the things that there are.
+func (r Roles) rights(topo *bus.Topology, module string, things []thing) (all []right) {
+	hears, sends := peers(topo, module)
+	for _, t := range things {
+		var verbs []string
+		switch {
+		case t.kind == aSchema:
+			if t.schema == "bus" || t.schema == module || hears[t.schema] || sends[t.schema] {
+				verbs = []string{"USAGE"}
+			}
+		case t.schema == "bus":
+			verbs = inBus[t.name]
+			if t.kind == aRoutine && t.name == "lock" {
+				verbs = []string{"EXECUTE"}
+			}
+			if t.name == "topics" {
+				all = append(all, right{t, "UPDATE", "incarnation"})
+			}
+		case t.schema == module:
+			verbs = r.own(t)
+		case t.kind == aTable && t.name == "log" && hears[t.schema],
+			t.kind == aTable && slices.Contains(versions, t.name) && (hears[t.schema] || sends[t.schema]):
+			verbs = []string{"SELECT"}
+		case t.kind == aRoutine && (t.name == "append_queue" || t.name == "append_queue_one") && sends[t.schema]:
+			verbs = []string{"EXECUTE"}
+		}
+		for _, verb := range verbs {
+			all = append(all, right{thing: t, verb: verb})
+		}
+	}
+	return all
+}
+
+// own are the rights on a thing in the module's own schema.
+func (r Roles) own(t thing) []string {
+	switch {
+	case t.kind == aRoutine:
+		return []string{"EXECUTE"}
+	case t.kind == aSequence:
+		return []string{"USAGE"}
+	case slices.Contains(versions, t.name) || slices.Contains(r.ReadOnly, t.name):
+		return []string{"SELECT"}
+	case inOwn[t.name] != nil:
+		return inOwn[t.name]
+	}
+	return []string{"SELECT", "INSERT", "UPDATE", "DELETE"}
+}
+
+// peers are the other modules whose events a module hears, and those to which it
+// sends commands.
+func peers(topo *bus.Topology, module string) (hears, sends map[string]bool) {
+	hears, sends = map[string]bool{}, map[string]bool{}
+	heard := map[string]bool{}
+	for _, s := range topo.SubscriptionsOf(module) {
+		heard[topo.TopicOf(s.Type)] = true
+	}
+	for _, command := range topo.Commands() {
+		if slices.Contains(topo.SendersOf(command), module) {
+			heard[topo.TopicOf(command)] = true
+		}
+	}
+	for _, other := range topo.Modules() {
+		hears[other] = other != module && heard[bus.EventsOf(other)]
+		sends[other] = other != module && heard[bus.CommandsOf(other)]
+	}
+	return hears, sends
+}
