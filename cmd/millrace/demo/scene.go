@@ -16,7 +16,7 @@ import (
 
 // Scene is what stands around a run, for whoever compares runs.
 type Scene struct {
-	DB       *sql.DB
+	DB       *sql.DB // split: a copy of all, as of the moment of the call
 	Topology *bus.Topology
 	Brokers  []string // none unless messages travel by Kafka
 	Prefix   string   // of this run's topics
@@ -27,6 +27,11 @@ type Scene struct {
 func (s *stage) show(ctx context.Context, to func(context.Context, Scene) error) error {
 	if to == nil {
 		return nil
+	}
+	if len(s.parts) > 0 {
+		if err := s.collect(ctx); err != nil {
+			return err
+		}
 	}
 	kafka := s.serving.Kafka
 	return to(ctx, Scene{DB: s.db, Topology: s.topo, Brokers: kafka.Brokers, Prefix: kafka.Prefix, Book: s.simulator.Book, Mails: s.inbox.Messages})
@@ -49,7 +54,10 @@ func (s *stage) settled(ctx context.Context, keys ...string) error {
 		UNION ALL SELECT 1 FROM consultation.deposit WHERE state = 'refund_requested' AND consultation_id::text = ANY($1))`
 	for {
 		var open bool
-		if err := s.db.QueryRowContext(ctx, query, pq.Array(keys)).Scan(&open); err != nil {
+		err := s.snapshot(ctx, func(tx looker) error {
+			return tx.QueryRowContext(ctx, query, pq.Array(keys)).Scan(&open)
+		})
+		if err != nil {
 			return fmt.Errorf("look whether all is settled: %w", err)
 		}
 		if !open {

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -87,8 +88,13 @@ func (s *stage) prepareChecking(ctx context.Context) error {
 // read first. A message that was handled between two readings may be seen as
 // handled and not yet as said; so what the checks say counts when it is quiet.
 func (s *stage) collect(ctx context.Context) error {
+	asked := time.Now()
 	s.collecting.Lock()
 	defer s.collecting.Unlock()
+	if s.collected.After(asked) { // somebody who asked later than this did it
+		return nil
+	}
+	began := time.Now()
 	to, err := s.db.BeginTx(ctx, nil)
 	if err != nil {
 		return err
@@ -99,7 +105,11 @@ func (s *stage) collect(ctx context.Context) error {
 			return fmt.Errorf("collect the tables of %s: %w", p.module, err)
 		}
 	}
-	return to.Commit()
+	if err := to.Commit(); err != nil {
+		return err
+	}
+	s.collected = began
+	return nil
 }
 
 // bring replaces the module's rows by those of its own database, each table as

@@ -10,8 +10,6 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -45,6 +43,7 @@ type stage struct {
 
 	parts      []*part    // the modules that are processes of their own
 	collecting sync.Mutex // rows are brought by one at a time
+	collected  time.Time  // when those that are there were begun to be brought
 }
 
 const (
@@ -183,35 +182,6 @@ func (s *stage) configure(cfg config.Config, database string) config.Config {
 	return cfg
 }
 
-// joinKafka gives the serving program brokers, if messages travel by Kafka: the
-// configured ones, or one in this process, which outlives the kills. The
-// database is fresh, so the topics must be too.
-func (s *stage) joinKafka() (err error) {
-	if s.serving.Transport != config.OnKafka {
-		return nil
-	}
-	s.serving.Kafka.Prefix += "demo-" + strconv.FormatInt(time.Now().UnixMilli(), 36) + "-"
-	if len(s.serving.Kafka.Brokers) > 0 {
-		return nil
-	}
-	if s.broker, err = fakebroker.Start(); err != nil {
-		return err
-	}
-	s.serving.Kafka.Brokers = s.broker.Addresses()
-	return nil
-}
-
-// travels says how the messages do.
-func (s *stage) travels() string {
-	switch {
-	case s.serving.Transport != config.OnKafka:
-		return "PostgreSQL"
-	case s.broker != nil:
-		return "Kafka's protocol and a fake broker in this process, which proves nothing about Kafka's durability"
-	}
-	return "Kafka (" + strings.Join(s.serving.Kafka.Brokers, ", ") + "), topics " + s.serving.Kafka.Prefix + "*"
-}
-
 // freePort is one that nobody listens on now. The child keeps it over kills, so
 // that callbacks and clients find it again.
 func freePort() (string, error) {
@@ -237,9 +207,7 @@ func (s *stage) close() error {
 	if s.simulator != nil {
 		failures = append(failures, s.simulator.Close())
 	}
-	if s.broker != nil {
-		s.broker.Close()
-	}
+	failures = append(failures, s.leaveKafka())
 	if s.server != nil {
 		failures = append(failures, s.server.Stop())
 	}

@@ -1,0 +1,58 @@
+package demo
+
+import (
+	"context"
+	"strconv"
+	"strings"
+	"time"
+
+	"millrace/cmd/millrace/app"
+	"millrace/config"
+	"millrace/platform/bus/kafkatransport/fakebroker"
+)
+
+// joinKafka gives the serving program brokers, if messages travel by Kafka: the
+// configured ones, or one in this process, which outlives the kills. The
+// database is fresh, so the topics must be too.
+func (s *stage) joinKafka() (err error) {
+	if s.serving.Transport != config.OnKafka {
+		return nil
+	}
+	s.serving.Kafka.Prefix += "demo-" + strconv.FormatInt(time.Now().UnixNano(), 36) + "-"
+	if len(s.serving.Kafka.Brokers) > 0 {
+		return nil
+	}
+	if s.broker, err = fakebroker.Start(); err != nil {
+		return err
+	}
+	s.serving.Kafka.Brokers = s.broker.Addresses()
+	return nil
+}
+
+// leaveKafka ends the broker of this process, or removes from the configured ones
+// what this run made there. Nothing serves any more; the brokers notice the end
+// of a process that was killed last after some seconds.
+func (s *stage) leaveKafka() error {
+	if s.serving.Transport != config.OnKafka || len(s.serving.Kafka.Brokers) == 0 {
+		return nil
+	}
+	if s.broker != nil {
+		s.broker.Close()
+		return nil
+	}
+	const longest = 30 * time.Second
+	ctx, cancel := context.WithTimeout(context.Background(), longest) // what ended the run may have ended its context
+	defer cancel()
+	return app.RemoveTopics(ctx, s.serving, s.log)
+}
+
+// travels says how the messages do.
+func (s *stage) travels() string {
+	switch {
+	case s.serving.Transport != config.OnKafka:
+		return "PostgreSQL"
+	case s.broker != nil:
+		return "Kafka's protocol and a fake broker in this process, which proves nothing about Kafka's durability"
+	}
+	return "Kafka (" + strings.Join(s.serving.Kafka.Brokers, ", ") + "), topics " + s.serving.Kafka.Prefix + "*, which are removed at the end"
+}
