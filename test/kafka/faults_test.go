@@ -5,6 +5,7 @@ package kafka
 import (
 	"os"
 	"testing"
+	"time"
 
 	"github.com/IBM/sarama"
 	"github.com/stretchr/testify/require"
@@ -50,18 +51,25 @@ func TestLostAnswersDoubleNothing(t *testing.T) {
 	})
 }
 
+// TestAChangeOfLeadersLosesAndDoublesNothing: the leader of a partition is
+// killed, and then the broker that coordinates the group.
 func TestAChangeOfLeadersLosesAndDoublesNothing(t *testing.T) {
 	cluster := broker.Start(t, broker.Options{Nodes: 3, Properties: shortSessions()})
 	cfg := onReal(cluster.Brokers())
 	cfg.Replication = 3
 	o := open(t, cfg)
 	under(o, func() {
-		leader, err := cluster.Leader("shop.events", 0)
-		require.NoError(t, err)
-		require.NoError(t, cluster.Kill(leader))
-		before := o.Counts().Received
-		eventually(t, "others go on", func() bool { return o.Counts().Received > before+200 })
-		require.NoError(t, cluster.Restart(leader))
+		for _, whose := range []func() (int, error){
+			func() (int, error) { return cluster.Leader("shop.events", 0) },
+			func() (int, error) { return cluster.Coordinator("store") },
+		} {
+			leader, err := whose()
+			require.NoError(t, err)
+			require.NoError(t, cluster.Kill(leader))
+			before := o.Counts().Received
+			eventually(t, "others go on", func() bool { return o.Counts().Received > before+200 })
+			require.NoError(t, cluster.Restart(leader))
+		}
 	})
 }
 
@@ -117,4 +125,46 @@ func refused(t *testing.T, cfg kafkatransport.Config, why string) {
 	require.NoError(t, err)
 	_, err = kafkatransport.Open(t.Context(), cfg, sqltransport.Config{}, topo, topo.Modules())
 	require.ErrorContains(t, err, why)
+}
+
+func TestNothingReachesABrokerWhoseTransactionDidNotCommit(t *testing.T) {
+	t.Parallel()
+	cluster := broker.Start(t, broker.Options{Properties: shortSessions()})
+	onlyCommitted(t, onReal(cluster.Brokers()), func() {
+		require.NoError(t, cluster.Kill(0))
+		require.NoError(t, cluster.Restart(0))
+	})
+}
+
+func TestAPoisonedTopicHoldsUpNobody(t *testing.T) {
+	t.Parallel()
+	cluster := broker.Start(t, broker.Options{Properties: shortSessions()})
+	poisoned(t, onReal(cluster.Brokers()), sarama.CompressionNone, sarama.CompressionGZIP, sarama.CompressionSnappy, sarama.CompressionLZ4)
+}
+
+// TestWhatOneBrokerOfThreeHadAloneIsNotConfirmed: the other two hang while more
+// is said, and when they go on the one that had it is gone. Who trusts the
+// leader's word alone has lost it then.
+func TestWhatOneBrokerOfThreeHadAloneIsNotConfirmed(t *testing.T) {
+	cluster := broker.Start(t, broker.Options{Nodes: 3, Properties: shortSessions()})
+	cfg := onReal(cluster.Brokers())
+	cfg.Replication = 3
+	o := open(t, cfg)
+	l := underLoad(o, 5*time.Millisecond)
+	leader, err := cluster.Leader("shop.events", 0)
+	require.NoError(t, err)
+	others := []int{(leader + 1) % 3, (leader + 2) % 3}
+	for _, i := range others {
+		require.NoError(t, cluster.Freeze(i))
+	}
+	before := l.said.Load()
+	eventually(t, "more", func() bool { return l.said.Load() > before+200 })
+	require.NoError(t, cluster.Kill(leader))
+	for _, i := range others {
+		require.NoError(t, cluster.Thaw(i))
+	}
+	received := o.Counts().Received
+	eventually(t, "the two go on", func() bool { return o.Counts().Received > received+200 })
+	require.NoError(t, cluster.Restart(leader))
+	l.end(o)
 }
