@@ -13,6 +13,7 @@ import (
 
 type parityCmd struct {
 	Brokers []string `placeholder:"HOST:PORT,…" help:"A real Kafka to compare with too."`
+	Split   bool     `help:"Compare with a process and a database for each module, too."`
 	Count   int      `default:"50" placeholder:"N" help:"How many orders; one consultation comes with five."`
 	Seed    int64    `default:"1" placeholder:"S" help:"Decides how the gateway misbehaves."`
 	JSON    bool     `name:"json" help:"End with one line of JSON that tells the result."`
@@ -32,7 +33,7 @@ func (c *parityCmd) Run(ctx context.Context, cfg config.Config, out io.Writer) e
 		return err
 	}
 	result, err := parity.Run(ctx, parity.Options{
-		Count: c.Count, Seed: c.Seed, Brokers: c.Brokers, Version: version(), Config: cfg, Out: out, Bar: os.Stderr,
+		Count: c.Count, Seed: c.Seed, Brokers: c.Brokers, Split: c.Split, Version: version(), Config: cfg, Out: out, Bar: os.Stderr,
 	})
 	if err == nil {
 		fmt.Fprintf(out, "\nThe transports agree: %d lines identical, %d adapted for the reasons above.\n", result.Identical, result.Adapted)

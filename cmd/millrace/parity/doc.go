@@ -1,10 +1,11 @@
-// Package parity plays the same orders and consultations over each transport, in
-// one process of one binary, and compares everything that is left: the proof
+// Package parity plays the same orders and consultations over each transport, by
+// one binary, whose checksum it prints, and compares everything that is left: the proof
 // that a line of configuration changes how messages travel and nothing else.
 //
 // # What is compared
 //
-// PostgreSQL with the fake broker, and with a real Kafka where one is named:
+// PostgreSQL with the fake broker, with a real Kafka where one is named, and with
+// a process and a database for each module where that is asked for:
 //
 //   - every table of every module, row by row; the tables of the bus itself have
 //     the next three lines instead;

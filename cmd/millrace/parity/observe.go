@@ -18,7 +18,7 @@ import (
 // elsewhere are the tables of the bus. What is in them has lines of its own:
 // what was handled, the wire, the dead letters. Which version of the schema is
 // there, who owns a partition, and what is on its way is no outcome.
-var elsewhere = []string{"log", "queue", "outbox", "inbound", "inbox", "aside", "positions", "flusher"}
+var elsewhere = []string{"log", "queue", "outbox", "inbound", "received", "inbox", "aside", "positions", "flusher"}
 
 // observed is what a run left, by the name of the line.
 type observed struct {
@@ -56,7 +56,7 @@ func (o *observed) tables(ctx context.Context, scene demo.Scene) error {
 			tables = append(tables, table)
 			return err
 		}, `SELECT c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-			WHERE n.nspname = $1 AND c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relname NOT LIKE '%goose%' ORDER BY 1`, module)
+			WHERE n.nspname = $1 AND c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relname NOT LIKE '%\_version' ORDER BY 1`, module)
 		if err != nil {
 			return err
 		}

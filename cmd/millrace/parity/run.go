@@ -4,8 +4,10 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"os"
 	"slices"
@@ -22,6 +24,7 @@ type Options struct {
 	Count   int      // orders; one consultation comes with five
 	Seed    int64    // decides what the gateway does
 	Brokers []string // of a real Kafka; none: only the fake broker is compared
+	Split   bool     // compare with a process and a database for each module, too
 	Version string
 	Config  config.Config
 	Out     io.Writer
@@ -47,22 +50,12 @@ func Run(ctx context.Context, o Options) (result Result, err error) {
 		return result, err
 	}
 	fmt.Fprintf(o.Out, "one binary runs all of it, SHA-256 %s\n", result.Binary)
-	first, err := o.play(ctx, "PostgreSQL", config.Postgres, nil)
+	first, err := o.play(ctx, course{name: "PostgreSQL", transport: config.Postgres})
 	if err != nil {
 		return result, err
 	}
-	others := []struct {
-		name    string
-		brokers []string
-	}{{"the fake broker", nil}}
-	if len(o.Brokers) > 0 {
-		others = append(others, struct {
-			name    string
-			brokers []string
-		}{"Kafka at " + strings.Join(o.Brokers, ","), o.Brokers})
-	}
-	for _, other := range others {
-		second, err := o.play(ctx, other.name, config.OnKafka, other.brokers)
+	for _, other := range o.others() {
+		second, err := o.play(ctx, other)
 		if err != nil {
 			return result, err
 		}
@@ -85,15 +78,37 @@ func Run(ctx context.Context, o Options) (result Result, err error) {
 	return result, nil
 }
 
+// course is one way to run it all.
+type course struct {
+	name      string // as people call it
+	transport string
+	brokers   []string // none: a fake one
+	split     bool
+}
+
+// others are the courses that are compared with the first.
+func (o Options) others() []course {
+	all := []course{{name: "the fake broker", transport: config.OnKafka}}
+	if len(o.Brokers) > 0 {
+		all = append(all, course{name: "Kafka at " + strings.Join(o.Brokers, ","), transport: config.OnKafka, brokers: o.Brokers})
+	}
+	if o.Split {
+		last := all[len(all)-1]
+		last.name, last.split = last.name+", a process and a database for each module", true
+		all = append(all, last)
+	}
+	return all
+}
+
 // play runs the demo once, and returns what it left.
-func (o Options) play(ctx context.Context, name, transport string, brokers []string) (left *observed, err error) {
-	fmt.Fprintf(o.Out, "\n== over %s\n", name)
+func (o Options) play(ctx context.Context, c course) (left *observed, err error) {
+	fmt.Fprintf(o.Out, "\n== over %s\n", c.name)
 	cfg := o.Config
-	cfg.Transport, cfg.Kafka.Brokers = transport, brokers
+	cfg.Transport, cfg.Kafka.Brokers = c.transport, c.brokers
 	began := time.Now()
 	var wire *listener
 	_, err = demo.Run(ctx, demo.Options{
-		Count: o.Count, Seed: o.Seed, Version: o.Version, Config: cfg, Out: o.Out, Bar: o.Bar, Calm: true,
+		Count: o.Count, Seed: o.Seed, Version: o.Version, Config: cfg, Out: o.Out, Bar: o.Bar, Calm: true, Split: c.split,
 		Begin: func(ctx context.Context, scene demo.Scene) (err error) {
 			if len(scene.Brokers) > 0 {
 				if wire, err = listen(scene); err != nil {
@@ -106,7 +121,7 @@ func (o Options) play(ctx context.Context, name, transport string, brokers []str
 			return nil
 		},
 		End: func(ctx context.Context, scene demo.Scene) (err error) {
-			if left, err = observe(ctx, name, scene, began); err != nil || wire == nil {
+			if left, err = observe(ctx, c.name, scene, began); err != nil || wire == nil {
 				return err
 			}
 			left.carried(ctx, wire)
@@ -118,7 +133,7 @@ func (o Options) play(ctx context.Context, name, transport string, brokers []str
 		wire.close()
 	}
 	if err != nil {
-		return nil, fmt.Errorf("over %s: %w", name, err)
+		return nil, fmt.Errorf("over %s: %w", c.name, err)
 	}
 	return left, nil
 }
@@ -160,13 +175,16 @@ func match(one, other *observed) (all []Line) {
 	return all
 }
 
-// checksum is that of the program that runs.
+// checksum is that of the program that runs; on Linux even if another one has
+// taken its place on the disk since.
 func checksum() (string, error) {
-	path, err := os.Executable()
-	if err != nil {
-		return "", err
+	f, err := os.Open("/proc/self/exe")
+	if errors.Is(err, fs.ErrNotExist) {
+		var path string
+		if path, err = os.Executable(); err == nil {
+			f, err = os.Open(path)
+		}
 	}
-	f, err := os.Open(path)
 	if err != nil {
 		return "", err
 	}
