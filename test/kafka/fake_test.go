@@ -1,11 +1,13 @@
 package kafka
 
 import (
+	"context"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
@@ -63,4 +65,88 @@ func TestEachRecordIsConfirmedByAllReplicasAndWrittenOnce(t *testing.T) {
 	require.Positive(t, seen)
 	require.Equal(t, map[int16]bool{-1: true}, acks)
 	require.True(t, idempotent, "each batch has its producer's number, so that a repeated one is not written again")
+}
+
+// written counts a topic's records.
+func written(b *fakebroker.Broker, topic string) (n int64) {
+	for _, p := range b.PartitionInfos(topic) {
+		n += p.HighWatermark
+	}
+	return n
+}
+
+// TestWhatAnotherProducerSendsAgainHasOneEffect: brokers know a repetition as
+// long as the producer has not given up. What is sent after that, or by the
+// process that follows, is another record to them, and the same message here.
+func TestWhatAnotherProducerSendsAgainHasOneEffect(t *testing.T) {
+	t.Parallel()
+	b := fake(t)
+	o := open(t, onReal(b.Addresses()))
+	o.say(0, 10)
+	o.effects(10)
+	unconfirmed := b.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.RequestTimedOut, Count: -1}) // it is written, and not confirmed
+	require.NoError(t, o.sayOne("order-a", 10))
+	o.effects(11)
+	eventually(t, "repetitions", func() bool { return unconfirmed.Hits() > 4 })
+	require.EqualValues(t, 11, written(b, "shop.events"), "the producer's own repetitions are known as such")
+	o.stop()
+	unconfirmed.Remove()
+	o.Transport, _ = o.host(o.topo.Modules())
+	eventually(t, "a record that was sent again", func() bool { return written(b, "shop.events") >= 12 })
+	o.say(11, 10)
+	o.effects(21)
+}
+
+// TestALostSessionRepeatsNoEffect: the brokers forget a member, and with it what
+// it has not committed yet.
+func TestALostSessionRepeatsNoEffect(t *testing.T) {
+	t.Parallel()
+	b := fake(t)
+	o := open(t, onReal(b.Addresses()))
+	commits := b.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.OffsetCommit}, Group: "store", Err: kerr.UnknownMemberID, Count: -1})
+	o.say(0, 20)
+	o.effects(20)
+	received := o.Counts().Received
+	b.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Heartbeat}, Group: "store", TopLevel: true, Err: kerr.UnknownMemberID, Count: 1})
+	eventually(t, "repetitions", func() bool { return o.Counts().Received >= received+20 })
+	require.Positive(t, commits.Hits())
+	commits.Remove()
+	o.say(20, 10)
+	o.effects(30)
+}
+
+// TestAGroupWhoseOffsetsAreGoneHandlesNothingAgain: they expired, somebody
+// deleted the group, or it is another cluster.
+func TestAGroupWhoseOffsetsAreGoneHandlesNothingAgain(t *testing.T) {
+	t.Parallel()
+	b := fake(t)
+	o := open(t, onReal(b.Addresses()))
+	o.say(0, 20)
+	o.effects(20)
+	o.stop()
+	_, a := admin(t, b.Addresses())
+	require.NoError(t, a.DeleteConsumerGroup("store"))
+	again, _ := o.host(o.topo.Modules())
+	eventually(t, "repetitions", func() bool { return again.Counts().Received >= 20 })
+	o.Transport = again
+	o.say(20, 10)
+	o.effects(30)
+}
+
+// TestAMessageThatKeepsFailingHoldsUpNoRebalance: another process joins while it
+// is tried again and again, and what is healthy goes on.
+func TestAMessageThatKeepsFailingHoldsUpNoRebalance(t *testing.T) {
+	t.Parallel()
+	b := fake(t)
+	o := open(t, onReal(b.Addresses()))
+	require.NoError(t, o.sayOne(brokenOrder, -9))
+	eventually(t, "a failure", func() bool { return o.text(`SELECT count(*) FROM store.aside WHERE state = 'retrying'`) == "2" })
+	o.host([]string{"store"})
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	_, err := b.WaitGroupStable(ctx, "store", 2)
+	require.NoError(t, err)
+	o.say(0, 20)
+	o.took(20)
+	require.Equal(t, "2", o.text(`SELECT count(*) FROM store.aside WHERE state <> 'held'`))
 }

@@ -17,6 +17,7 @@ import (
 )
 
 func TestABrokerKilledTwiceLosesAndDoublesNothing(t *testing.T) {
+	t.Parallel()
 	cluster := broker.Start(t, broker.Options{Properties: shortSessions()})
 	o := open(t, onReal(cluster.Brokers()))
 	under(o, func() {
@@ -28,6 +29,7 @@ func TestABrokerKilledTwiceLosesAndDoublesNothing(t *testing.T) {
 }
 
 func TestABrokerThatHangsIsSeenAndWhatWaitedIsSent(t *testing.T) {
+	t.Parallel()
 	cluster := broker.Start(t, broker.Options{Properties: shortSessions()})
 	o := open(t, onReal(cluster.Brokers()))
 	under(o, func() {
@@ -39,6 +41,7 @@ func TestABrokerThatHangsIsSeenAndWhatWaitedIsSent(t *testing.T) {
 }
 
 func TestLostAnswersDoubleNothing(t *testing.T) {
+	t.Parallel()
 	cluster := broker.Start(t, broker.Options{Proxy: true, Properties: shortSessions()})
 	o := open(t, onReal(cluster.Proxied()))
 	proxy := cluster.Proxy(0)
@@ -74,6 +77,7 @@ func TestAChangeOfLeadersLosesAndDoublesNothing(t *testing.T) {
 }
 
 func TestARealTopicThatIsDeletedUnderLoadComesBackWithEverything(t *testing.T) {
+	t.Parallel()
 	cluster := broker.Start(t, broker.Options{Properties: shortSessions()})
 	o := open(t, onReal(cluster.Brokers()))
 	_, a := admin(t, cluster.Brokers())
@@ -91,16 +95,19 @@ func TestARealTopicThatIsDeletedUnderLoadComesBackWithEverything(t *testing.T) {
 }
 
 func TestPartitionsThatSomebodyAddedAreUsed(t *testing.T) {
+	t.Parallel()
 	cluster := broker.Start(t, broker.Options{Properties: shortSessions()})
 	partitionsAdded(t, onReal(cluster.Brokers()))
 }
 
 func TestAStormOfRebalancesUnderLoadLosesAndDoublesNothing(t *testing.T) {
+	t.Parallel()
 	cluster := broker.Start(t, broker.Options{Properties: shortSessions()})
 	storm(t, onReal(cluster.Brokers()))
 }
 
 func TestARealBrokerIsReachedThroughTLSAndSASL(t *testing.T) {
+	t.Parallel()
 	cluster := broker.Start(t, broker.Options{Secure: true, Properties: shortSessions()})
 	ca, err := os.ReadFile(cluster.CA())
 	require.NoError(t, err)
