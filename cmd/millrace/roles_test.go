@@ -1,0 +1,311 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"database/sql"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"millrace/cmd/millrace/app"
+	"millrace/modules/payment/gateway"
+	"millrace/modules/payment/gateway/simulator"
+	"millrace/platform/bus/kafkatransport/fakebroker"
+	"millrace/platform/postgres"
+	"millrace/platform/postgres/pgtest"
+)
+
+// split is an installation of one program for each module, none of which signs
+// in to its database as the owner of the tables.
+type split struct {
+	t       *testing.T
+	prefix  string            // of the roles
+	admin   map[string]string // module → its database, as the superuser
+	environ []string          // of all programs
+	urls    map[string]string // module → where its program is
+	said    *record           // what all of them said on standard error
+}
+
+// record is a writer for several programs.
+type record struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (r *record) Write(p []byte) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.text.Write(p)
+}
+
+func (r *record) String() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.text.String()
+}
+
+const rolePassword = "test"
+
+// newSplit makes the users as an administrator would, migrates as the owner, and
+// starts the programs: on one database, or, with brokers, on one for each.
+func newSplit(t *testing.T, brokers []string) *split {
+	t.Helper()
+	s := &split{t: t, prefix: pgtest.RolePrefix(t), admin: map[string]string{}, urls: map[string]string{}, said: &record{}}
+	s.environ = []string{
+		"MILLRACE_HTTP_ADDRESS=127.0.0.1:0", "MILLRACE_DATABASE_MAX_CONNS_PER_MODULE=5", "MILLRACE_LOG_LEVEL=debug",
+		"MILLRACE_DELIVERY_AUTO_PROGRESS_AFTER=10ms", "MILLRACE_DATAPLATFORM_FLUSH_EVERY=100ms",
+		fmt.Sprintf("MILLRACE_PAYMENT_GATEWAY_SIMULATOR_SEED=%d", goodSeed()),
+	}
+	databases := map[string][]string{"": app.Modules()}
+	if brokers != nil {
+		s.environ = append(s.environ, "MILLRACE_TRANSPORT=kafka", "MILLRACE_KAFKA_BROKERS="+strings.Join(brokers, ","))
+		databases = map[string][]string{}
+		for _, module := range app.Modules() {
+			databases[module] = []string{module}
+		}
+	}
+	first := true
+	for _, hosted := range databases {
+		url := pgtest.URL(t)
+		for _, module := range hosted {
+			s.admin[module] = url
+		}
+		if first { // roles are the server's
+			s.do(hosted[0], `CREATE ROLE `+s.prefix+`owner LOGIN CREATEROLE PASSWORD '`+rolePassword+`'`)
+			first = false
+		}
+		s.do(hosted[0], `DO $$ BEGIN EXECUTE format('ALTER DATABASE %I OWNER TO `+s.prefix+`owner', current_database()); END $$`)
+		args := []string{"migrate"}
+		if brokers != nil {
+			args = append(args, "--modules", strings.Join(hosted, ","))
+		}
+		code, _, complaint := try(t, append(s.as(hosted[0], "owner"), "MILLRACE_DATABASE_ROLE_PREFIX="+s.prefix), args...)
+		require.Zero(t, code, complaint)
+	}
+	for _, module := range app.Modules() {
+		s.do(module, `CREATE ROLE `+s.prefix+`in_`+module+` LOGIN PASSWORD '`+rolePassword+`' IN ROLE `+s.prefix+module)
+	}
+	for _, module := range app.Modules() {
+		s.serve(module)
+	}
+	return s
+}
+
+// goodSeed is a simulator's that takes all the orders of the story.
+func goodSeed() uint64 {
+	for seed := uint64(1); ; seed++ {
+		if !slices.ContainsFunc([]string{goods, nowhere, deposit}, func(order string) bool {
+			return simulator.PlanFor(seed, order, 1).Status != gateway.Approved
+		}) {
+			return seed
+		}
+	}
+}
+
+// as is the environment of who signs in as one of the users.
+func (s *split) as(module, user string) []string {
+	return append(slices.Clone(s.environ), "MILLRACE_DATABASE_URL="+pgtest.As(s.admin[module], s.prefix+user, rolePassword), "MILLRACE_DATA_DIR="+s.t.TempDir())
+}
+
+// serve runs `millrace serve --modules <module>`, in this process, to the end of
+// the test.
+func (s *split) serve(module string) {
+	s.t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	out, in := io.Pipe()
+	ended := make(chan int, 1)
+	environ := s.as(module, "in_"+module)
+	go func() {
+		ended <- run(ctx, []string{"serve", "--modules", module}, environ, in, s.said)
+		_ = in.Close() // it has no error
+	}()
+	s.t.Cleanup(func() {
+		cancel()
+		require.Zero(s.t, <-ended, module)
+	})
+	line, err := bufio.NewReader(out).ReadString('\n')
+	require.NoError(s.t, err, "%s: %s", module, s.said)
+	_, url, found := strings.Cut(strings.TrimSpace(line), "is ready: ")
+	require.True(s.t, found, line)
+	s.urls[module] = strings.TrimSuffix(url, "/")
+	go func() { _, _ = io.Copy(io.Discard, out) }() // to its end
+}
+
+func (s *split) do(module, statement string) {
+	s.t.Helper()
+	db, err := postgres.Open(s.t.Context(), postgres.Config{URL: s.admin[module], MaxConns: 1})
+	require.NoError(s.t, err)
+	defer func() { require.NoError(s.t, db.Close()) }()
+	_, err = db.ExecContext(s.t.Context(), statement)
+	require.NoError(s.t, err, statement)
+}
+
+// one asks a module's tables for one text; of no rows it is empty.
+func (s *split) one(module, query string) string {
+	s.t.Helper()
+	db, err := postgres.Open(s.t.Context(), postgres.Config{URL: s.admin[module], Schema: module, MaxConns: 1})
+	require.NoError(s.t, err)
+	defer func() { require.NoError(s.t, db.Close()) }()
+	var answer sql.NullString
+	require.NoError(s.t, db.QueryRowContext(s.t.Context(), query).Scan(&answer), query)
+	return answer.String
+}
+
+// until looks until a module's tables answer what is wanted, for two minutes.
+func (s *split) until(module, query, want string) {
+	s.t.Helper()
+	s.eventually(module+": "+query+": "+want, func() bool { return s.one(module, query) == want })
+}
+
+func (s *split) eventually(what string, holds func() bool) {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(s.t.Context(), 2*time.Minute)
+	defer cancel()
+	look := time.NewTicker(100 * time.Millisecond)
+	defer look.Stop()
+	for !holds() {
+		select {
+		case <-look.C:
+		case <-ctx.Done():
+			s.unhindered() // perhaps it says why
+			s.t.Fatalf("not within two minutes: %s", what)
+		}
+	}
+}
+
+func (s *split) call(module, method, path, body string) map[string]any {
+	s.t.Helper()
+	request, err := http.NewRequestWithContext(s.t.Context(), method, s.urls[module]+path, strings.NewReader(body))
+	require.NoError(s.t, err)
+	request.Header.Set("Content-Type", "application/json")
+	request.Header.Set("Idempotency-Key", fmt.Sprintf("%x", sha256.Sum256([]byte(path+body))))
+	response, err := client.Do(request)
+	require.NoError(s.t, err)
+	defer func() { require.NoError(s.t, response.Body.Close()) }()
+	text, err := io.ReadAll(response.Body)
+	require.NoError(s.t, err)
+	require.Less(s.t, response.StatusCode, 300, "%s %s: %s", method, path, text)
+	var answer map[string]any
+	if len(text) > 0 {
+		require.NoError(s.t, json.Unmarshal(text, &answer))
+	}
+	return answer
+}
+
+const (
+	goods   = "goods-roles-1"
+	nowhere = "goods-roles-2"   // no carrier goes there
+	deposit = "deposit-5600000" // of the first consultation that there will be
+)
+
+// story goes all the ways that messages have: every module hears, says, sends
+// and handles what it ever does. One message fails for good, and is retried.
+func (s *split) story() {
+	pay := func(order string) {
+		s.call("payment", "POST", "/payments", fmt.Sprintf(`{"orderKey":%q,"userId":"kim","amount":12000,"currency":"KRW","method":"card"}`, order))
+	}
+	address := `{"name":"Kim","phone":"010-0000-0000","line1":"1 Sejong-daero","city":"Seoul","postcode":"04524","country":%q}`
+	s.call("notification", "PUT", "/contacts/kim", `{"email":"kim@example.com","language":"ko"}`)
+	s.call("notification", "PUT", "/contacts/77", `{"email":"lee@example.com","language":"en"}`)
+	s.call("delivery", "PUT", "/deliveries/"+goods+"/address", fmt.Sprintf(address, "KR"))
+	s.call("delivery", "PUT", "/deliveries/"+nowhere+"/address", fmt.Sprintf(address, "AQ"))
+	pay(goods)
+	pay(nowhere)
+	pay(deposit)
+	s.until("delivery", `SELECT string_agg(order_key || ' ' || state, ', ' ORDER BY order_key) FROM deliveries`, goods+" delivered, "+nowhere+" failed")
+	s.until("payment", `SELECT string_agg(order_key || ' ' || status, ', ' ORDER BY order_key) FROM payments`, deposit+" completed, "+goods+" completed, "+nowhere+" refunded")
+	s.until("consultation", `SELECT count(*)::text FROM aside WHERE state = 'dead'`, "1")
+
+	code, listed, complaint := try(s.t, s.as("consultation", "in_consultation"), "deadletters")
+	require.Zero(s.t, code, complaint)
+	require.Contains(s.t, listed, deposit)
+	made := s.call("consultation", "POST", "/consultations", `{"hospitalId":4848,"memberId":77,"reservationAt":"2026-12-01T10:00:00+09:00"}`)
+	require.Equal(s.t, deposit, fmt.Sprintf("deposit-%.0f", made["consultationId"]))
+	code, out, complaint := try(s.t, s.as("consultation", "in_consultation"), "deadletters", "retry", "consultation/1")
+	require.Zero(s.t, code, complaint)
+	require.Contains(s.t, out, "is tried again")
+	s.until("consultation", `SELECT max(status) FROM consultation`, "FIXED")
+	s.call("consultation", "POST", "/consultations/5600000/moves", `{"to":"CANCELED","actor":"MEMBER"}`)
+
+	s.until("payment", `SELECT string_agg(order_key || ' ' || status, ', ' ORDER BY order_key) FROM payments`, deposit+" refunded, "+goods+" completed, "+nowhere+" refunded")
+	s.until("inquiry", `SELECT count(*)::text FROM entry WHERE card IS NOT NULL`, "3")
+	for _, module := range app.Modules() {
+		s.until(module, `SELECT count(*)::text FROM aside`, "0")
+	}
+	s.until("notification", `SELECT count(*)::text FROM notifications WHERE state <> 'sent'`, "0")
+	s.eventually("every event is in a file", func() bool {
+		said := 0
+		for _, module := range app.Modules() {
+			var n int
+			_, err := fmt.Sscan(s.one(module, `SELECT count(*)::text FROM log`), &n)
+			require.NoError(s.t, err)
+			said += n
+		}
+		return s.one("dataplatform", `SELECT count(*)::text FROM record r JOIN file f ON f.written_at IS NOT NULL AND r.position BETWEEN f.first_position AND f.last_position`) == fmt.Sprint(said)
+	})
+
+	code, told, complaint := try(s.t, s.as("consultation", "in_consultation"), "trace", "5600000")
+	require.Zero(s.t, code, complaint)
+	require.Contains(s.t, told, "consultation.changed")
+}
+
+// unhindered makes sure that no right was missing anywhere.
+func (s *split) unhindered() {
+	s.t.Helper()
+	for line := range strings.Lines(s.said.String()) {
+		for _, sign := range []string{"permission denied", "42501", "must be owner", "must be a member"} {
+			require.NotContains(s.t, line, sign)
+		}
+	}
+	require.Contains(s.t, s.said.String(), "ready")
+}
+
+func TestModulesWithARoleEachShareADatabaseAndPlayToTheEnd(t *testing.T) {
+	t.Parallel()
+	s := newSplit(t, nil)
+	s.story()
+	s.unhindered()
+
+	// What is the owner's says so, to anybody else.
+	for _, args := range [][]string{{"transport", "kafka"}, {"migrate"}} {
+		code, _, complaint := try(t, s.as("payment", "in_payment"), args...)
+		require.Equal(t, exitFailed, code, "%v", args)
+		require.Contains(t, complaint, "does not own the tables of this database", "%v", args)
+	}
+	// A module's role sees its module, and is told that there is more.
+	code, told, complaint := try(t, s.as("payment", "in_payment"), "trace", goods)
+	require.Zero(t, code, complaint)
+	require.Contains(t, told, "payment.completed")
+	require.NotContains(t, told, "delivery.shipped")
+	require.Contains(t, complaint, "may not see all modules")
+	code, told, complaint = try(t, s.as("payment", "owner"), "trace", goods)
+	require.Zero(t, code, complaint)
+	require.Contains(t, told, "delivery.shipped")
+	s.do("payment", `CREATE ROLE `+s.prefix+`nobody LOGIN PASSWORD '`+rolePassword+`'`)
+	for _, args := range [][]string{{"trace", goods}, {"deadletters"}, {"deadletters", "retry", "payment/1"}} {
+		code, _, complaint = try(t, s.as("payment", "nobody"), args...)
+		require.Equal(t, exitFailed, code, "%v", args)
+		require.Contains(t, complaint, "use the owner of the tables, or a member of a module's role", "%v", args)
+	}
+}
+
+func TestModulesOnKafkaHaveADatabaseEachAndNeedNotOwnIt(t *testing.T) {
+	t.Parallel()
+	broker, err := fakebroker.Start()
+	require.NoError(t, err)
+	t.Cleanup(broker.Close)
+	s := newSplit(t, broker.Addresses())
+	s.story()
+	s.unhindered()
+}
