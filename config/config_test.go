@@ -109,6 +109,7 @@ func TestEverySettingIsChecked(t *testing.T) {
 		"http.address":                      func(c *config.Config) { c.HTTP.Address = "8080" },
 		"database.url":                      func(c *config.Config) { c.Database.URL = "mysql://root:canary@h/d" },
 		"database.max_conns_per_module":     func(c *config.Config) { c.Database.MaxConnsPerModule = 4 },
+		"database.role_prefix":              func(c *config.Config) { c.Database.RolePrefix = "pg_millrace" },
 		"bus.lease_ttl":                     func(c *config.Config) { c.Bus.LeaseTTL = time.Millisecond },
 		"bus.executors":                     func(c *config.Config) { c.Bus.Executors = 0 },
 		"bus.backoff":                       func(c *config.Config) { c.Bus.Backoff = nil },

@@ -58,8 +58,18 @@ func (r *record) String() string {
 const rolePassword = "test"
 
 // newSplit makes the users as an administrator would, migrates as the owner, and
-// starts the programs: on one database, or, with brokers, on one for each.
+// starts a program for each module: on one database, or, with brokers, on one
+// for each.
 func newSplit(t *testing.T, brokers []string) *split {
+	t.Helper()
+	s := migrated(t, brokers)
+	for _, module := range app.Modules() {
+		s.serve(s.as(module, "in_"+module), module)
+	}
+	return s
+}
+
+func migrated(t *testing.T, brokers []string) *split {
 	t.Helper()
 	s := &split{t: t, prefix: pgtest.RolePrefix(t), admin: map[string]string{}, urls: map[string]string{}, said: &record{}}
 	s.environ = []string{
@@ -96,9 +106,6 @@ func newSplit(t *testing.T, brokers []string) *split {
 	for _, module := range app.Modules() {
 		s.do(module, `CREATE ROLE `+s.prefix+`in_`+module+` LOGIN PASSWORD '`+rolePassword+`' IN ROLE `+s.prefix+module)
 	}
-	for _, module := range app.Modules() {
-		s.serve(module)
-	}
 	return s
 }
 
@@ -118,27 +125,28 @@ func (s *split) as(module, user string) []string {
 	return append(slices.Clone(s.environ), "MILLRACE_DATABASE_URL="+pgtest.As(s.admin[module], s.prefix+user, rolePassword), "MILLRACE_DATA_DIR="+s.t.TempDir())
 }
 
-// serve runs `millrace serve --modules <module>`, in this process, to the end of
+// serve runs `millrace serve --modules <modules>`, in this process, to the end of
 // the test.
-func (s *split) serve(module string) {
+func (s *split) serve(environ []string, modules ...string) {
 	s.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	out, in := io.Pipe()
 	ended := make(chan int, 1)
-	environ := s.as(module, "in_"+module)
 	go func() {
-		ended <- run(ctx, []string{"serve", "--modules", module}, environ, in, s.said)
+		ended <- run(ctx, []string{"serve", "--modules", strings.Join(modules, ",")}, environ, in, s.said)
 		_ = in.Close() // it has no error
 	}()
 	s.t.Cleanup(func() {
 		cancel()
-		require.Zero(s.t, <-ended, module)
+		require.Zero(s.t, <-ended, modules)
 	})
 	line, err := bufio.NewReader(out).ReadString('\n')
-	require.NoError(s.t, err, "%s: %s", module, s.said)
+	require.NoError(s.t, err, "%s: %s", modules, s.said)
 	_, url, found := strings.Cut(strings.TrimSpace(line), "is ready: ")
 	require.True(s.t, found, line)
-	s.urls[module] = strings.TrimSuffix(url, "/")
+	for _, module := range modules {
+		s.urls[module] = strings.TrimSuffix(url, "/")
+	}
 	go func() { _, _ = io.Copy(io.Discard, out) }() // to its end
 }
 
@@ -306,6 +314,18 @@ func TestModulesOnKafkaHaveADatabaseEachAndNeedNotOwnIt(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(broker.Close)
 	s := newSplit(t, broker.Addresses())
+	s.story()
+	s.unhindered()
+}
+
+// TestOneProgramServesEachModuleInItsOwnRole: its user is a member of all roles,
+// but what a module does it does in its own.
+func TestOneProgramServesEachModuleInItsOwnRole(t *testing.T) {
+	t.Parallel()
+	s := migrated(t, nil)
+	s.do("payment", `CREATE ROLE `+s.prefix+`in_all LOGIN PASSWORD '`+rolePassword+`' IN ROLE `+s.prefix+strings.Join(app.Modules(), ", "+s.prefix))
+	environ := append(s.as("payment", "in_all"), "MILLRACE_DATABASE_ROLE_PREFIX="+s.prefix)
+	s.serve(environ, app.Modules()...)
 	s.story()
 	s.unhindered()
 }

@@ -145,3 +145,28 @@ func changed(t *testing.T, address string, change func(*url.URL)) string {
 	change(u)
 	return u.String()
 }
+
+func TestAPoolThatAssumesARoleHasItsRightsAndNoOthers(t *testing.T) {
+	t.Parallel()
+	role := pgtest.RolePrefix(t) + "role"
+	url := pgtest.URL(t)
+	admin, err := postgres.Open(t.Context(), postgres.Config{URL: url, MaxConns: 1})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, admin.Close()) }()
+	_, err = admin.ExecContext(t.Context(), `CREATE TABLE mine (); CREATE ROLE `+role)
+	require.NoError(t, err)
+
+	db, err := postgres.Open(t.Context(), postgres.Config{URL: url, Role: role, MaxConns: 1})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, db.Close()) }()
+	var user string
+	require.NoError(t, db.QueryRowContext(t.Context(), `SELECT current_user`).Scan(&user))
+	require.Equal(t, role, user)
+	_, err = db.ExecContext(t.Context(), `SELECT * FROM mine`)
+	require.ErrorContains(t, err, "permission denied")
+
+	_, err = postgres.Open(t.Context(), postgres.Config{URL: url, Role: "nobody_has_made_it", MaxConns: 1})
+	require.ErrorContains(t, err, "nobody_has_made_it")
+	_, err = postgres.Open(t.Context(), postgres.Config{URL: url, Role: "none; DROP", MaxConns: 1})
+	require.Equal(t, errs.Invalid, errs.KindOf(err))
+}

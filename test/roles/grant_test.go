@@ -8,6 +8,7 @@ import (
 
 	"millrace/cmd/millrace/app"
 	"millrace/config"
+	"millrace/platform/bus/sqltransport"
 	"millrace/platform/errs"
 )
 
@@ -163,6 +164,17 @@ func TestTheOwnerServesEveryModuleInTheRoleOfEach(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, "CREATEROLE")
 	require.NoError(t, w.start(w.config(w.as(w.owner))), "it migrates, and makes the roles, itself")
+	topology, err := app.Topology()
+	require.NoError(t, err)
+	carried, err := sqltransport.Open(t.Context(), sqltransport.Config{URL: w.as(w.owner), RolePrefix: w.prefix}, topology, []string{"payment", "delivery"})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, carried.Close()) }()
+	for _, module := range []string{"payment", "delivery"} {
+		var user string
+		require.NoError(t, carried.DB(module).QueryRowContext(t.Context(), `SELECT current_user`).Scan(&user))
+		require.Equal(t, w.prefix+module, user)
+	}
+
 	outsider := w.config(w.as(w.user("nobody")))
 	w.do(`GRANT ` + w.owner + ` TO ` + w.prefix + `nobody`) // owns the tables, and is no member
 	for _, module := range app.Modules() {
