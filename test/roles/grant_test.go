@@ -138,6 +138,9 @@ func TestServingNeedsNoOwnerAndSaysWhatItLacks(t *testing.T) {
 	require.NoError(t, w.start(payment))
 	payment.Database.RolePrefix = w.prefix
 	require.NoError(t, w.start(payment), "and as the role alone")
+	payment.Transport, payment.Kafka.Brokers = config.OnKafka, []string{"127.0.0.1:9"}
+	require.ErrorContains(t, w.start(payment), "on Kafka, give the process a database of its own")
+	payment.Transport = config.Postgres
 	payment.Modules = []string{"payment", "inquiry"}
 	require.ErrorContains(t, w.start(payment), "which module inquiry needs")
 

@@ -8,9 +8,10 @@
 // [New] takes the port first, so that a second start fails at once; starts the
 // embedded server if no database is configured, and in development the gateway
 // simulator and the mail inbox unless others are; refuses pools that do not fit
-// the server's max_connections; migrates every schema; and checks the messages
-// of all modules against each other, hosted here or not. [App.Run] then handles
-// messages and answers requests; [App.Ready] tells when.
+// the server's max_connections; migrates every schema if its database user owns
+// them, and else refuses those that are behind, and rights that are missing; and
+// checks the messages of all modules against each other, hosted here or not.
+// [App.Run] then handles messages and answers requests; [App.Ready] tells when.
 //
 // # End
 //

@@ -93,7 +93,16 @@ func prepare(ctx context.Context, cfg config.Config, database *Database, topolog
 			return errs.New(errs.Forbidden, "the database is not up to date (%s), and user %q does not own its tables: run `millrace migrate` as their owner", strings.Join(behind, ", "), user)
 		}
 	}
-	return roles(cfg).Suffices(ctx, db, topology, namesOf(here(cfg)), hosted)
+	if err := roles(cfg).Suffices(ctx, db, topology, namesOf(here(cfg)), hosted); err != nil || cfg.Transport != config.OnKafka {
+		return err
+	}
+	// A topic that was made anew is forwarded again for all modules in a database,
+	// by whoever sees it first.
+	hidden, err := sqltransport.Hidden(ctx, db, topology)
+	if err == nil && len(hidden) > 0 {
+		err = errs.New(errs.Forbidden, "user %q may not see all modules in this database (%s): on Kafka, give the process a database of its own, or a user who may", user, strings.Join(hidden, ", "))
+	}
+	return err
 }
 
 // outdated lists the schemas that Migrate would change, as far as one may see.

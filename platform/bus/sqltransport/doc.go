@@ -50,6 +50,14 @@
 // Connections through a pooler in transaction mode are refused by package
 // postgres: publish locks and sessions would not survive it.
 //
+// # Rights
+//
+// A module may work with the rights of a role that can touch nothing of the
+// others but what the topology says: see Roles. A process that is not the owner
+// of the tables changes none; Grant, Migrate and Switch are the owner's. Where
+// processes sign in as different users, a frozen one's transactions are left to
+// the server's time limit (3 s).
+//
 // # Which parts of Watermill are replaced, and why
 //
 // watermill-sql's Subscriber reads below the oldest running transaction, so one
@@ -82,5 +90,5 @@
 // adapter.go (writing), start.go (where to begin), reader.go (reading), task.go, executor.go and batch.go (a run),
 // aside.go (what failed), lease.go, frozen.go and notify.go (several processes),
 // stream.go, relay.go, inbound.go and switch.go (with a carrier), present.go and
-// housekeeping.go, subscriber.go and transport.go (the ends).
+// housekeeping.go, rights.go and grant.go, subscriber.go and transport.go (the ends).
 package sqltransport
