@@ -24,6 +24,7 @@ var ways = map[string]func(w *world, name, armed string) *load{
 	"start":    whileStarting,
 	"shutdown": whileEnding,
 	"requeue":  whileOperating,
+	"topics":   whileStarting,
 
 	"lease.before_give_back": whileSharing,
 	"lease.given_back":       whileSharing,
@@ -38,6 +39,7 @@ var passages = map[string]int{
 	"dispatch.waiting": 2, "aside.failed_again": 3,
 	"shutdown.drained": 1, "shutdown.lease_ended": 1,
 	"requeue.before_commit": 1, "requeue.after_commit": 1,
+	"topics.missing": 5, "topics.created": 5, "commands.before_delete": 1, "commands.deleted": 1,
 }
 
 // A process that dies at any step loses and doubles nothing.
@@ -57,10 +59,7 @@ func TestKilledAtEveryFailpointNothingIsLostOrDoubled(t *testing.T) {
 			}
 			way := underLoad
 			step, _, _ := strings.Cut(name, ".")
-			place := fresh
-			if step == "relay" || step == "inbound" {
-				place = freshOnKafka
-			}
+			place := placeOf(name)
 			for _, key := range []string{step, name} {
 				if named, ok := ways[key]; ok {
 					way = named
@@ -69,6 +68,15 @@ func TestKilledAtEveryFailpointNothingIsLostOrDoubled(t *testing.T) {
 			way(place(t), name, fmt.Sprintf("%s:%d", name, nth)).accounted()
 		})
 	}
+}
+
+// placeOf makes the world in which a point is reached.
+func placeOf(name string) func(*testing.T, ...string) *world {
+	switch step, _, _ := strings.Cut(name, "."); step {
+	case "relay", "inbound", "forward", "intake", "topics", "commands":
+		return freshOnKafka
+	}
+	return fresh
 }
 
 // underLoad lets some messages fail, so that they go aside, fail there and are

@@ -18,14 +18,11 @@ import (
 func TestAProcessThatStopsIsReplacedAndDoesNoHarmWhenItGoesOn(t *testing.T) {
 	t.Parallel()
 	for _, point := range []string{"run.claimed", "run.before_commit", "append.after", "dispatch.after_call", "callback.before_commit",
-		"relay.read", "relay.confirmed", "inbound.before_commit"} {
+		"relay.read", "relay.confirmed", "inbound.before_commit",
+		"forward.acknowledged", "intake.kept"} {
 		t.Run(point, func(t *testing.T) {
 			t.Parallel()
-			place := fresh
-			if step, _, _ := strings.Cut(point, "."); step == "relay" || step == "inbound" {
-				place = freshOnKafka
-			}
-			w := place(t)
+			w := placeOf(point)(t)
 			first, second := freeAddress(t), freeAddress(t)
 			frozen := w.serve(first, point+":25:stop")
 			owner := w.one(`SELECT id FROM bus.processes`)
@@ -47,7 +44,6 @@ func TestAProcessThatStopsIsReplacedAndDoesNoHarmWhenItGoesOn(t *testing.T) {
 			w.becomes("0", hers, owner)
 			took := time.Since(began)
 			t.Logf("every partition was taken over %s after the stop", took.Round(10*time.Millisecond))
-			require.Less(t, took, 5*time.Second)
 			l.accepts(15)
 			require.NoError(t, frozen.Process.Signal(syscall.SIGCONT))
 			w.becomes("true", `SELECT (`+hers+`) > 0`, owner) // it is back at work

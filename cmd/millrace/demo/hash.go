@@ -9,7 +9,7 @@ import (
 // restless are tables that change by themselves while nothing happens: who
 // owns a partition, whose turn it is to write files, the sweeping of handled
 // commands and of what a carrier brought, and which version of a schema is there.
-var restless = []string{"positions", "flusher", "queue", "outbox", "inbound"}
+var restless = []string{"positions", "flusher", "queue", "outbox", "inbound", "received"}
 
 // businessHash is one hash over every row of every table of every module, but
 // for the restless ones. The events are in it, the intents and the inboxes too.

@@ -131,9 +131,12 @@ func BenchmarkSending(b *testing.B) {
 }
 
 // slow stands for the transaction that keeps rows: 1.5 ms and 10 µs a row.
-type slow struct{ rows, calls atomic.Int64 }
+type slow struct {
+	forgetful
+	rows, calls atomic.Int64
+}
 
-func (s *slow) Receive(_ context.Context, _ string, rows []sqltransport.Row) error {
+func (s *slow) Receive(_ context.Context, _ string, rows []sqltransport.Row, _ ...sqltransport.Mark) error {
 	<-time.After(1500*time.Microsecond + time.Duration(len(rows))*10*time.Microsecond)
 	s.rows.Add(int64(len(rows)))
 	s.calls.Add(1)

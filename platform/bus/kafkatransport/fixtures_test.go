@@ -119,16 +119,20 @@ func made(t testing.TB, cfg Config, topics ...string) *forwarder {
 
 // store keeps what it receives; refuse makes it fail.
 type store struct {
+	forgetful
 	mu     sync.Mutex
+	marks  map[place]sqltransport.Mark
 	rows   []sqltransport.Row
 	calls  int
 	refuse bool
 	moved  chan struct{}
 }
 
-func newStore() *store { return &store{moved: make(chan struct{}, 1)} }
+func newStore() *store {
+	return &store{moved: make(chan struct{}, 1), marks: map[place]sqltransport.Mark{}}
+}
 
-func (s *store) Receive(_ context.Context, _ string, rows []sqltransport.Row) error {
+func (s *store) Receive(_ context.Context, _ string, rows []sqltransport.Row, marks ...sqltransport.Mark) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	defer func() {
@@ -142,7 +146,46 @@ func (s *store) Receive(_ context.Context, _ string, rows []sqltransport.Row) er
 		return errors.New("the database is away")
 	}
 	s.rows = append(s.rows, rows...)
+	for _, m := range marks {
+		known := s.marks[place{m.Topic, m.Partition}]
+		if known.Incarnation != m.Incarnation || known.To < m.From {
+			return sqltransport.ErrBehind
+		}
+		known.To = max(known.To, m.To)
+		s.marks[place{m.Topic, m.Partition}] = known
+	}
 	return nil
+}
+
+func (s *store) Marks(context.Context, string) (all []sqltransport.Mark, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, m := range s.marks {
+		all = append(all, m)
+	}
+	return all, nil
+}
+
+func (s *store) BeginAt(_ context.Context, _ string, marks []sqltransport.Mark) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, m := range marks {
+		if known, ok := s.marks[place{m.Topic, m.Partition}]; !ok || known.Incarnation != m.Incarnation {
+			s.marks[place{m.Topic, m.Partition}] = m
+		}
+	}
+	return nil
+}
+
+// forgetful is a database that knows nothing of what it received.
+type forgetful struct{}
+
+func (forgetful) Marks(context.Context, string) ([]sqltransport.Mark, error) { return nil, nil }
+
+func (forgetful) BeginAt(context.Context, string, []sqltransport.Mark) error { return nil }
+
+func (forgetful) Undone(_ context.Context, rows []sqltransport.Row) ([]bool, error) {
+	return make([]bool, len(rows)), nil
 }
 
 func (s *store) set(refuse bool) {

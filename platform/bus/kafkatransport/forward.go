@@ -13,6 +13,7 @@ import (
 
 	"millrace/platform/bus/sqltransport"
 	"millrace/platform/errs"
+	"millrace/platform/failpoint"
 )
 
 // forwarder is the way out: it hands rows to the brokers. It is the kernel's
@@ -134,7 +135,9 @@ func (f *forwarder) deliver(rows []sqltransport.Row) (confirmed int, err error) 
 		messages[i] = record(f.prefix, row)
 		messages[i].Metadata = i
 	}
+	failpoint.Here("forward.before_send")
 	err = f.send.SendMessages(messages)
+	failpoint.Here("forward.acknowledged")
 	if err == nil {
 		return len(rows), nil
 	}

@@ -2,7 +2,7 @@ package kafkatransport
 
 import (
 	"context"
-	"fmt"
+	"errors"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -13,6 +13,7 @@ import (
 	"millrace/platform/bus"
 	"millrace/platform/bus/sqltransport"
 	"millrace/platform/errs"
+	"millrace/platform/failpoint"
 )
 
 // What is gathered into one transaction at most.
@@ -23,7 +24,10 @@ const (
 
 // receiver keeps what arrived; sqltransport.Transport is one.
 type receiver interface {
-	Receive(ctx context.Context, module string, rows []sqltransport.Row) error
+	Receive(ctx context.Context, module string, rows []sqltransport.Row, marks ...sqltransport.Mark) error
+	Marks(ctx context.Context, module string) ([]sqltransport.Mark, error)
+	BeginAt(ctx context.Context, module string, marks []sqltransport.Mark) error
+	Undone(ctx context.Context, rows []sqltransport.Row) ([]bool, error)
 }
 
 // intake is the way in of one module: a consumer group of the module's name,
@@ -61,11 +65,16 @@ type arrival struct {
 	session     sarama.ConsumerGroupSession // nil for what is read again
 	record      *sarama.ConsumerMessage
 	incarnation string // of the topic, when the session began
+	from        int64  // where the record before it ended
+	doubtful    bool   // it may be of a time that a restored speaker has undone
 }
+
+// live tells whether the session in which it arrived goes on.
+func (a arrival) live() bool { return a.session != nil && a.session.Context().Err() == nil }
 
 // counters are totals since the start.
 type counters struct {
-	received, foreign, skipped, unreadable, restarts, reread atomic.Int64
+	received, foreign, skipped, unreadable, restarts, reread, undone, gone atomic.Int64
 }
 
 func newIntake(cfg Config, module string, topics []string, topo *bus.Topology, to receiver, admin *admin, counts *counters) *intake {
@@ -152,65 +161,6 @@ func (in *intake) subscribe(ctx context.Context) (err error) {
 	return nil
 }
 
-// claims hands the records of this member's partitions to the intake, for one
-// session.
-type claims struct {
-	in    *intake
-	found map[string]topic
-}
-
-// Setup begins a session. An offset was committed together with the identity of
-// its topic: in another topic of the same name it means nothing, and the new one
-// is read from its start. (Brokers forget a topic's offsets with the topic, but a
-// session that outlives it commits them again.)
-func (c *claims) Setup(session sarama.ConsumerGroupSession) error {
-	found, err := c.in.admin.describe(c.in.topics)
-	if err != nil {
-		return err
-	}
-	c.found = found
-	answer, err := c.in.admin.ListConsumerGroupOffsets(c.in.group(), session.Claims())
-	if err != nil {
-		return fmt.Errorf("offsets of %s: %w", c.in.group(), err)
-	}
-	for name, partitions := range session.Claims() {
-		now := found[name[len(c.in.cfg.Prefix):]].incarnation
-		for _, partition := range partitions {
-			block := answer.GetBlock(name, partition)
-			if block == nil || block.Offset < 0 || block.Metadata == "" || block.Metadata == now {
-				continue
-			}
-			c.in.log.Error("a topic is not the one it was: it is read from its start", "topic", name, "partition", partition, "offset", block.Offset)
-			session.ResetOffset(name, partition, 0, now)
-		}
-	}
-	c.in.works()
-	return nil
-}
-
-// Cleanup ends a session.
-func (c *claims) Cleanup(sarama.ConsumerGroupSession) error { return nil }
-
-// ConsumeClaim is one partition of a session.
-func (c *claims) ConsumeClaim(session sarama.ConsumerGroupSession, claim sarama.ConsumerGroupClaim) error {
-	incarnation := c.found[claim.Topic()[len(c.in.cfg.Prefix):]].incarnation
-	for {
-		select {
-		case record, ok := <-claim.Messages():
-			if !ok {
-				return nil
-			}
-			select {
-			case c.in.arrived <- arrival{session, record, incarnation}:
-			case <-session.Context().Done(): // whoever has the partition next reads it again
-				return nil
-			}
-		case <-session.Context().Done():
-			return nil
-		}
-	}
-}
-
 // keep writes what arrived, all that is there in one transaction, and lets the
 // group's offset follow.
 func (in *intake) keep() {
@@ -222,14 +172,17 @@ func (in *intake) keep() {
 		case <-in.stopped:
 			return
 		}
+		failpoint.Here("intake.polled")
 		if !in.receive(all) {
 			return
 		}
+		failpoint.Here("intake.kept")
 		for _, a := range all {
 			if a.session != nil {
 				a.session.MarkMessage(a.record, a.incarnation) // of an ended session: nothing happens
 			}
 		}
+		failpoint.Here("intake.marked") // and a second later the library commits it
 	}
 }
 
@@ -251,13 +204,30 @@ func (in *intake) gather(first arrival) []arrival {
 // was stopped before.
 func (in *intake) receive(all []arrival) bool {
 	rows := make([]sqltransport.Row, 0, len(all))
+	doubtful := false
 	for _, a := range all {
 		if row, ok := in.accept(a.record); ok {
 			rows = append(rows, row)
+			doubtful = doubtful || a.doubtful
 		}
 	}
+	marks := in.marks(all)
 	for pause := 50 * time.Millisecond; ; pause = min(2*pause, 10*time.Second) {
-		err := in.to.Receive(context.Background(), in.module, rows)
+		var err error
+		if doubtful {
+			rows, err = in.believed(rows)
+			doubtful = err != nil
+		}
+		if err == nil {
+			err = in.to.Receive(context.Background(), in.module, rows, marks...)
+		}
+		if errors.Is(err, sqltransport.ErrBehind) {
+			if all[len(all)-1].live() {
+				in.log.Error("the database does not have what was received before: it is read again", "group", in.group())
+				in.again()
+			}
+			err = nil
+		}
 		if err == nil {
 			in.works()
 			in.counts.received.Add(int64(len(rows)))
@@ -269,6 +239,47 @@ func (in *intake) receive(all []arrival) bool {
 			return false
 		}
 	}
+}
+
+// marks are how far the records bring their partitions.
+func (in *intake) marks(all []arrival) []sqltransport.Mark {
+	at := map[place]int{}
+	var marks []sqltransport.Mark
+	for _, a := range all {
+		if a.session == nil { // beside the group: it comes again
+			continue
+		}
+		p := place{a.record.Topic[len(in.cfg.Prefix):], a.record.Partition}
+		i, known := at[p]
+		switch {
+		case !known:
+			at[p] = len(marks)
+			marks = append(marks, sqltransport.Mark{Topic: p.topic, Partition: p.partition, Incarnation: a.incarnation, From: a.from, To: a.record.Offset + 1})
+		case marks[i].Incarnation == a.incarnation && marks[i].To == a.from:
+			marks[i].To = a.record.Offset + 1
+		case marks[i].Incarnation != a.incarnation || a.from < marks[i].From || a.from > marks[i].To: // a later session
+			marks[i] = sqltransport.Mark{Topic: p.topic, Partition: p.partition, Incarnation: a.incarnation, From: a.from, To: a.record.Offset + 1}
+		}
+	}
+	return marks
+}
+
+// believed leaves out what a restored speaker has undone.
+func (in *intake) believed(rows []sqltransport.Row) (kept []sqltransport.Row, err error) {
+	undone, err := in.to.Undone(context.Background(), rows)
+	if err != nil {
+		return rows, err
+	}
+	for i, row := range rows {
+		if !undone[i] {
+			kept = append(kept, row)
+			continue
+		}
+		in.counts.undone.Add(1)
+		in.log.Error("a message is dropped: the database of its speaker was restored to a time before it was said",
+			"id", row.ID.String(), "type", row.Type, "source", row.Source, "partition", row.Partition, "sequence", row.Sequence)
+	}
+	return kept, nil
 }
 
 // accept makes a row of a record. A record that is not ours is taken if the

@@ -2,6 +2,7 @@ package kafkatransport
 
 import (
 	"context"
+	"maps"
 	"testing"
 	"time"
 
@@ -92,9 +93,65 @@ func TestTheGroupsOffsetFollowsOnlyWhatWasKept(t *testing.T) {
 	require.Empty(t, in.stands(0))
 
 	again := newStore()
+	again.marks = maps.Clone(to.marks)
 	receiving(t, cfg, again)
 	forwardAll(t, f, rowsOf("order-1", 6, 1))
 	require.EqualValues(t, 6, again.until(t, "the next one", func(rows []sqltransport.Row, _ int) bool { return len(rows) > 0 })[0].Sequence)
+}
+
+// What the database has decides, and not what the group says: neither after a
+// restore, nor when the group's offsets expired.
+func TestADatabaseThatHasLessThanItsGroupIsGivenTheRestAgain(t *testing.T) {
+	t.Parallel()
+	b := fake(t)
+	cfg := configFor(b)
+	f := made(t, cfg, "shop.events")
+	to := newStore()
+	in := receiving(t, cfg, to)
+	forwardAll(t, f, rowsOf("order-1", 1, 5))
+	to.has(t, 5)
+	to.mu.Lock()
+	backup := maps.Clone(to.marks)
+	to.mu.Unlock()
+	forwardAll(t, f, rowsOf("order-1", 6, 5))
+	to.has(t, 10)
+	leave(t, in)
+	require.EqualValues(t, 10, committed(b.Cluster, "store"))
+
+	restored := newStore()
+	restored.marks = backup
+	in = receiving(t, cfg, restored)
+	rows := restored.has(t, 5)
+	require.EqualValues(t, 6, rows[0].Sequence)
+	require.Zero(t, in.counts.gone.Load())
+	leave(t, in)
+	require.EqualValues(t, 10, committed(b.Cluster, "store"))
+
+	lost := newStore()
+	receiving(t, cfg, lost)
+	require.EqualValues(t, 1, lost.has(t, 10)[0].Sequence, "a new database has it all")
+}
+
+// A database may be restored while the process lives: what it receives next does
+// not begin where the database ends.
+func TestADatabaseThatIsRestoredUnderALivingProcessIsGivenTheRestAgain(t *testing.T) {
+	t.Parallel()
+	cfg := configFor(fake(t))
+	f := made(t, cfg, "shop.events")
+	to := newStore()
+	receiving(t, cfg, to)
+	forwardAll(t, f, rowsOf("order-1", 1, 5))
+	to.has(t, 5)
+	to.mu.Lock()
+	backup := maps.Clone(to.marks)
+	to.mu.Unlock()
+	forwardAll(t, f, rowsOf("order-1", 6, 5))
+	to.has(t, 10)
+	to.mu.Lock()
+	to.marks, to.rows = backup, to.rows[:5]
+	to.mu.Unlock()
+	forwardAll(t, f, rowsOf("order-1", 11, 1))
+	to.has(t, 11)
 }
 
 func TestRecordsThatWereTrimmedPastTheGroupsOffsetDoNotHideTheRest(t *testing.T) {
@@ -109,9 +166,10 @@ func TestRecordsThatWereTrimmedPastTheGroupsOffsetDoNotHideTheRest(t *testing.T)
 	leave(t, in)
 	forwardAll(t, f, rowsOf("order-1", 6, 15))
 	require.NoError(t, b.DeleteRecords("shop.events", int32(sqltransport.PartitionOf("order-1")%4), 10))
-	receiving(t, cfg, to)
+	in = receiving(t, cfg, to)
 	rows := to.has(t, 15)
 	require.EqualValues(t, 11, rows[5].Sequence)
+	require.EqualValues(t, 5, in.counts.gone.Load(), "and are told")
 }
 
 func TestForeignRecordsNeitherStopNorHideOurs(t *testing.T) {

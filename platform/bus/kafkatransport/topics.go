@@ -11,6 +11,7 @@ import (
 
 	"millrace/platform/bus"
 	"millrace/platform/errs"
+	"millrace/platform/failpoint"
 )
 
 // largest is how many bytes of a record a topic must take: a payload, its key,
@@ -107,12 +108,14 @@ func (a *admin) create(ctx context.Context, names []string) (map[string]topic, e
 		if _, exists := found[name]; exists {
 			continue
 		}
+		failpoint.Here("topics.missing")
 		err := a.CreateTopic(a.cfg.Prefix+name, &sarama.TopicDetail{
 			NumPartitions: int32(a.cfg.Partitions), ReplicationFactor: int16(a.cfg.Replication), ConfigEntries: a.settings(),
 		}, false)
 		if err != nil && !errors.Is(err, sarama.ErrTopicAlreadyExists) { // another process may do it this moment
 			return nil, errs.New(errs.Resource, "create topic %s with %d partitions and %d replicas: %w", a.cfg.Prefix+name, a.cfg.Partitions, a.cfg.Replication, err)
 		}
+		failpoint.Here("topics.created")
 		if err == nil {
 			a.cfg.Logger.Info("topic created", "topic", a.cfg.Prefix+name, "partitions", a.cfg.Partitions, "replicas", a.cfg.Replication)
 		}

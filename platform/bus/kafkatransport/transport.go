@@ -147,6 +147,8 @@ type Counts struct {
 	Unreadable int64 // foreign records without a type
 	Restarts   int64 // subscriptions that stood still and started anew
 	Reread     int64 // records that were read beside the group
+	Undone     int64 // records that a restored speaker has undone, and that were dropped
+	Gone       int64 // records that the brokers lost before they were received
 }
 
 // Counts returns the totals.
@@ -156,7 +158,7 @@ func (t *Transport) Counts() Counts {
 	c := &t.counts
 	return Counts{
 		Sent: t.out.sent, Received: c.received.Load(), Foreign: c.foreign.Load(), Skipped: c.skipped.Load(),
-		Unreadable: c.unreadable.Load(), Restarts: c.restarts.Load(), Reread: c.reread.Load(),
+		Unreadable: c.unreadable.Load(), Restarts: c.restarts.Load(), Reread: c.reread.Load(), Undone: c.undone.Load(), Gone: c.gone.Load(),
 	}
 }
 

@@ -34,6 +34,12 @@ type opened struct {
 // open hosts the houses in a database of its own.
 func open(t *testing.T, cfg Config) *opened {
 	t.Helper()
+	return openOn(t, cfg, pgtest.URL(t))
+}
+
+// openOn hosts the houses in a database, which may have been theirs before.
+func openOn(t *testing.T, cfg Config, url string) *opened {
+	t.Helper()
 	note := func(ctx context.Context, tx *bus.Tx, p paid) error {
 		_, err := tx.ExecContext(ctx, `INSERT INTO effects (key, n) VALUES ($1, $2)`, p.Order, p.N)
 		return err
@@ -45,12 +51,11 @@ func open(t *testing.T, cfg Config) *opened {
 	parts := houses()
 	parts[1] = unit{name: "store", hears: []bus.Subscription{bus.On(note), bus.Handle(packs)}}
 	topo := topology(t, parts...)
-	url := pgtest.URL(t)
 	require.NoError(t, sqltransport.Migrate(t.Context(), url, topo))
 	db, err := postgres.Open(t.Context(), postgres.Config{URL: url, MaxConns: 2})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, db.Close()) })
-	_, err = db.ExecContext(t.Context(), `CREATE TABLE store.effects (at bigint GENERATED ALWAYS AS IDENTITY, key text, n int)`)
+	_, err = db.ExecContext(t.Context(), `CREATE TABLE IF NOT EXISTS store.effects (at bigint GENERATED ALWAYS AS IDENTITY, key text, n int)`)
 	require.NoError(t, err)
 
 	o := &opened{t: t, text: func(query string) (got string) {

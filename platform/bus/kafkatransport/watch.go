@@ -10,6 +10,7 @@ import (
 
 	"millrace/platform/bus"
 	"millrace/platform/errs"
+	"millrace/platform/failpoint"
 )
 
 // watch looks after what no other part would notice, every Sweep, until ctx ends.
@@ -107,28 +108,34 @@ func (t *Transport) lookAtGroup(ctx context.Context, in *intake) error {
 	if answer.Err != sarama.ErrNoError {
 		return fmt.Errorf("offsets: %w", answer.Err)
 	}
+	kept, err := in.kept(ctx, found)
+	if err != nil {
+		return err
+	}
 	stuck := false
 	for _, name := range in.topics {
 		received := map[int32]int64{}
 		for _, partition := range asked[t.cfg.Prefix+name] {
 			block := answer.GetBlock(t.cfg.Prefix+name, partition)
+			at := place{name, partition}
 			if block == nil || block.Err != sarama.ErrNoError || block.Offset >= 0 && block.Metadata != found[name].incarnation {
 				continue // an offset in another topic of this name says nothing
 			}
-			at := place{name, partition}
 			still, err := t.compare(in, at, block.Offset)
 			if err != nil {
 				return err
 			}
 			stuck = stuck || still
-			if block.Offset > 0 && t.deleted[at] < block.Offset {
-				received[partition] = block.Offset
+			if kept[at] > 0 && t.deleted[at] < kept[at] {
+				received[partition] = kept[at]
 			}
 		}
 		if name == bus.CommandsOf(in.module) && len(received) > 0 {
+			failpoint.Here("commands.before_delete")
 			if err := t.admin.DeleteRecords(t.cfg.Prefix+name, received); err != nil {
 				return fmt.Errorf("delete received commands: %w", err)
 			}
+			failpoint.Here("commands.deleted")
 			for partition, offset := range received {
 				t.deleted[place{name, partition}] = offset
 			}

@@ -18,6 +18,7 @@ import (
 // below the subscriber's position was handled before: it is a repetition, as is
 // one that is there already. A subscriber that is undecided hears none yet.
 const receiveSQL = `
+WITH` + moveMarks + `, kept AS (
 INSERT INTO inbound (stream, partition, "offset", id, type, key, payload, metadata)
 SELECT m.stream, m.partition, m."offset", m.id, m.type, m.key, m.payload, m.metadata::json
 FROM unnest($2::text[], $3::smallint[], $4::bigint[], $5::uuid[], $6::text[], $7::text[], $8::bytea[], $9::text[])
@@ -25,21 +26,24 @@ FROM unnest($2::text[], $3::smallint[], $4::bigint[], $5::uuid[], $6::text[], $7
 LEFT JOIN positions p ON p.subscriber = $1 AND p.topic = m.stream AND p.partition = m.partition
 WHERE m."offset" > CASE WHEN p.position < 0 THEN 9223372036854775807 ELSE coalesce(p.position, 0) END
 ORDER BY m.stream, m.partition, m."offset"
-ON CONFLICT DO NOTHING`
+ON CONFLICT DO NOTHING RETURNING 1)
+SELECT (SELECT count(*) FROM kept),` + isBehind
 
 // Receive keeps what a carrier brought to a hosted module, in one transaction,
 // and wakes whoever handles it. Once it has returned nil the carrier may forget
 // the rows; giving them again is harmless. Rows without a number are put into
-// the module's own queue, since nobody promises anything about their order.
+// the module's own queue, since nobody promises anything about their order. The
+// marks say how far this brings the carrier's partitions, see Mark.
 //
 // It waits until the router has subscribed to all that the module hears. The
-// errors are the database's; then nothing was kept.
-func (t *Transport) Receive(ctx context.Context, module string, rows []Row) (err error) {
+// errors are the database's, and then nothing was kept; or ErrBehind, about the
+// marks alone.
+func (t *Transport) Receive(ctx context.Context, module string, rows []Row, marks ...Mark) (err error) {
 	s := t.subscribers[module]
 	if s == nil {
 		return errs.New(errs.Invalid, "module %s is not hosted here", module)
 	}
-	if len(rows) == 0 {
+	if len(rows)+len(marks) == 0 {
 		return nil
 	}
 	select {
@@ -58,81 +62,78 @@ func (t *Transport) Receive(ctx context.Context, module string, rows []Row) (err
 			dirty[arrived(module, t.streamOf(r.Topic, r.Source))] |= 1 << r.Partition
 		}
 	}
-	fresh := true
+	var fresh, behind bool
+	failpoint.Here("inbound.before_commit")
 	if len(counted) == len(rows) && !t.beginsLater(module) {
 		// Most of the time it is one statement, which commits by itself.
-		failpoint.Here("inbound.before_commit")
-		fresh, err = t.keep(ctx, s.db, module, rows)
-		failpoint.Here("inbound.after_commit")
+		fresh, behind, err = t.keep(ctx, s.db, module, rows, marks)
 	} else {
-		err = t.receiveAll(ctx, s.db, module, rows, counted)
+		fresh = true
+		behind, err = t.receiveAll(ctx, s.db, module, rows, counted, marks)
 	}
+	failpoint.Here("inbound.after_commit")
 	if fresh || err != nil { // after an error too: perhaps only the answer was lost
 		t.wake(dirty)
 		t.notifier.tell(dirty)
+	}
+	if err == nil && behind {
+		return ErrBehind
 	}
 	return err
 }
 
 // receiveAll keeps rows of all kinds.
-func (t *Transport) receiveAll(ctx context.Context, db *sql.DB, module string, rows, counted []Row) error {
+func (t *Transport) receiveAll(ctx context.Context, db *sql.DB, module string, rows, counted []Row, marks []Mark) (behind bool, err error) {
 	tx, err := db.BeginTx(ctx, nil)
 	if err != nil {
-		return fmt.Errorf("begin: %w", err)
+		return false, fmt.Errorf("begin: %w", err)
 	}
 	defer func() { _ = tx.Rollback() }() // after the commit it does nothing; else the first error is the one to tell
-	if len(counted) > 0 {
-		if t.beginsLater(module) {
-			if err := t.decide(ctx, tx, module, counted); err != nil {
-				return err
-			}
+	if len(counted) > 0 && t.beginsLater(module) {
+		if err := t.decide(ctx, tx, module, counted); err != nil {
+			return false, err
 		}
-		if _, err := t.keep(ctx, tx, module, counted); err != nil {
-			return err
-		}
+	}
+	if _, behind, err = t.keep(ctx, tx, module, counted, marks); err != nil {
+		return false, err
 	}
 	if len(counted) < len(rows) {
 		foreign := slices.DeleteFunc(slices.Clone(rows), func(r Row) bool { return r.Sequence != 0 })
 		if err := queue(ctx, tx, foreign); err != nil {
-			return err
+			return false, err
 		}
 	}
-	failpoint.Here("inbound.before_commit")
-	err = tx.Commit()
-	failpoint.Here("inbound.after_commit")
-	if err != nil {
-		return fmt.Errorf("commit: %w", err)
+	if err := tx.Commit(); err != nil {
+		return false, fmt.Errorf("commit: %w", err)
 	}
-	return nil
+	return behind, nil
 }
 
 // executing is a transaction, or a database where each statement is one.
 type executing interface {
-	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
 
-// keep writes counted rows into the module's inbound table, and tells whether
-// any of them was new.
-func (t *Transport) keep(ctx context.Context, db executing, module string, rows []Row) (fresh bool, err error) {
+// keep writes counted rows into the module's inbound table and moves the marks.
+// It tells whether any of the rows was new, and whether a mark is before where
+// they begin.
+func (t *Transport) keep(ctx context.Context, db executing, module string, rows []Row, marks []Mark) (fresh, behind bool, err error) {
 	streams := make([]string, len(rows))
 	offsets := make([]int64, len(rows))
 	var b columns
 	for i, row := range rows {
 		streams[i], offsets[i] = t.streamOf(row.Topic, row.Source), row.Sequence
 		if err := b.add(row, row.Partition); err != nil {
-			return false, err
+			return false, false, err
 		}
 	}
-	done, err := db.ExecContext(ctx, receiveSQL, module, pq.Array(streams), pq.Array(b.partitions), pq.Array(offsets),
-		pq.Array(b.ids), pq.Array(b.types), pq.Array(b.keys), pq.ByteaArray(b.payloads), pq.Array(b.metadata))
-	if err != nil {
-		return false, fmt.Errorf("receive: %w", err)
+	args := append([]any{module, pq.Array(streams), pq.Array(b.partitions), pq.Array(offsets),
+		pq.Array(b.ids), pq.Array(b.types), pq.Array(b.keys), pq.ByteaArray(b.payloads), pq.Array(b.metadata)}, markColumns(marks)...)
+	var n int
+	if err := db.QueryRowContext(ctx, receiveSQL, args...).Scan(&n, &behind); err != nil {
+		return false, false, fmt.Errorf("receive: %w", err)
 	}
-	n, err := done.RowsAffected()
-	if err != nil {
-		return false, fmt.Errorf("receive: %w", err)
-	}
-	return n > 0, nil
+	return n > 0, behind, nil
 }
 
 // beginsLater tells whether the module does not begin with the first message.

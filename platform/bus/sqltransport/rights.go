@@ -77,6 +77,7 @@ var inOwn = map[string][]string{
 	"aside":     {"SELECT", "INSERT", "UPDATE", "DELETE"},
 	"outbox":    {"SELECT", "INSERT", "DELETE"},
 	"inbound":   {"SELECT", "INSERT", "DELETE"},
+	"received":  {"SELECT", "INSERT", "UPDATE"},
 }
 
 // rights lists what a module's role may do with the things that there are.

@@ -1,0 +1,145 @@
+package kafkatransport
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/IBM/sarama"
+
+	"millrace/platform/bus/sqltransport"
+)
+
+// claims hands the records of this member's partitions to the intake, for one
+// session.
+type claims struct {
+	in       *intake
+	found    map[string]topic
+	begin    map[place]int64
+	received map[place]bool // the database knows how far it is
+	restored bool           // it has less than the group says
+}
+
+// Setup begins a session, where the database says that it has everything below.
+// The group's own offset is for whoever looks at the brokers: it may be ahead of
+// a database that was restored from a backup, it expires, and in another topic of
+// the same name it means nothing. (Brokers forget a topic's offsets with the
+// topic, but a session that outlives it commits them again.) A database that
+// knows nothing of a partition, or has received from another topic of this name,
+// begins at the start.
+func (c *claims) Setup(session sarama.ConsumerGroupSession) error {
+	found, err := c.in.admin.describe(c.in.topics)
+	if err != nil {
+		return err
+	}
+	marks, err := c.in.to.Marks(session.Context(), c.in.module)
+	if err != nil {
+		return err
+	}
+	answer, err := c.in.admin.ListConsumerGroupOffsets(c.in.group(), session.Claims())
+	if err != nil {
+		return fmt.Errorf("offsets of %s: %w", c.in.group(), err)
+	}
+	known := map[place]sqltransport.Mark{}
+	for _, m := range marks {
+		known[place{m.Topic, m.Partition}] = m
+	}
+	c.found, c.begin, c.received = found, map[place]int64{}, map[place]bool{}
+	var news []sqltransport.Mark
+	for name, partitions := range session.Claims() {
+		topic := name[len(c.in.cfg.Prefix):]
+		now := found[topic].incarnation
+		for _, partition := range partitions {
+			p := place{topic, partition}
+			m, ok := known[p]
+			c.received[p] = ok && m.Incarnation == now
+			if ok && m.Incarnation != now {
+				c.in.log.Error("a topic is not the one it was: it is read from its start", "topic", name, "partition", partition, "offset", m.To)
+			}
+			if !c.received[p] {
+				news, m.To = append(news, sqltransport.Mark{Topic: topic, Partition: partition, Incarnation: now}), 0
+			}
+			c.begin[p] = m.To
+			if block := answer.GetBlock(name, partition); block != nil && block.Offset > m.To && block.Metadata == now {
+				c.restored = true
+				c.in.log.Error("the database has less than its group has received, as after it was restored: the rest is read again",
+					"topic", name, "partition", partition, "database", m.To, "group", block.Offset)
+			}
+		}
+	}
+	if err := c.in.to.BeginAt(session.Context(), c.in.module, news); err != nil {
+		return err
+	}
+	for p, offset := range c.begin {
+		session.ResetOffset(c.in.cfg.Prefix+p.topic, p.partition, offset, found[p.topic].incarnation) // back
+		session.MarkOffset(c.in.cfg.Prefix+p.topic, p.partition, offset, found[p.topic].incarnation)  // or on
+	}
+	c.in.works()
+	return nil
+}
+
+// Cleanup ends a session.
+func (c *claims) Cleanup(sarama.ConsumerGroupSession) error { return nil }
+
+// ConsumeClaim is one partition of a session.
+func (c *claims) ConsumeClaim(session sarama.ConsumerGroupSession, claim sarama.ConsumerGroupClaim) error {
+	p := place{claim.Topic()[len(c.in.cfg.Prefix):], claim.Partition()}
+	incarnation, from := c.found[p.topic].incarnation, c.begin[p]
+	c.look(p, from)
+	doubtful := int64(0)
+	if c.restored {
+		newest, err := c.in.admin.client.GetOffset(claim.Topic(), p.partition, sarama.OffsetNewest)
+		if err != nil {
+			return fmt.Errorf("newest offset: %w", err)
+		}
+		doubtful = newest
+	}
+	for {
+		select {
+		case record, ok := <-claim.Messages():
+			if !ok {
+				return nil
+			}
+			a := arrival{session: session, record: record, incarnation: incarnation, from: from, doubtful: record.Offset < doubtful}
+			select {
+			case c.in.arrived <- a:
+				from = record.Offset + 1
+			case <-session.Context().Done(): // whoever has the partition next reads it again
+				return nil
+			}
+		case <-session.Context().Done():
+			return nil
+		}
+	}
+}
+
+// look says what the brokers no longer have of what the database did not get.
+func (c *claims) look(p place, from int64) {
+	if !c.received[p] { // whoever begins has missed nothing
+		return
+	}
+	oldest, err := c.in.admin.client.GetOffset(c.in.cfg.Prefix+p.topic, p.partition, sarama.OffsetOldest)
+	if err != nil {
+		c.in.log.Warn("the oldest record could not be looked for", "topic", p.topic, "partition", p.partition, "error", err.Error())
+		return
+	}
+	if oldest > from {
+		c.in.counts.gone.Add(oldest - from)
+		c.in.log.Error("records are gone from the brokers that were never received: what is missing among the messages of a speaker becomes a dead letter",
+			"topic", p.topic, "partition", p.partition, "first", from, "last", oldest-1)
+	}
+}
+
+// kept says how far the database is, in the topics that there are.
+func (in *intake) kept(ctx context.Context, found map[string]topic) (map[place]int64, error) {
+	marks, err := in.to.Marks(ctx, in.module)
+	if err != nil {
+		return nil, err
+	}
+	at := map[place]int64{}
+	for _, m := range marks {
+		if m.Incarnation == found[m.Topic].incarnation {
+			at[place{m.Topic, m.Partition}] = m.To
+		}
+	}
+	return at, nil
+}

@@ -1,0 +1,99 @@
+package kafkatransport
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"millrace/platform/postgres"
+	"millrace/platform/postgres/pgtest"
+)
+
+// backup copies the tables of schemas, and returns what puts them back.
+func backup(t *testing.T, db *sql.DB, schemas ...string) (restore func()) {
+	t.Helper()
+	rows, err := db.QueryContext(t.Context(), `
+		SELECT n.nspname || '.' || c.relname, 'backup_' || c.oid FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+		WHERE c.relkind = 'r' AND n.nspname = ANY(string_to_array($1, ','))`, fmt.Sprint(schemas[0], ",", schemas[len(schemas)-1]))
+	require.NoError(t, err)
+	var tables [][2]string
+	for rows.Next() {
+		var pair [2]string
+		require.NoError(t, rows.Scan(&pair[0], &pair[1]))
+		tables = append(tables, pair)
+	}
+	require.NoError(t, rows.Err())
+	require.True(t, slices.ContainsFunc(tables, func(p [2]string) bool { return p[0] == schemas[0]+".received" }))
+	run := func(format string) {
+		for _, p := range tables {
+			_, err := db.ExecContext(context.Background(), fmt.Sprintf(format, p[0], p[1]))
+			require.NoError(t, err, p[0])
+		}
+	}
+	run(`CREATE TABLE public.%[2]s AS TABLE %[1]s`)
+	return func() {
+		run(`TRUNCATE %[1]s CASCADE`)
+		run(`INSERT INTO %[1]s OVERRIDING SYSTEM VALUE TABLE public.%[2]s`)
+	}
+}
+
+func looker(t *testing.T, url string) *sql.DB {
+	t.Helper()
+	db, err := postgres.Open(t.Context(), postgres.Config{URL: url, MaxConns: 1})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, db.Close()) })
+	return db
+}
+
+// Events of a key and their number among the effects, in the order of the effects.
+const heard = `SELECT coalesce(string_agg(n::text, ' ' ORDER BY at), '') FROM store.effects WHERE n >= 0 AND key = 'order-1'`
+
+// A module that hears is restored from a backup; the one that speaks is not, and
+// says nothing more. The brokers still have the events.
+func TestAHearingModuleThatWasRestoredHearsEverythingAgain(t *testing.T) {
+	t.Parallel()
+	b := fake(t)
+	cfg, url := configFor(b), pgtest.URL(t)
+	o := openOn(t, cfg, url)
+	o.say(0, 20)
+	o.effects(20)
+	o.stop()
+	restore := backup(t, looker(t, url), "store")
+	o = openOn(t, cfg, url)
+	o.say(20, 10)
+	o.effects(30)
+	require.Equal(t, "1 6 11 16 21 26", o.text(heard))
+	o.stop()
+	restore()
+	o = openOn(t, cfg, url)
+	eventually(t, "the events that the backup did not have", func() bool { return o.text(heard) == "1 6 11 16 21 26" })
+	eventually(t, "and the commands are told that nobody has", func() bool { return o.Counts().Gone == 10 })
+}
+
+// The database of speakers and hearers is restored as a whole. What was said
+// after the backup is undone with everything else, though the brokers have it;
+// what is said from now on bears its numbers, and is heard.
+func TestADatabaseThatWasRestoredAsAWholeForgetsWhatWasSaidSince(t *testing.T) {
+	t.Parallel()
+	b := fake(t)
+	cfg, url := configFor(b), pgtest.URL(t)
+	o := openOn(t, cfg, url)
+	o.say(0, 20)
+	o.effects(20)
+	o.stop()
+	restore := backup(t, looker(t, url), "store", "shop")
+	o = openOn(t, cfg, url)
+	o.say(20, 10)
+	o.effects(30)
+	o.stop()
+	restore()
+	o = openOn(t, cfg, url)
+	o.say(100, 10)
+	eventually(t, "what is said now", func() bool { return o.text(heard) == "1 6 11 16 101 106" })
+	eventually(t, "the commands of now", func() bool { return o.text(`SELECT count(*) FROM store.effects WHERE n < 0`) == "30" })
+	require.Positive(t, o.Counts().Undone)
+}
