@@ -135,7 +135,7 @@ func idling(ctx context.Context, r *run) error {
 		}
 		if err := r.with(ctx, k, func(c contender, _ string) error {
 			return r.steady(ctx, c, 100, func(*board, int) error {
-				pause(ctx, 2*time.Second) // what the warming up left to be done
+				pause(ctx, min(2*time.Second, r.scale.idleFor/2)) // what the warming up left to be done
 				return r.idle(ctx, k)
 			})
 		}); err != nil {

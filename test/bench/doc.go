@@ -5,20 +5,25 @@
 //   - stock: watermill-sql as it comes, each handler in a transaction of its
 //     own, on lib/pq, polling each 10 ms or (as it comes) each second;
 //   - river: River on pgx, three jobs for each payment, as it comes and tuned;
-//   - the floor: pgbench with prepared statements that write the same rows.
+//   - the floor: pgbench with prepared statements that write the same rows;
+//   - ours and stock through Kafka: one real broker that it starts as well
+//     (package broker: Java and Maven; without them these measures are left out,
+//     and the report says so).
 //
 // From this folder:
 //
-//	go run .                    everything, five alternating rounds, about 30 minutes
+//	go run .                    everything, five alternating rounds, about 40 minutes
 //	go run . --quick            the same measures, shorter, in less than 2 minutes; without
 //	                            the latency and idling of those that poll each second
 //	go run . --only handled     some measures (publish, handled, latency, failures, hotrows,
-//	                            processes, payments, blocked, idle, backlog), comma-separated
+//	                            processes, payments, blocked, idle, backlog, kafka-relay,
+//	                            kafka-latency, kafka-handled, kafka-backlog), comma-separated
+//	go run . --only kafka       those four
 //	go run . --json             the last line is one JSON object
 //	go run . --cpuprofile FILE  profile what ours does in the measure "handled"
 //	go run . --statements       what the server did for ours in "handled", by pg_stat_statements
 //	go run . --ours             nothing but ours: no ratios, but quick
-//	go run . --million          drain a backlog of 1,000,000 as well
+//	go run . --million          drain a backlog of 1,000,000 as well, on either road
 //
 // # The work
 //
@@ -40,6 +45,25 @@
 // (poll 10 ms), which has one pool as large as those of ours together. The peak
 // is what is finished each second while 300 payments are under way; then callbacks
 // come at half of it. Afterwards each callback must have left each row once.
+//
+// # Through Kafka
+//
+// Stock is Watermill's Forwarder (watermill-sql's Subscriber, watermill-kafka's
+// Publisher), one watermill-kafka Subscriber for each group, and the handlers of
+// stock. Its settings are as it comes but for what would lose or reorder
+// messages: acks=all, idempotent, a partition by key, new groups begin at the
+// oldest record. Ours is kafkatransport as it comes. Topics have 8 partitions.
+//
+// "kafka-relay" is a backlog on its way to the broker, while nobody handles: rows
+// that were confirmed, per second. The topic is read back afterwards: every
+// payment is there once, those of a key in one partition and in order, or there
+// is no figure. "kafka-latency" is commit → effect, open loop. "kafka-handled" is
+// a backlog that is sent, received and handled all at once, beside the same on
+// PostgreSQL alone; it is told as for "handled", and from the start of the
+// process to the last effect, since the first seconds go into sending and
+// receiving ahead. "kafka-backlog" is likewise, with the largest heap and
+// resident memory of this process meanwhile, without the benchmark's own notes.
+// After each, every group has each payment once, those of a key in order.
 //
 // # The figures
 //

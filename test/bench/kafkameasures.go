@@ -18,6 +18,8 @@ const (
 	besideHandledName = "Kafka, handled/s, 3 groups, on PostgreSQL beside it"
 	wholeName         = ", from the start to the last effect"
 	kafkaLatencyName  = "Kafka, "
+	peakHeapName      = ", peak heap MB"
+	peakResidentName  = ", peak resident memory MB"
 )
 
 // relayer is a contender whose way to the brokers can run without anybody who
@@ -36,17 +38,15 @@ func (k *kafka) stock(poll time.Duration) kind {
 	return kind{kindStockSlow.name, openStockKafka(k, poll)}
 }
 
-func (r *run) sized(n int) int { return max(400, int(float64(n)*r.scale.backlog)) }
-
 // relaying counts rows that the brokers confirmed, per second, from a backlog.
 // The topics are read back: each row once, those of a key in order.
 func relaying(ctx context.Context, r *run) error {
 	return r.onBrokers(ctx, func(k *kafka) error {
-		for round := range r.rounds {
+		for round := range r.scale.kafkaRounds {
 			once := func(kind kind, rows int) func() error {
 				return func() error {
 					return r.with(ctx, kind, func(c contender, _ string) error {
-						rate, err := r.relayRate(ctx, k, c.(relayer), r.sized(rows), round == 0 && kind.name == kindOurs.name)
+						rate, err := r.relayRate(ctx, k, c.(relayer), rows, round == 0 && kind.name == kindOurs.name)
 						if err == nil {
 							r.found.add(kind.name, relayName, rate)
 						}
@@ -54,7 +54,7 @@ func relaying(ctx context.Context, r *run) error {
 					})
 				}
 			}
-			if err := r.turns([]func() error{once(k.ours(), 200_000), once(k.stock(pollDefault), 12_000)}); err != nil {
+			if err := r.turns([]func() error{once(k.ours(), r.scale.relayRows), once(k.stock(pollDefault), r.scale.relayRows/16)}); err != nil {
 				return err
 			}
 		}
@@ -118,7 +118,7 @@ func watchCount(ctx context.Context, count func() int64, want int64, limit time.
 // carrying is the latency from commit to effect through the brokers.
 func carrying(ctx context.Context, r *run) error {
 	return r.onBrokers(ctx, func(k *kafka) error {
-		for range r.rounds {
+		for range r.scale.kafkaRounds {
 			kinds := []kind{k.ours(), k.stock(pollFast)}
 			if r.scale.slowPeers {
 				kinds = append(kinds, k.stock(pollDefault))
@@ -150,7 +150,7 @@ func carrying(ctx context.Context, r *run) error {
 // received and handled, beside the same work without brokers.
 func handlingKafka(ctx context.Context, r *run) error {
 	return r.onBrokers(ctx, func(k *kafka) error {
-		for round := range r.rounds {
+		for round := range r.scale.kafkaRounds {
 			once := func(kind kind, name string, payments int) func() error {
 				return func() error {
 					return r.with(ctx, kind, func(c contender, url string) error {
@@ -158,7 +158,7 @@ func handlingKafka(ctx context.Context, r *run) error {
 						if round == 0 && kind.name == kindOurs.name && name == kafkaHandledName && len(r.options.only) == 1 {
 							watch = func() (func(), error) { return r.profile(ctx) }
 						}
-						observed, err := r.handle(ctx, c, url, r.sized(payments), behaviour{}, 2*r.scale.handleLimit, watch)
+						observed, err := r.handle(ctx, c, url, max(400, int(float64(payments)*r.scale.backlog)), behaviour{}, 2*r.scale.handleLimit, watch)
 						if err != nil {
 							return err
 						}
@@ -208,19 +208,17 @@ func onceInOrder(ctx context.Context, c contender, url string) error {
 	return nil
 }
 
-// backlogKafka sends, receives and handles a large backlog, and one that is ten
-// times as large if asked (in a quick run both are small), watching the memory.
+// backlogKafka sends, receives and handles a large backlog (a small one in a
+// quick run), and one that is ten times as large if asked, watching the memory.
 func backlogKafka(ctx context.Context, r *run) error {
-	sizes := []int{r.scale.drain}
-	switch {
-	case r.options.million:
-		sizes = []int{100_000, 1_000_000}
-	case r.scale.drain == 0:
-		sizes = []int{2_000, 10_000}
-		r.found.note("Kafka, backlog: this quick run has 2,000 and 10,000 messages for 100,000 and 1,000,000")
-	}
 	return r.onBrokers(ctx, func(k *kafka) error {
-		for _, size := range sizes {
+		for _, size := range r.scale.kafkaDrain {
+			if size == 0 {
+				continue
+			}
+			if size < 100_000 {
+				r.found.note(fmt.Sprintf("Kafka, backlog: a quick run has %d messages and not 100,000", size))
+			}
 			if err := r.with(ctx, k.ours(), func(c contender, url string) error { return r.drainKafka(ctx, k, c, url, size) }); err != nil {
 				return err
 			}
@@ -246,8 +244,8 @@ func (r *run) drainKafka(ctx context.Context, k *kafka, c contender, url string,
 	r.found.add(kindOurs.name, name+wholeName, observed.whole())
 	// The board itself takes 32 bytes a payment.
 	notes := float64(size*32) / 1e6
-	r.found.add(kindOurs.name, name+", peak heap MB", heap()/1e6-notes)
-	r.found.add(kindOurs.name, name+", peak resident memory MB", rss()-notes)
+	r.found.add(kindOurs.name, name+peakHeapName, heap()/1e6-notes)
+	r.found.add(kindOurs.name, name+peakResidentName, rss()-notes)
 	return onceInOrder(ctx, c, url)
 }
 

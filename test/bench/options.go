@@ -71,18 +71,25 @@ type scale struct {
 	jobsEach     int           // of each process on one queue
 	payFor       time.Duration // from callback to last effect
 	slowPeers    bool          // each rate also for those that do not hold it
+	kafkaRounds  int
+	relayRows    int    // of ours; stock gets a sixteenth
+	kafkaDrain   [2]int // backlogs; 0 is none
 }
 
 func (o options) scale() scale {
 	s := scale{rounds: 5, publishFor: 3 * time.Second, floorSeconds: 3, handleLimit: 12 * time.Second, backlog: 1,
 		rateFor: 8 * time.Second, idleFor: 20 * time.Second, blockedFor: 60 * time.Second, besideFor: 15 * time.Second, drain: 100_000,
-		jobsEach: 3000, payFor: 10 * time.Second, slowPeers: true}
+		jobsEach: 3000, payFor: 10 * time.Second, slowPeers: true, kafkaRounds: 5, relayRows: 200_000, kafkaDrain: [2]int{100_000}}
 	if o.quick {
 		s = scale{rounds: 2, publishFor: 500 * time.Millisecond, floorSeconds: 1, handleLimit: 1500 * time.Millisecond, backlog: 0.25,
-			rateFor: 1200 * time.Millisecond, idleFor: 2 * time.Second, blockedFor: 2 * time.Second, besideFor: time.Second, jobsEach: 600, payFor: 2 * time.Second}
+			rateFor: 1200 * time.Millisecond, idleFor: 2 * time.Second, blockedFor: 2 * time.Second, besideFor: time.Second, jobsEach: 600, payFor: 2 * time.Second,
+			kafkaRounds: 1, relayRows: 24_000, kafkaDrain: [2]int{5_000}}
+	}
+	if o.million {
+		s.kafkaDrain = [2]int{100_000, 1_000_000}
 	}
 	if o.rounds > 0 {
-		s.rounds = o.rounds
+		s.rounds, s.kafkaRounds = o.rounds, o.rounds
 	}
 	return s
 }

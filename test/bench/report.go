@@ -114,7 +114,8 @@ func addKafka(add func(name string, a, b []float64, atLeast, atMost float64), ou
 	small, large := ours[kafkaBacklogName(100_000)], ours[kafkaBacklogName(1_000_000)]
 	add("Kafka, backlog of 1,000,000 / 100,000, ours", large, small, 0.8, 0)
 	add("Kafka, backlog of 1,000,000 / 100,000, ours"+wholeName, ours[kafkaBacklogName(1_000_000)+wholeName], ours[kafkaBacklogName(100_000)+wholeName], 0.8, 0)
-	add("Kafka, backlog of 10,000 / 2,000, ours", ours[kafkaBacklogName(10_000)], ours[kafkaBacklogName(2_000)], 0, 0)
+	add("Kafka, backlog of 1,000,000 / 100,000, ours"+peakHeapName, ours[kafkaBacklogName(1_000_000)+peakHeapName], ours[kafkaBacklogName(100_000)+peakHeapName], 0, 1.5)
+	add("Kafka, backlog of 1,000,000 / 100,000, ours"+peakResidentName, ours[kafkaBacklogName(1_000_000)+peakResidentName], ours[kafkaBacklogName(100_000)+peakResidentName], 0, 1.5)
 }
 
 // limit is a target for a figure of ours.

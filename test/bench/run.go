@@ -31,7 +31,7 @@ func (r *run) rounds(yield func(int) bool) {
 	started := time.Now()
 	for round := range r.scale.rounds {
 		if round > 0 && !r.until.IsZero() && time.Now().Add(time.Since(started)/time.Duration(round)).After(r.until) {
-			r.found.note("fewer rounds than planned: the machine is slow today")
+			r.found.note("fewer rounds than planned, to be done in 2 minutes")
 			return
 		}
 		if !yield(round) {
