@@ -80,11 +80,11 @@ func List(ctx context.Context, db *sql.DB, modules []string) (_ []Letter, err er
 
 // Retry hands a dead letter back to its subscriber. An id that is none is
 // Invalid or NotFound; one whose state is no longer dead (somebody was faster,
-// or it was handled) is a Conflict that says what it is now. What a carrier lost
-// cannot be tried: Invalid.
+// or it was handled) is a Conflict that says what it is now. What a carrier lost,
+// or could not read, cannot be tried: Invalid.
 func Retry(ctx context.Context, db *sql.DB, modules []string, id string) (err error) {
 	defer errs.Wrap(&err, "retry %s", id)
-	return decide(ctx, db, modules, id, sqltransport.IsLost, `state = 'retrying', next_at = clock_timestamp(), attempts = 0, decided_at = clock_timestamp()`)
+	return decide(ctx, db, modules, id, sqltransport.Hopeless, `state = 'retrying', next_at = clock_timestamp(), attempts = 0, decided_at = clock_timestamp()`)
 }
 
 // Discard dismisses a dead letter for good: it takes no effect, and the later
@@ -97,13 +97,13 @@ func Discard(ctx context.Context, db *sql.DB, modules []string, id, by, reason s
 		}
 	}
 	defer errs.Wrap(&err, "discard %s", id)
-	return decide(ctx, db, modules, id, func(string) bool { return false }, `state = 'discarded', decided_at = clock_timestamp(), decided_by = $2, reason = $3`, by, reason)
+	return decide(ctx, db, modules, id, func(string) string { return "" }, `state = 'discarded', decided_at = clock_timestamp(), decided_by = $2, reason = $3`, by, reason)
 }
 
 const maxReason = 500
 
 // decide changes a dead letter by compare-and-set, and wakes its partition's owner.
-func decide(ctx context.Context, db *sql.DB, modules []string, id string, not func(messageType string) bool, change string, args ...any) error {
+func decide(ctx context.Context, db *sql.DB, modules []string, id string, not func(messageType string) (why string), change string, args ...any) error {
 	module, text, _ := strings.Cut(id, "/")
 	number, err := strconv.ParseInt(text, 10, 64)
 	if err != nil || !slices.Contains(modules, module) {
@@ -124,8 +124,8 @@ func decide(ctx context.Context, db *sql.DB, modules []string, id string, not fu
 	if err != nil {
 		return err
 	}
-	if not(messageType) {
-		return errs.New(errs.Invalid, "it never arrived, so there is nothing to try: mend what its sender's message should have done, and discard it")
+	if why := not(messageType); why != "" {
+		return errs.New(errs.Invalid, "%s", why)
 	}
 	if err := sqltransport.AsideChanged(ctx, tx, subscriber, topic, partition); err != nil {
 		return err

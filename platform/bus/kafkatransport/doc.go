@@ -44,7 +44,7 @@
 // partition the one that Java's default partitioner picks. Records of others
 // are accepted in binary and in structured mode, if the topic's owner declares
 // their type; what they lack is made up, see read. One without a type becomes a
-// message of the type "unreadable", which waits for an operator.
+// dead letter of the type "unreadable" in each module that hears the topic.
 //
 // # Topics
 //

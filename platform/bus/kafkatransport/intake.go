@@ -294,7 +294,7 @@ func (in *intake) accept(m *sarama.ConsumerMessage) (row sqltransport.Row, ok bo
 	switch {
 	case row.Type == unreadable:
 		in.counts.unreadable.Add(1)
-		in.log.Warn("a record without a type becomes a message that nobody handles", at)
+		in.log.Warn("a record without a type becomes a dead letter", at)
 		return row, true
 	case in.topo.TopicOf(row.Type) != topic:
 		in.counts.skipped.Add(1)

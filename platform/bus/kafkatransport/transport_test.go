@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/IBM/sarama"
 	"github.com/ThreeDotsLabs/watermill"
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -17,6 +18,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"millrace/platform/bus"
+	"millrace/platform/bus/deadletter"
 	"millrace/platform/bus/kafkatransport/fakebroker"
 	"millrace/platform/bus/sqltransport"
 	"millrace/platform/postgres"
@@ -203,6 +205,28 @@ func TestASubscriptionThatStandsStillIsReadPastAndStartsAnew(t *testing.T) {
 	o.say(30, 10)
 	o.effects(40)
 	eventually(t, "flowing", func() bool { return o.Flowing() == nil })
+}
+
+// What nobody can read is a dead letter, once, that can be discarded and nothing
+// else; a foreign event of a known type is handled, whatever lies beside it.
+func TestARecordThatNobodyCanReadIsADeadLetterToDiscard(t *testing.T) {
+	t.Parallel()
+	cfg := configFor(fake(t))
+	url := pgtest.URL(t)
+	o := openOn(t, cfg, url)
+	produce(t, cfg, &sarama.ProducerMessage{Topic: "shop.events", Key: sarama.StringEncoder("order-1"), Value: sarama.ByteEncoder("\xff no JSON")})
+	produce(t, cfg, &sarama.ProducerMessage{Topic: "shop.events", Key: sarama.StringEncoder("order-1"), Value: sarama.ByteEncoder(`{"order":"order-1","n":0}`),
+		Headers: []sarama.RecordHeader{{Key: []byte("ce_type"), Value: []byte("shop.paid")}, {Key: []byte("ce_id"), Value: []byte("A-1")}}})
+	eventually(t, "a dead letter and the effect beside it", func() bool {
+		return o.text(`SELECT coalesce((SELECT string_agg(type || ' ' || state, ',') FROM store.aside), '') || ' ' || (SELECT count(*) FROM store.effects)`) == "unreadable dead 1"
+	})
+	db := looker(t, url)
+	letters, err := deadletter.List(t.Context(), db, []string{"store"})
+	require.NoError(t, err)
+	require.Len(t, letters, 1)
+	require.ErrorContains(t, deadletter.Retry(t.Context(), db, []string{"store"}, letters[0].ID), "nobody can read it")
+	require.NoError(t, deadletter.Discard(t.Context(), db, []string{"store"}, letters[0].ID, "operator", "a test"))
+	require.EqualValues(t, 1, o.Counts().Unreadable)
 }
 
 func TestClosingWhileTheBrokersHangTakesSeconds(t *testing.T) {

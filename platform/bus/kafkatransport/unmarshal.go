@@ -16,9 +16,8 @@ import (
 	"millrace/platform/bus/sqltransport"
 )
 
-// unreadable is the type that stands for a record without one: nobody handles
-// it, so it becomes visible as a message that waits for an operator.
-const unreadable = "unreadable"
+// unreadable is the type that stands for a record without one.
+const unreadable = sqltransport.TypeUnreadable
 
 const structured = "application/cloudevents+json"
 

@@ -195,6 +195,9 @@ func (r *batchRun) handle(ctx context.Context, p *part, row record, fresh map[uu
 	if row.typ == typeLost {
 		return r.putAside(ctx, p, row, asideRow{state: stateDead, kind: errs.Undecodable, text: "it never arrived; its sender still has it"})
 	}
+	if row.typ == TypeUnreadable { // a repetition is aside already
+		return r.putAside(ctx, p, row, asideRow{state: stateDead, kind: errs.Undecodable, text: "it came from the carrier without a type, so nobody can read it"})
+	}
 	if row.typ == restLost { // the first of them tells it
 		return nil
 	}

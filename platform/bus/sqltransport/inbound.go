@@ -187,6 +187,10 @@ const (
 	restLost = "millrace.lost.rest"
 )
 
+// TypeUnreadable is the type that a carrier gives to what it cannot read: it
+// becomes a dead letter at once, which an operator looks at and discards.
+const TypeUnreadable = "unreadable"
+
 // fillHoles puts rows in the place of what never arrived, right behind the
 // subscriber's positions. Else its partitions would stand still for ever.
 func (s *subscriber) fillHoles(ctx context.Context) error {
@@ -304,6 +308,15 @@ func rewind(ctx context.Context, tx *sql.Tx, module, topic string) error {
 	return err
 }
 
-// IsLost tells whether a dead letter stands for messages that never arrived: it
-// can only be discarded.
-func IsLost(messageType string) bool { return strings.HasPrefix(messageType, typeLost) }
+// Hopeless says why it makes no sense to try a dead letter of a type again, or
+// nothing: what stands for messages that never arrived, and what nobody could
+// read, can only be discarded.
+func Hopeless(messageType string) (why string) {
+	switch {
+	case strings.HasPrefix(messageType, typeLost):
+		return "it never arrived, so there is nothing to try: mend what its sender's message should have done, and discard it"
+	case messageType == TypeUnreadable:
+		return "nobody can read it, so there is nothing to try: have its producer send it again as a CloudEvent with a type, and discard it"
+	}
+	return ""
+}
