@@ -123,7 +123,8 @@ func freshOnKafka(t *testing.T, environment ...string) *world {
 	broker, err := fakebroker.Start(kfake.GroupMinSessionTimeout(time.Second))
 	require.NoError(t, err)
 	t.Cleanup(broker.Close)
-	return fresh(t, append([]string{"MILLRACE_TRANSPORT=kafka", "MILLRACE_KAFKA_BROKERS=" + strings.Join(broker.Addresses(), ",")}, environment...)...)
+	return fresh(t, append([]string{"MILLRACE_TRANSPORT=kafka", "MILLRACE_KAFKA_BROKERS=" + strings.Join(broker.Addresses(), ","),
+		"MILLRACE_BUS_EXECUTORS=2", "MILLRACE_DATABASE_MAX_CONNS_PER_MODULE=4"}, environment...)...)
 }
 
 // program is a process.

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"millrace/config"
+	"millrace/platform/bus/sqltransport"
 	"millrace/platform/postgres/pgtest"
 )
 
@@ -139,10 +140,11 @@ func TestAConfigurationIsRefusedWithAllItsFaults(t *testing.T) {
 func TestPoolsThatDoNotFitTheServerAreRefusedByNameAndNumber(t *testing.T) {
 	t.Parallel()
 	hosted := []string{"payment", "delivery"}
-	require.NoError(t, poolsFit(8, hosted, 100, 3))
-	err := poolsFit(50, hosted, 100, 3)
+	require.NoError(t, poolsFit(8, 0, hosted, 100, 3))
+	err := poolsFit(50, 0, hosted, 100, 3)
 	require.ErrorContains(t, err, "database.max_conns_per_module: 50 for each of 2 modules (payment, delivery)")
 	require.ErrorContains(t, err, "gives 97 (max_connections = 100, 3 of them reserved): set database.max_conns_per_module to at most 45")
+	require.ErrorContains(t, poolsFit(45, sqltransport.CarrierConns, hosted, 100, 3), "to at most 43", "a carrier has its own")
 
 	cfg := local(t)
 	cfg.Database.MaxConnsPerModule = 200

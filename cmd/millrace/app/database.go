@@ -67,7 +67,11 @@ func startDatabase(ctx context.Context, cfg config.Config, log *slog.Logger) (_ 
 	return d, nil
 }
 
-func addressFile(cfg config.Config) string { return filepath.Join(cfg.DataDir, "database.url") }
+// AddressFile is, in data_dir, where a program writes its embedded server's URL
+// while it serves.
+const AddressFile = "database.url"
+
+func addressFile(cfg config.Config) string { return filepath.Join(cfg.DataDir, AddressFile) }
 
 func reachable(ctx context.Context, url string) bool {
 	db, err := postgres.Open(ctx, postgres.Config{URL: url, MaxConns: 1, Application: "millrace look"})
@@ -117,17 +121,24 @@ func checkPools(ctx context.Context, cfg config.Config, url string, hosted []str
 		Scan(&most, &reserved); err != nil {
 		return fmt.Errorf("read max_connections: %w", err)
 	}
-	return poolsFit(cfg.Database.MaxConnsPerModule, hosted, most, reserved)
+	carried := 0
+	if cfg.Transport == config.OnKafka {
+		carried = sqltransport.CarrierConns
+	}
+	return poolsFit(cfg.Database.MaxConnsPerModule, carried, hosted, most, reserved)
 }
 
-func poolsFit(perModule int, hosted []string, most, reserved int) error {
-	needed := len(hosted)*perModule + sqltransport.SharedConns
+// poolsFit adds up: each module's pool, what its carrier has beside it, and what
+// all share.
+func poolsFit(perModule, carried int, hosted []string, most, reserved int) error {
+	shared := len(hosted)*carried + sqltransport.SharedConns
+	needed := len(hosted)*perModule + shared
 	if free := most - reserved; needed > free {
 		return errs.InvalidField("database.max_conns_per_module",
 			"%d for each of %d modules (%s) and %d shared ones are %d connections, but the server gives %d (max_connections = %d, %d of them reserved): "+
 				"set database.max_conns_per_module to at most %d, host fewer modules here, or raise the server's max_connections",
-			perModule, len(hosted), strings.Join(hosted, ", "), sqltransport.SharedConns, needed, free, most, reserved,
-			max(0, (free-sqltransport.SharedConns)/len(hosted)))
+			perModule, len(hosted), strings.Join(hosted, ", "), shared, needed, free, most, reserved,
+			max(0, (free-shared)/len(hosted)))
 	}
 	return nil
 }

@@ -240,15 +240,44 @@ func TestASubscriberBeginsAtATimeThoughItCannotLookWhereThatIs(t *testing.T) {
 	require.Equal(t, 3, await(t, heard))
 }
 
-func await(t *testing.T, from <-chan int) int {
+func await[T any](t *testing.T, from <-chan T) T {
 	t.Helper()
 	select {
 	case n := <-from:
 		return n
 	case <-time.After(60 * time.Second):
 		require.FailNow(t, "waited in vain")
-		return 0
+		panic("not reached")
 	}
+}
+
+// Requests may hold every connection of a module: what the carrier brings has
+// others, and the other way round.
+func TestACarrierHasConnectionsOfItsOwn(t *testing.T) {
+	t.Parallel()
+	const pool = 5
+	r := carried(t, &badCarrier{}, sqltransport.Config{MaxConnsPerModule: pool})
+	held, release := make(chan struct{}, pool), make(chan struct{})
+	var requests sync.WaitGroup
+	for range pool {
+		requests.Go(func() {
+			_ = r.transport.DB("store").InTx(context.Background(), func(*bus.Tx) error { // it changes nothing
+				held <- struct{}{}
+				<-release
+				return nil
+			})
+		})
+	}
+	t.Cleanup(func() { close(release); requests.Wait() })
+	for range pool {
+		await(t, held)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	defer cancel()
+	require.NoError(t, r.transport.Receive(ctx, "store", []sqltransport.Row{{
+		Topic: "shop.events", Source: "shop", Partition: sqltransport.PartitionOf("a"), Sequence: 1,
+		ID: uuid.Must(uuid.NewV7()), Type: "shop.paid", Key: "a", Payload: []byte(`{"order":"a","n":1}`),
+	}}))
 }
 
 func TestARowWithoutANumberIsHandledFromTheQueue(t *testing.T) {

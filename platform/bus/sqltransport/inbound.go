@@ -40,8 +40,8 @@ SELECT (SELECT count(*) FROM kept),` + isBehind
 // marks alone.
 func (t *Transport) Receive(ctx context.Context, module string, rows []Row, marks ...Mark) (err error) {
 	s := t.subscribers[module]
-	if s == nil {
-		return errs.New(errs.Invalid, "module %s is not hosted here", module)
+	if s == nil || t.carrying[module] == nil {
+		return errs.New(errs.Invalid, "module %s is not hosted here with a carrier", module)
 	}
 	if len(rows)+len(marks) == 0 {
 		return nil
@@ -66,10 +66,10 @@ func (t *Transport) Receive(ctx context.Context, module string, rows []Row, mark
 	failpoint.Here("inbound.before_commit")
 	if len(counted) == len(rows) && !t.beginsLater(module) {
 		// Most of the time it is one statement, which commits by itself.
-		fresh, behind, err = t.keep(ctx, s.db, module, rows, marks)
+		fresh, behind, err = t.keep(ctx, t.carrying[module], module, rows, marks)
 	} else {
 		fresh = true
-		behind, err = t.receiveAll(ctx, s.db, module, rows, counted, marks)
+		behind, err = t.receiveAll(ctx, t.carrying[module], module, rows, counted, marks)
 	}
 	failpoint.Here("inbound.after_commit")
 	if fresh || err != nil { // after an error too: perhaps only the answer was lost

@@ -62,11 +62,11 @@ func markColumns(marks []Mark) []any {
 // Marks says how far each partition is that was ever received by the module.
 func (t *Transport) Marks(ctx context.Context, module string) (marks []Mark, err error) {
 	defer errs.Wrap(&err, "how far module %s has received", module)
-	s := t.subscribers[module]
-	if s == nil {
-		return nil, errs.New(errs.Invalid, "it is not hosted here")
+	db := t.carrying[module]
+	if db == nil {
+		return nil, errs.New(errs.Invalid, "it is not hosted here with a carrier")
 	}
-	rows, err := s.db.QueryContext(ctx, `SELECT topic, partition, incarnation, "offset" FROM received`)
+	rows, err := db.QueryContext(ctx, `SELECT topic, partition, incarnation, "offset" FROM received`)
 	if err != nil {
 		return nil, err
 	}
@@ -85,15 +85,15 @@ func (t *Transport) Marks(ctx context.Context, module string) (marks []Mark, err
 // another incarnation.
 func (t *Transport) BeginAt(ctx context.Context, module string, marks []Mark) (err error) {
 	defer errs.Wrap(&err, "where module %s begins to receive", module)
-	s := t.subscribers[module]
-	if s == nil {
-		return errs.New(errs.Invalid, "it is not hosted here")
+	db := t.carrying[module]
+	if db == nil {
+		return errs.New(errs.Invalid, "it is not hosted here with a carrier")
 	}
 	if len(marks) == 0 {
 		return nil
 	}
 	args := markColumns(marks)
-	_, err = s.db.ExecContext(ctx, `
+	_, err = db.ExecContext(ctx, `
 		INSERT INTO received AS r (topic, partition, incarnation, "offset")
 		SELECT * FROM unnest($1::text[], $2::int[], $3::text[], $4::bigint[])
 		ON CONFLICT (topic, partition) DO UPDATE SET incarnation = excluded.incarnation, "offset" = excluded."offset"

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/url"
+	"slices"
 	"sync"
 	"time"
 
@@ -29,7 +31,8 @@ type Config struct {
 	RolePrefix string
 	// MaxConnsPerModule bounds each hosted module's pool: its executors use one
 	// connection each, the rest serves its requests. Default 10; at least
-	// Executors + 2. Beside the modules' pools the process uses SharedConns.
+	// Executors + 2. Beside the modules' pools the process uses SharedConns, and
+	// with a Carrier CarrierConns for each of them.
 	MaxConnsPerModule int
 	// Executors is how many runs a module may have in flight. Default 3.
 	Executors int
@@ -53,6 +56,11 @@ type Config struct {
 	// Logger gets what an operator should know. Default: slog.Default.
 	Logger *slog.Logger
 }
+
+// CarrierConns is how many connections a carrier has for each hosted module,
+// beside the module's pool: what its relay and its intake do is short, and
+// neither takes the connections that are left for requests, nor waits for them.
+const CarrierConns = 2
 
 // SharedConns is how many connections a process uses beside its modules' pools:
 // reading and leases, the notifier, the listener.
@@ -106,6 +114,7 @@ type Transport struct {
 	db          *sql.DB // schema bus; reads every log
 	notifyDB    *sql.DB
 	modules     map[string]*sql.DB
+	carrying    map[string]*sql.DB // likewise, for the carrier
 	subscribers map[string]*subscriber
 	readers     map[string]*reader
 	lease       *lease
@@ -129,7 +138,7 @@ func Open(ctx context.Context, cfg Config, topo *bus.Topology, hosted []string) 
 	}
 	t := &Transport{
 		cfg: cfg, topo: topo, process: process,
-		modules: map[string]*sql.DB{}, subscribers: map[string]*subscriber{}, readers: map[string]*reader{},
+		modules: map[string]*sql.DB{}, carrying: map[string]*sql.DB{}, subscribers: map[string]*subscriber{}, readers: map[string]*reader{},
 	}
 	// Offsets follow the commit order only if each statement sees what was
 	// committed before it, whatever the server's default is.
@@ -163,7 +172,8 @@ func Open(ctx context.Context, cfg Config, topo *bus.Topology, hosted []string) 
 		if cfg.RolePrefix != "" {
 			role = Roles{Prefix: cfg.RolePrefix}.Of(module)
 		}
-		db, err := postgres.Open(ctx, postgres.Config{URL: cfg.URL, Schema: module, Role: role, Application: "millrace " + module + " " + process.String(), MaxConns: cfg.MaxConnsPerModule, StatementTimeout: statementTimeout})
+		pool := postgres.Config{URL: cfg.URL, Schema: module, Role: role, Application: "millrace " + module + " " + process.String(), MaxConns: cfg.MaxConnsPerModule, StatementTimeout: statementTimeout}
+		db, err := postgres.Open(ctx, pool)
 		if err != nil {
 			return nil, err
 		}
@@ -172,7 +182,11 @@ func Open(ctx context.Context, cfg Config, topo *bus.Topology, hosted []string) 
 		t.subscribers[module] = s
 		t.feed(s)
 		if cfg.Carrier != nil {
-			relay := newRelay(t, module, db)
+			pool.MaxConns = CarrierConns
+			if t.carrying[module], err = postgres.Open(ctx, pool); err != nil {
+				return nil, err
+			}
+			relay := newRelay(t, module, t.carrying[module])
 			t.subscribers[relay.module] = relay
 			t.feed(relay)
 		}
@@ -343,8 +357,8 @@ func (t *Transport) Close() error {
 			}
 		}
 		pools := []*sql.DB{t.notifyDB, t.db}
-		for _, db := range t.modules {
-			pools = append(pools, db)
+		for _, of := range []map[string]*sql.DB{t.modules, t.carrying} {
+			pools = slices.AppendSeq(pools, maps.Values(of))
 		}
 		for _, db := range pools {
 			if db == nil {
