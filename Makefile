@@ -38,9 +38,14 @@ fuzz: ## look for bad input that is not refused, a minute for each target (the s
 .PHONY: stock
 stock: ## run the stock parts that were replaced: do they still break what is promised?
 	go test -tags stock ./test/stock
+	go test -tags stock,kafka ./test/stock -run Apache # needs Java 17; Maven the first time
+
+.PHONY: kafka-away
+kafka-away: ## take the brokers away for five minutes, under load (the tests do it for one; needs Java 17)
+	MILLRACE_KAFKA_AWAY=5m go test -tags kafka -timeout 15m -v ./test/kafka -run AwayForAMinute
 
 .PHONY: promises
-promises: ## run both sides of every promise, and write the README's table of them (minutes)
+promises: ## run both sides of every promise, and write the README's table of them (minutes; needs Java 17)
 	go test ./test/readme -run Promises -update-promises
 
 .PHONY: model

@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"context"
 	"log/slog"
 	"sync/atomic"
 	"testing"
@@ -9,6 +10,7 @@ import (
 	"github.com/IBM/sarama"
 	"github.com/stretchr/testify/require"
 
+	"millrace/platform/bus"
 	"millrace/platform/bus/kafkatransport"
 )
 
@@ -35,34 +37,60 @@ func admin(t *testing.T, addresses []string) (sarama.Client, sarama.ClusterAdmin
 
 // load says something all the time.
 type load struct {
-	said atomic.Int64
-	stop chan struct{}
-	done chan error
+	said  atomic.Int64
+	burst atomic.Int64 // how many the next transaction says, if not one
+	stop  chan struct{}
+	done  chan error
 }
 
-// underLoad says an event and a command every so often, until end.
+// underLoad says an event and a command of twenty keys every so often, until end.
 func underLoad(o *opened, every time.Duration) *load {
+	o.t.Helper()
+	return underLoadOf(o, 20, every)
+}
+
+func underLoadOf(o *opened, keys int, every time.Duration) *load {
 	o.t.Helper()
 	l := &load{stop: make(chan struct{}), done: make(chan error, 1)}
 	go func() {
 		tick := time.NewTicker(every)
 		defer tick.Stop()
-		for n := 0; ; n++ {
+		for n := 0; ; {
 			select {
 			case <-l.stop:
 				l.done <- nil
 				return
 			case <-tick.C:
 			}
-			if err := o.sayOne("order-"+string(rune('a'+n%20)), n); err != nil {
+			count := max(1, int(l.burst.Swap(0)))
+			err := o.DB("shop").InTx(context.Background(), func(tx *bus.Tx) error {
+				for i := n; i < n+count; i++ {
+					if err := saidIn(tx, "order-"+string(rune('a'+i%keys)), i); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+			if err != nil {
 				l.done <- err
 				return
 			}
-			l.said.Add(1)
+			n += count
+			l.said.Add(int64(count))
 		}
 	}()
 	eventually(o.t, "a beginning", func() bool { return l.said.Load() > 50 })
 	return l
+}
+
+// pile says so many at once, a hundred in a transaction.
+func (l *load) pile(o *opened, n int64) {
+	o.t.Helper()
+	for enough := l.said.Load() + n; l.said.Load() < enough; {
+		before := l.said.Load()
+		l.burst.Store(100)
+		eventually(o.t, "a hundred", func() bool { return l.said.Load() >= before+100 })
+	}
 }
 
 // end checks that no request failed, and that everything that was said had its

@@ -147,12 +147,11 @@ func (o *opened) host(modules []string) (_ *kafkatransport.Transport, stop func(
 
 // sayOne publishes an event and sends a command, in one transaction.
 func (o *opened) sayOne(key string, n int) error {
-	return o.DB("shop").InTx(context.Background(), func(tx *bus.Tx) error {
-		if err := tx.Publish(paid{Order: key, N: n}); err != nil {
-			return err
-		}
-		return tx.Send(pack{Order: key})
-	})
+	return o.DB("shop").InTx(context.Background(), func(tx *bus.Tx) error { return saidIn(tx, key, n) })
+}
+
+func saidIn(tx *bus.Tx, key string, n int) error {
+	return errors.Join(tx.Publish(paid{Order: key, N: n}), tx.Send(pack{Order: key}))
 }
 
 // say publishes events of five keys, numbered from first, and as many commands.

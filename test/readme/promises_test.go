@@ -20,7 +20,7 @@ import (
 	"millrace/test/stock"
 )
 
-var updatePromises = flag.Bool("update-promises", false, "run the tests of both sides of every promise, and write what came of it into the README (minutes)")
+var updatePromises = flag.Bool("update-promises", false, "run the tests of both sides of every promise, and write what came of it into the README (minutes; needs Java and Maven)")
 
 const (
 	beginPromises = "<!-- promises -->\n"
@@ -227,7 +227,7 @@ func run(t *testing.T, tests map[string]place) map[string]bool {
 		if key[1] != "" {
 			pattern = "^" + key[1] + "$/" + pattern
 		}
-		cmd := exec.CommandContext(t.Context(), "go", "test", "-tags", "stock,chaos", "-count=1", "-json", "-run", pattern, "./"+key[0]) //nolint:gosec // our own tests
+		cmd := exec.CommandContext(t.Context(), "go", "test", "-tags", "stock,chaos,kafka", "-count=1", "-json", "-run", pattern, "./"+key[0]) //nolint:gosec // our own tests
 		cmd.Dir = root
 		cmd.Stderr = os.Stderr
 		out, err := cmd.Output()

@@ -9,6 +9,7 @@
 // both sides:
 //
 //	go test -tags stock ./test/stock                       # the stock parts, on their own
+//	go test -tags stock,kafka ./test/stock -run Apache     # what only real brokers show (see test/broker)
 //	go test ./test/readme -run Promises -update-promises   # both sides, and writes the README
 //
 // What must not happen is given a second; that it then still has not happened is
@@ -17,7 +18,8 @@
 //
 // The tests about Kafka run watermill-kafka and the library below it with their
 // defaults; where one changes a default, which has a test of its own, it says so.
-// The broker shows what clients do, and nothing about durability.
+// The broker in this process shows what clients do, and nothing about durability;
+// what is about that runs on Apache Kafka, and needs the tag kafka, too.
 //
 // Not here, since no promise is broken by them: the delayed subscriber, which
 // redelivered for ever and was wrong outside UTC, was mended upstream

@@ -11,7 +11,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/IBM/sarama"
 	"github.com/ThreeDotsLabs/watermill"
+	"github.com/ThreeDotsLabs/watermill-kafka/v3/pkg/kafka"
 	wsql "github.com/ThreeDotsLabs/watermill-sql/v4/pkg/sql"
 	"github.com/ThreeDotsLabs/watermill/components/forwarder"
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -31,6 +33,26 @@ func TestStockKafkaProducerWritesAgainWhatWasWritten(t *testing.T) {
 	b.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.NotEnoughReplicasAfterAppend, Count: 2}) // it was written, but the answer is an error
 	say(t, p, "payments", "a")
 	require.EqualValues(t, 3, written(b, "payments"), "mended upstream, if one message is one record")
+}
+
+// Replaced by: numbers, by which who hears a message knows a repetition, also of
+// a producer that has given up. This is not even the stock configuration, but
+// the idempotent one that is advised.
+func TestStockKafkaIdempotenceEndsAtTheErrorThatPublishReturns(t *testing.T) {
+	t.Parallel()
+	b := brokers(t, 1)
+	settings := kafka.DefaultSaramaSyncPublisherConfig()
+	settings.Producer.Idempotent, settings.Producer.RequiredAcks, settings.Net.MaxOpenRequests = true, sarama.WaitForAll, 1
+	p, err := kafka.NewPublisher(kafka.PublisherConfig{Brokers: b.Addresses(), OverwriteSaramaConfig: settings}, watermill.NopLogger{})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, p.Close()) })
+	unconfirmed := b.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.NotEnoughReplicasAfterAppend, Count: -1})
+	msg := message.NewMessage("a", nil)
+	require.Error(t, p.Publish("payments", msg))
+	require.EqualValues(t, 1, written(b, "payments"), "until here it is idempotent")
+	unconfirmed.Remove()
+	require.NoError(t, p.Publish("payments", msg), "as whoever got an error does")
+	require.EqualValues(t, 2, written(b, "payments"), "mended upstream, if one message is one record")
 }
 
 // onProduce sees each request that writes records.

@@ -22,8 +22,8 @@ type Promise struct {
 }
 
 // conforms and onKafka are a test of the suite that every transport of ours
-// passes; Kafka is the fake one, so that the table needs no Java. The suite is
-// run over Apache Kafka, too, under the tag kafka.
+// passes; Kafka is the fake one. The suite is run over Apache Kafka, too, under
+// the tag kafka.
 func conforms(name string) string { return "TestMessagesThroughPostgreSQL/" + name }
 func onKafka(name string) string  { return "TestMessagesThroughAFakeKafka/" + name }
 
@@ -161,6 +161,16 @@ var Promises = []Promise{
 		"TestStockKafkaProducerWritesAgainWhatWasWritten", "TestAPassingFaultCostsNoErrorAndNoRepetition"}},
 	{"What is confirmed is with all replicas", []string{"", "",
 		"TestStockKafkaProducerIsContentWithOneReplica", "TestEachRecordIsConfirmedByAllReplicasAndWrittenOnce"}},
+	{"What is confirmed is not lost with the broker that confirmed it", []string{"", "",
+		"TestStockPublisherToApacheKafkaLosesWhatOnlyTheLeaderHad", "TestWhatOneBrokerOfThreeHadAloneIsNotConfirmed"}},
+	{"What is sent again because a producer had given up takes effect once", []string{"", "",
+		"TestStockKafkaIdempotenceEndsAtTheErrorThatPublishReturns", "TestWhatAnotherProducerSendsAgainHasOneEffect"}},
+	{"What was finished before the brokers forgot a member takes no second effect", []string{"", "",
+		"TestStockKafkaSubscriberRepeatsWhatWasFinishedBeforeALostSession", "TestALostSessionRepeatsNoEffect"}},
+	{"Nor does what a group has handled whose offsets expired, or were deleted", []string{"", "",
+		"TestStockKafkaGroupWhoseOffsetsAreGoneHandlesEverythingAgain", "TestAGroupWhoseOffsetsAreGoneHandlesNothingAgain"}},
+	{"Another process joins though a message keeps failing, and what is healthy goes on", []string{"", "",
+		"TestStockKafkaGroupStandsStillWhenAMemberJoinsBesideAMessageThatIsNackedForEver", "TestAMessageThatKeepsFailingHoldsUpNoRebalance"}},
 	{"Brokers that hang make nobody wait who has something to say", []string{"", "",
 		"TestStockKafkaPublishHasNoLimit", "TestABlockedSendReturnsInTimeAndTheNextCallWaitsForIt"}},
 	{"What no broker takes is refused when it is said, and blocks nobody later", []string{"", "",
