@@ -79,6 +79,9 @@ func (c Config) consumer() (*sarama.Config, error) {
 	if err != nil {
 		return nil, err
 	}
+	if c.member != "" {
+		s.ClientID = c.member // see takeOver
+	}
 	s.Consumer.Return.Errors = true                  // the stock subscriber logs them
 	s.Consumer.Offsets.Initial = sarama.OffsetOldest // newest: a new group, or one whose offset expired, misses what is there
 	s.Consumer.Group.Session.Timeout, s.Consumer.Group.Heartbeat.Interval = c.Session, c.Session/6

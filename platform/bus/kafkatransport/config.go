@@ -42,15 +42,18 @@ type Config struct {
 	// subscription is started anew, and a batch may lie unsent before Flowing
 	// says so. Default 30 s.
 	Stall time.Duration
-	// Session is how long a process that was killed keeps its partitions at the
-	// brokers before another one receives from them. Default 6 s, the least that
-	// brokers allow unless group.min.session.timeout.ms says otherwise.
+	// Session is how long the brokers believe in a process that they do not hear
+	// from. Default 6 s, the least that they allow unless
+	// group.min.session.timeout.ms says otherwise. Other processes do not wait for
+	// it, see takeOver.
 	Session time.Duration
 	// Sweep is how often commands that were received are deleted from their
 	// topic, and topics are looked at. Default 10 s.
 	Sweep time.Duration
 	// Logger gets what an operator should know. Default: slog.Default.
 	Logger *slog.Logger
+
+	member string // what this process's members of groups call themselves
 }
 
 // TLS says whom to believe. The zero TLS believes the system's authorities.

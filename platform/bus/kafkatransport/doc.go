@@ -26,8 +26,12 @@
 // causes no rebalance, and none publishes to Kafka, so that a request never
 // waits for it.
 //
-// After a process was killed, another one receives from its partitions within
-// about Session. What its relays had to send is sent within twice the lease.
+// After a process was killed, or froze, the others of its database notice when its
+// lease has run out (2 s), make its members leave their groups, and receive from
+// its partitions a heartbeat later (Session/6): within 5 s at the defaults. A
+// process that has no other beside it finds its own old members when it starts
+// again, and does the same. What its relays had to send is sent within twice the
+// lease.
 //
 // # What it does not promise
 //

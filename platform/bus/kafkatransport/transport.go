@@ -80,12 +80,14 @@ func Open(ctx context.Context, cfg Config, database sqltransport.Config, topo *b
 	}
 	for _, module := range hosted {
 		if heard := t.Heard(module); len(heard) > 0 {
+			cfg.member = memberOf(t.Process())
 			in := newIntake(cfg, module, heard, topo, t.Transport, t.admin, &t.counts)
 			t.intakes = append(t.intakes, in)
 			in.start()
 		}
 	}
 	t.watching.Go(func() { t.watch(running) })
+	t.watching.Go(func() { t.takeOver(running) })
 	return t, nil
 }
 

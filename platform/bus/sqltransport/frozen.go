@@ -3,6 +3,9 @@ package sqltransport
 import (
 	"context"
 	"fmt"
+
+	"github.com/google/uuid"
+	"github.com/lib/pq"
 )
 
 // endFrozen ends the transactions of processes whose lease has run out, where
@@ -29,3 +32,26 @@ func (l *lease) endFrozen(ctx context.Context) error {
 	}
 	return nil
 }
+
+// Gone lists the processes whose lease has run out in the last minute, and that
+// did not end by themselves: killed, frozen, or cut off from this database.
+func (t *Transport) Gone(ctx context.Context) (gone []uuid.UUID, err error) {
+	var ids []string
+	err = t.db.QueryRowContext(ctx, `
+		SELECT coalesce(array_agg(id::text), '{}') FROM processes
+		WHERE id <> $1 AND expires_at < clock_timestamp() AND expires_at > clock_timestamp() - interval '1 minute'`, t.process).Scan(pq.Array(&ids))
+	if err != nil {
+		return nil, fmt.Errorf("look for processes that are gone: %w", err)
+	}
+	for _, id := range ids {
+		parsed, err := uuid.Parse(id)
+		if err != nil {
+			return nil, fmt.Errorf("look for processes that are gone: %w", err)
+		}
+		gone = append(gone, parsed)
+	}
+	return gone, nil
+}
+
+// Process is what the other processes know this one by.
+func (t *Transport) Process() uuid.UUID { return t.process }
