@@ -158,7 +158,7 @@ func handlingKafka(ctx context.Context, r *run) error {
 						if round == 0 && kind.name == kindOurs.name && name == kafkaHandledName && len(r.options.only) == 1 {
 							watch = func() (func(), error) { return r.profile(ctx) }
 						}
-						observed, err := r.handle(ctx, c, url, max(400, int(float64(payments)*r.scale.backlog)), behaviour{}, 2*r.scale.handleLimit, watch)
+						observed, err := r.handle(ctx, c, url, max(400, int(float64(payments)*r.scale.backlog)), behaviour{}, max(10*time.Second, 2*r.scale.handleLimit), watch)
 						if err != nil {
 							return err
 						}
@@ -168,7 +168,7 @@ func handlingKafka(ctx context.Context, r *run) error {
 				}
 			}
 			if err := r.turns([]func() error{
-				once(kindOurs, besideHandledName, 24_000), once(k.ours(), kafkaHandledName, 24_000), once(k.stock(pollFast), kafkaHandledName, 6_000),
+				once(kindOurs, besideHandledName, 24_000), once(k.ours(), kafkaHandledName, 24_000), once(k.stock(pollFast), kafkaHandledName, 4_000),
 			}); err != nil {
 				return err
 			}

@@ -297,11 +297,11 @@ const warm = 500 * time.Millisecond
 // atRates runs a contender at the rates and adds the percentiles of all groups,
 // under names that begin with what is given.
 func (r *run) atRates(ctx context.Context, k kind, c contender, named string, rates []int) error {
-	profiled := profiledRate
+	profiled, warming := profiledRate, warm
 	if named != "" {
-		profiled = profiledKafkaRate
+		profiled, warming = profiledKafkaRate, 3*warm // the broker's code is compiled while it runs
 	}
-	return r.steady(ctx, c, rates[0], func(b *board, from int) error {
+	return r.steadyAfter(ctx, c, warming, rates[0], func(b *board, from int) error {
 		for _, rate := range rates {
 			watch := unwatched
 			if k.name == kindOurs.name && len(r.options.only) == 1 && rate == profiled {
@@ -333,6 +333,10 @@ func (r *run) atRates(ctx context.Context, k kind, c contender, named string, ra
 
 // steady starts a contender, warms it up at the rate and hands over from there.
 func (r *run) steady(ctx context.Context, c contender, rate int, f func(b *board, from int) error) error {
+	return r.steadyAfter(ctx, c, warm, rate, f)
+}
+
+func (r *run) steadyAfter(ctx context.Context, c contender, warming time.Duration, rate int, f func(b *board, from int) error) error {
 	b := newBoard(100_000) // more than all phases take together
 	if err := r.server.settle(ctx); err != nil {
 		return err
@@ -340,7 +344,7 @@ func (r *run) steady(ctx context.Context, c contender, rate int, f func(b *board
 	if err := c.start(ctx, behaviour{observer: b}); err != nil {
 		return err
 	}
-	from, err := openLoop(ctx, c, b, 0, rate, warm, rand.Float64)
+	from, err := openLoop(ctx, c, b, 0, rate, warming, rand.Float64)
 	if err == nil {
 		r.awaitEffects(ctx, b, from)
 		err = f(b, from)
