@@ -76,7 +76,8 @@ type world struct {
 	inbox   *devinbox.Inbox
 	data    string // the data platform's folder
 	env     []string
-	moved   bool // from one transport to the other
+	moved   bool   // from one transport to the other
+	program string // the executable; "": this version
 }
 
 // newWorld makes a world on the database at url; the program may reach the same
@@ -141,7 +142,10 @@ type program struct {
 // launch starts a command of the program. address is where a serving one listens.
 func (w *world) launch(address, failpoint string, args ...string) *program {
 	w.t.Helper()
-	path, err := binary()
+	path, err := w.program, error(nil)
+	if path == "" {
+		path, err = binary()
+	}
 	require.NoError(w.t, err)
 	p := &program{t: w.t, Cmd: exec.CommandContext(context.Background(), path, args...), url: "http://" + address,
 		ready: make(chan struct{}), ended: make(chan struct{}), stderr: &tail{}}

@@ -10,7 +10,8 @@
 //
 // The comparison sees tables, columns, constraints, unique indexes, sequences,
 // enumerations, and the names, arguments and results of functions. It does not see
-// what the body of a function or a trigger does, nor rights: those are seen by the
-// test under the tag versions, which builds the version before from this
-// repository's history and has it serve on the new database, under load.
+// what the body of a function or a trigger does, nor rights: those are seen by
+// test/chaos, which builds the commit named in the file before from this
+// repository's history and has it serve on the new database, under load, on
+// PostgreSQL as transport. The commit, too, is moved on at a release.
 package versions

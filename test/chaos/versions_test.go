@@ -1,0 +1,86 @@
+//go:build chaos
+
+package chaos_test
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+// versionBefore builds the version before from this repository's history; which
+// one it is stands in test/versions/before, and is moved at a release.
+var versionBefore = sync.OnceValues(func() (string, error) {
+	now, err := binary() // its folder is removed at the end
+	if err != nil {
+		return "", err
+	}
+	content, err := os.ReadFile("../versions/before")
+	if err != nil {
+		return "", err
+	}
+	commit, source := strings.TrimSpace(string(content)), filepath.Join(filepath.Dir(now), "before")
+	if err := os.Mkdir(source, 0o755); err != nil {
+		return "", err
+	}
+	if out, err := exec.Command("git", "cat-file", "-e", commit+"^{commit}").CombinedOutput(); err != nil {
+		return "", fmt.Errorf("the history here does not hold %s, the version before: get it with `git fetch --unshallow` (%w: %s)", commit, err, out)
+	}
+	archive := filepath.Join(source, "source.tar")
+	root, err := exec.Command("git", "rev-parse", "--show-toplevel").Output()
+	if err != nil {
+		return "", err
+	}
+	path := filepath.Join(source, "millrace")
+	for _, step := range [][]string{
+		{strings.TrimSpace(string(root)), "git", "archive", "-o", archive, commit},
+		{source, "tar", "-xf", archive},
+		{source, "go", "build", "-buildvcs=false", "-o", path + ".exe", "./cmd/millrace"},
+	} {
+		cmd := exec.Command(step[1], step[2:]...)
+		cmd.Dir = step[0]
+		if out, err := cmd.CombinedOutput(); err != nil {
+			return "", fmt.Errorf("build the version before: %v: %w: %s", step[1:], err, out)
+		}
+	}
+	return path + ".exe", nil
+})
+
+// A release, and one that is taken back: this version migrates under two
+// processes of the version before, replaces them in turn, and is replaced by them.
+func TestARollingRestartFromTheVersionBeforeAndBackUnderLoad(t *testing.T) {
+	t.Parallel()
+	before, err := versionBefore()
+	require.NoError(t, err)
+	w := fresh(t)
+	addresses := []string{freeAddress(t), freeAddress(t)}
+	version := func(program string) { w.program = program }
+	version(before)
+	serving := []*program{w.serve(addresses[0], ""), w.serve(addresses[1], "")}
+	l := w.load(3, addresses...)
+	l.accepts(10)
+	version("")
+	require.NoError(t, w.launch(addresses[0], "", "migrate").wait("migrate"))
+	for _, program := range []string{"", before} {
+		version(program)
+		for n := range serving {
+			l.accepts(10)
+			serving[n].stop()
+			require.NotContains(t, serving[n].stderr.String(), `"level":"ERROR"`)
+			l.accepts(5) // by the other alone
+			serving[n] = w.serve(addresses[n], "")
+		}
+	}
+	l.accepts(10)
+	l.accounted()
+	for _, p := range serving {
+		p.stop()
+		require.NotContains(t, p.stderr.String(), `"level":"ERROR"`)
+	}
+}
