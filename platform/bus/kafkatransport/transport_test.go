@@ -2,6 +2,7 @@ package kafkatransport
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net"
 	"strconv"
@@ -227,6 +228,28 @@ func TestARecordThatNobodyCanReadIsADeadLetterToDiscard(t *testing.T) {
 	require.ErrorContains(t, deadletter.Retry(t.Context(), db, []string{"store"}, letters[0].ID), "nobody can read it")
 	require.NoError(t, deadletter.Discard(t.Context(), db, []string{"store"}, letters[0].ID, "operator", "a test"))
 	require.EqualValues(t, 1, o.Counts().Unreadable)
+}
+
+// The brokers take nothing of one topic, for as long as they like.
+func TestATopicThatTheBrokersRefuseHoldsUpNoOther(t *testing.T) {
+	t.Parallel()
+	b := fake(t)
+	cfg := configFor(b)
+	cfg.SendTimeout = 10 * time.Minute
+	o := open(t, cfg)
+	h := b.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: "store.commands", Err: kerr.NotLeaderForPartition, Count: -1})
+	for n := range 10 { // one by one: each has an executor of the relay wait
+		key := "order-" + strconv.Itoa(n)
+		require.NoError(t, o.DB("shop").InTx(t.Context(), func(tx *bus.Tx) error {
+			return errors.Join(tx.Publish(paid{key, n}), tx.Send(pack{key}))
+		}))
+		eventually(t, "event "+strconv.Itoa(n), func() bool {
+			return o.text(`SELECT count(*) FROM store.effects WHERE n >= 0`) == strconv.Itoa(n+1)
+		})
+	}
+	require.Equal(t, "0", o.text(`SELECT count(*) FROM store.effects WHERE n < 0`))
+	h.Remove()
+	o.effects(10)
 }
 
 func TestClosingWhileTheBrokersHangTakesSeconds(t *testing.T) {

@@ -48,6 +48,9 @@ func (s *subscriber) employ() {
 // needed is how many executors there should be: two connections are left for
 // the module's requests.
 func (s *subscriber) needed() int {
+	if s.relay() { // who waits for the carrier has no connection
+		return s.t.cfg.Executors + min(s.staff.held, Partitions)
+	}
 	return min(s.t.cfg.Executors+s.staff.held, s.t.cfg.MaxConnsPerModule-2)
 }
 

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/google/uuid"
@@ -72,7 +73,8 @@ func (s *subscriber) relay() bool { return strings.HasSuffix(s.module, relaySuff
 // forward hands records to the carrier, and those of other partitions that are
 // ready with them, since most of the time goes into waiting for the brokers and
 // for the database, and a step that moves one row takes as long as one that
-// moves many. A partition that the carrier is slow with holds up none of the others.
+// moves many. A partition that the carrier is slow with holds up none of the others:
+// a substitute works in the place of whoever waits for it.
 func (s *subscriber) forward(ctx context.Context, first *part) {
 	parts := []*part{first}
 	for room := forwardRows - len(first.rows); room > 0; {
@@ -98,14 +100,19 @@ func (s *subscriber) forward(ctx context.Context, first *part) {
 			confirmed, err := s.t.cfg.Carrier.Forward(ctx, s.outgoing(p))
 			answers <- handedOver{p, confirmed, err}
 		}
-		if len(parts) == 1 {
-			hand()
-			break
-		}
 		go hand()
 	}
+	slow := time.NewTimer(patience)
+	defer slow.Stop()
 	for left := len(parts); left > 0; {
-		all := []handedOver{<-answers}
+		var all []handedOver
+		select {
+		case first := <-answers:
+			all = append(all, first)
+		case <-slow.C:
+			defer s.substitute()()
+			continue
+		}
 		for more := true; more; {
 			select {
 			case next := <-answers:
