@@ -58,6 +58,10 @@ type Database struct {
 	// its name, and `millrace migrate` creates these roles and gives them their
 	// rights. Empty: with those of the URL's user.
 	RolePrefix string `koanf:"role_prefix"`
+	// Where every module's database is, if modules have one each: postgres://…,
+	// or a file that holds such a URL. What looks at the whole product (trace,
+	// deadletters) looks into these, and not at url.
+	Parts []Secret `koanf:"parts"`
 }
 
 // Bus is how messages are handled.

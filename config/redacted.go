@@ -37,7 +37,7 @@ func show(name string, field reflect.Value) string {
 	case time.Duration:
 		return value.String()
 	case Secret:
-		if value != "" && name == "database.url" {
+		if value != "" && (name == "database.url" || name == "database.parts") {
 			return strconv.Quote(redactURL(value.Reveal()))
 		}
 		return strconv.Quote(value.String())

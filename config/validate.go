@@ -111,16 +111,36 @@ func (f *faults) database(c Config) {
 	if !isRolePrefix(c.Database.RolePrefix) {
 		f.add("database.role_prefix", "%q is not at most 30 of a-z, 0-9 and _, a letter first, as millrace_", c.Database.RolePrefix)
 	}
-	if c.Database.URL == "" {
-		return
+	if c.Database.URL != "" {
+		f.databaseURL("database.url", c.Database.URL)
 	}
-	u, err := url.Parse(c.Database.URL.Reveal())
+	for _, part := range c.Database.Parts {
+		if strings.Contains(part.Reveal(), "://") || part == "" { // else it is a file, for whoever reads it
+			f.databaseURL("database.parts", part)
+		}
+	}
+}
+
+func (f *faults) databaseURL(setting string, value Secret) {
+	u, err := url.Parse(value.Reveal())
 	if err != nil || u.Scheme != "postgres" && u.Scheme != "postgresql" {
-		f.add("database.url", "is not postgres://user:password@host:port/database (special characters in a password are written %%XX)")
+		f.add(setting, "is not postgres://user:password@host:port/database (special characters in a password are written %%XX)")
 		return
 	}
 	if strings.Trim(u.Path, "/") == "" {
-		f.add("database.url", "names no database: postgres://user:password@host:port/database")
+		f.add(setting, "names no database: postgres://user:password@host:port/database")
+	}
+}
+
+// unencrypted refuses a connection that others could read.
+func (f *faults) unencrypted(setting string, value Secret) {
+	u, err := url.Parse(value.Reveal())
+	if err != nil {
+		return
+	}
+	mode, socket := u.Query().Get("sslmode"), filepath.IsAbs(u.Query().Get("host"))
+	if !socket && slices.Contains([]string{"disable", "allow", "prefer"}, mode) {
+		f.add(setting, "sslmode=%s lets the connection be read by others: use verify-full, or at least require", mode)
 	}
 }
 
@@ -189,11 +209,11 @@ func (f *faults) mail(c Mail) {
 func (f *faults) production(c Config) {
 	if c.Embedded() {
 		f.add("database.url", "is empty: production needs a PostgreSQL server of its own, not the embedded one")
-	} else if u, err := url.Parse(c.Database.URL.Reveal()); err == nil {
-		mode, socket := u.Query().Get("sslmode"), filepath.IsAbs(u.Query().Get("host"))
-		if !socket && slices.Contains([]string{"disable", "allow", "prefer"}, mode) {
-			f.add("database.url", "sslmode=%s lets the connection be read by others: use verify-full, or at least require", mode)
-		}
+	} else {
+		f.unencrypted("database.url", c.Database.URL)
+	}
+	for _, part := range c.Database.Parts {
+		f.unencrypted("database.parts", part)
 	}
 	if c.Simulator() {
 		f.add("payment.gateway.url", "is empty: production needs a payment gateway, not the simulator")

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"io"
 	"log/slog"
@@ -26,8 +25,9 @@ func (c *deadlettersDiscardCmd) Run(ctx context.Context, cfg config.Config, log 
 			c.By = me.Username
 		}
 	}
-	return look(ctx, cfg, log, func(db *sql.DB, _ *bus.Topology, here []string) error {
-		if err := deadletter.Discard(ctx, db, here, c.ID, c.By, c.Reason); err != nil {
+	return look(ctx, cfg, log, func(_ *bus.Topology, found places) error {
+		p := found.of(c.ID)
+		if err := deadletter.Discard(ctx, p.db, p.here, c.ID, c.By, c.Reason); err != nil {
 			return err
 		}
 		fmt.Fprintf(out, "%s takes no effect; what waited behind it goes on.\n", c.ID)

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 	"io"
 	"log/slog"
@@ -18,10 +17,11 @@ type traceCmd struct {
 	Key string `arg:"" help:"An order key or a consultation id: goods-17, deposit-5600001, 5600001."`
 }
 
-// Run tells the conversation of a key: what was said, and what became of it.
+// Run tells the conversation of a key: what was said, and what became of it, in
+// all databases of the product.
 func (c *traceCmd) Run(ctx context.Context, cfg config.Config, log *slog.Logger, out io.Writer) error {
-	return look(ctx, cfg, log, func(db *sql.DB, topo *bus.Topology, _ []string) error {
-		said, err := trace.Conversation(ctx, db, topo, c.Key)
+	return look(ctx, cfg, log, func(topo *bus.Topology, found places) error {
+		said, err := trace.Conversation(ctx, topo, c.Key, found.dbs()...)
 		if err != nil {
 			return err
 		}

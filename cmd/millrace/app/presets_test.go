@@ -25,7 +25,7 @@ func TestEveryPresetIsAccepted(t *testing.T) {
 			found++
 		}
 	}
-	require.Equal(t, 2+len(Modules())+1, found, "dev, kafka, one for each module, and the front door")
+	require.Equal(t, 2+len(Modules())+2, found, "dev, kafka, one for each module, the front door, and the operator")
 }
 
 // TestThePresetsOfASplitFitEachOther: each module is hosted once, on an address
@@ -55,5 +55,12 @@ func TestThePresetsOfASplitFitEachOther(t *testing.T) {
 	}
 	entries, err := os.ReadDir(filepath.Join(presets, "split"))
 	require.NoError(t, err)
-	require.Len(t, entries, len(Modules())+1, "none of a module that is gone")
+	require.Len(t, entries, len(Modules())+2, "none of a module that is gone")
+	operator, err := config.Load(filepath.Join(presets, "split", "operator.yaml"), nil)
+	require.NoError(t, err)
+	require.Len(t, operator.Database.Parts, len(Modules()))
+	for _, part := range operator.Database.Parts {
+		require.Equal(t, AddressFile, filepath.Base(part.Reveal()))
+		require.True(t, folders[filepath.Dir(part.Reveal())], "of a module's own server")
+	}
 }

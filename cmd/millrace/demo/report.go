@@ -68,7 +68,14 @@ func (r *running) printTimeline(ctx context.Context, key string) error {
 			return err
 		}
 	}
-	said, err := trace.Conversation(ctx, r.stage.db, r.stage.topo, key)
+	databases := []*sql.DB{r.stage.db}
+	if len(r.stage.parts) > 0 { // as an operator has to look
+		databases = nil
+		for _, p := range r.stage.parts {
+			databases = append(databases, p.db)
+		}
+	}
+	said, err := trace.Conversation(ctx, r.stage.topo, key, databases...)
 	if err != nil {
 		return err
 	}

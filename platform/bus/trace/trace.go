@@ -3,23 +3,32 @@
 // the code.
 //
 // It reads what the bus keeps anyway (logs, queues, inboxes, what is aside) in
-// one snapshot, and changes nothing. It finds the messages of the key and those
-// of the conversations that these belong to, so that a consultation shows the
-// payment of its deposit. Commands are found until they are swept, some minutes
-// after they were handled. Where modules have databases of their own, it tells
-// what the modules of this one said and did. It reads whole logs: it is for an
-// operator's question, not for a page.
+// one snapshot of each database, and changes nothing. It finds the messages of
+// the key and those of the conversations that these belong to, so that a
+// consultation shows the payment of its deposit. Commands are found until they
+// are swept, some minutes after they were handled. It reads whole logs: it is for
+// an operator's question, not for a page.
+//
+// Modules may have a database each: then it is told of all of them, and joins
+// what each module said and did by the ids of messages and conversations. The
+// snapshots are made one after the other: a message may be shown as handled
+// whose consequence is not there yet. Times are the clocks of whoever said and
+// did; nothing but the order of what is printed depends on them. A module whose
+// database is not among them is missing from the story.
 package trace
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/lib/pq"
 
 	"millrace/platform/bus"
 	"millrace/platform/bus/sqltransport"
@@ -50,68 +59,110 @@ type Hop struct {
 	Error      string    // why it is aside, or ""
 }
 
-// Conversation returns what was said, oldest first. A key that nobody knows has
-// none.
-func Conversation(ctx context.Context, db *sql.DB, topo *bus.Topology, key string) (_ []Said, err error) {
+// Conversation returns what was said, oldest first, as far as these databases
+// know. A key that nobody knows has none.
+func Conversation(ctx context.Context, topo *bus.Topology, key string, dbs ...*sql.DB) (_ []Said, err error) {
 	defer errs.Wrap(&err, "trace %s", key)
-	tx, err := db.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true})
-	if err != nil {
-		return nil, err
+	parts := make([]*part, 0, len(dbs))
+	for _, db := range dbs {
+		p, err := begin(ctx, db, topo)
+		if err != nil {
+			return nil, err
+		}
+		defer func() { _ = p.tx.Rollback() }() // it only read
+		parts = append(parts, p)
 	}
-	defer func() { _ = tx.Rollback() }() // it only read
-	here, err := sqltransport.Present(ctx, tx, topo)
-	if err != nil {
-		return nil, err
+	conversations := map[string]bool{}
+	for _, p := range parts {
+		if err := p.conversations(ctx, key, conversations); err != nil {
+			return nil, err
+		}
 	}
-	all, at, err := messages(ctx, tx, topo, here, key)
-	if err != nil || len(all) == 0 {
-		return nil, err
+	var all []Said
+	at := map[uuid.UUID]int{}
+	for _, p := range parts {
+		if err := p.messages(ctx, key, slices.Collect(maps.Keys(conversations)), func(s Said) {
+			if _, known := at[s.ID]; !known {
+				at[s.ID] = 0
+				all = append(all, s)
+			}
+		}); err != nil {
+			return nil, err
+		}
 	}
-	if err := outcomes(ctx, tx, topo, here, all, at); err != nil {
-		return nil, err
+	slices.SortStableFunc(all, func(a, b Said) int { return cmp.Or(a.At.Compare(b.At), cmp.Compare(a.Sequence, b.Sequence)) })
+	for i, s := range all {
+		at[s.ID] = i
+	}
+	for _, p := range parts {
+		if err := p.outcomes(ctx, topo, all, at); err != nil {
+			return nil, err
+		}
+	}
+	for _, s := range all {
+		slices.SortStableFunc(s.Hops, func(a, b Hop) int {
+			return cmp.Or(a.At.Compare(b.At), cmp.Compare(a.Subscriber, b.Subscriber))
+		})
 	}
 	return all, nil
 }
 
-func messages(ctx context.Context, tx *sql.Tx, topo *bus.Topology, here []string, key string) ([]Said, map[uuid.UUID]int, error) {
-	var parts []string
-	for _, kept := range sqltransport.Everything(topo) {
-		if !slices.Contains(here, kept.Schema) {
-			continue
-		}
-		parts = append(parts, fmt.Sprintf(`SELECT '%s' AS topic, partition, "offset", id, type, key,
-			metadata->>'ce_source' AS source, metadata->>'correlationid' AS conversation, metadata->>'causationid' AS cause, metadata->>'ce_time' AS said
-			FROM %s`, kept.Topic, kept.Table))
-	}
-	rows, err := tx.QueryContext(ctx, `WITH everything AS (`+strings.Join(parts, " UNION ALL ")+`)
-		SELECT topic, partition, "offset", id, type, key, source, coalesce(cause, ''), said::timestamptz FROM everything
-		WHERE key = $1 OR conversation IN (SELECT conversation FROM everything WHERE key = $1)
-		ORDER BY said::timestamptz, "offset"`, key)
-	if err != nil {
-		return nil, nil, err
-	}
-	defer rows.Close()
-	var all []Said
-	at := map[uuid.UUID]int{}
-	for rows.Next() {
-		var s Said
-		if err := rows.Scan(&s.Topic, &s.Partition, &s.Sequence, &s.ID, &s.Type, &s.Key, &s.By, &s.Cause, &s.At); err != nil {
-			return nil, nil, err
-		}
-		at[s.ID] = len(all)
-		all = append(all, s)
-	}
-	return all, at, rows.Err()
+// part is a snapshot of a database, and the modules that are there.
+type part struct {
+	tx         *sql.Tx
+	here       []string
+	everything string // in SQL, all that was said there
 }
 
-func outcomes(ctx context.Context, tx *sql.Tx, topo *bus.Topology, here []string, all []Said, at map[uuid.UUID]int) error {
+func begin(ctx context.Context, db *sql.DB, topo *bus.Topology) (_ *part, err error) {
+	p := &part{}
+	if p.tx, err = db.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true}); err != nil {
+		return nil, err
+	}
+	if p.here, err = sqltransport.Present(ctx, p.tx, topo); err != nil {
+		_ = p.tx.Rollback() // it only read
+		return nil, err
+	}
+	var said []string
+	for _, kept := range sqltransport.Everything(topo) {
+		if slices.Contains(p.here, kept.Schema) {
+			said = append(said, fmt.Sprintf(`SELECT '%s' AS topic, partition, "offset", id, type, key,
+				metadata->>'ce_source' AS source, metadata->>'correlationid' AS conversation, metadata->>'causationid' AS cause, metadata->>'ce_time' AS said
+				FROM %s`, kept.Topic, kept.Table))
+		}
+	}
+	p.everything = "(" + strings.Join(said, " UNION ALL ") + ") AS everything"
+	return p, nil
+}
+
+// conversations adds those that the messages of the key belong to.
+func (p *part) conversations(ctx context.Context, key string, all map[string]bool) error {
+	return p.each(ctx, func(scan func(...any) error) error {
+		var conversation string
+		err := scan(&conversation)
+		all[conversation] = true
+		return err
+	}, `SELECT DISTINCT conversation FROM `+p.everything+` WHERE key = $1 AND conversation IS NOT NULL`, key)
+}
+
+func (p *part) messages(ctx context.Context, key string, conversations []string, add func(Said)) error {
+	return p.each(ctx, func(scan func(...any) error) error {
+		var s Said
+		err := scan(&s.Topic, &s.Partition, &s.Sequence, &s.ID, &s.Type, &s.Key, &s.By, &s.Cause, &s.At)
+		add(s)
+		return err
+	}, `SELECT topic, partition, "offset", id, type, key, source, coalesce(cause, ''), said::timestamptz FROM `+p.everything+`
+		WHERE key = $1 OR conversation = ANY($2)`, key, pq.Array(conversations))
+}
+
+func (p *part) outcomes(ctx context.Context, topo *bus.Topology, all []Said, at map[uuid.UUID]int) error {
 	sources := map[string]func() string{}
 	var parts []string
 	for _, module := range topo.Modules() {
 		for _, s := range topo.SubscriptionsOf(module) {
 			sources[bus.HandlerName(module, s.Type)] = s.Source
 		}
-		if !slices.Contains(here, module) {
+		if !slices.Contains(p.here, module) {
 			continue
 		}
 		parts = append(parts, fmt.Sprintf(`SELECT message_id, subscriber, 'handled' AS outcome, handled_at AS at, '' AS error FROM %[1]s.inbox
@@ -121,16 +172,10 @@ func outcomes(ctx context.Context, tx *sql.Tx, topo *bus.Topology, here []string
 	for _, s := range all {
 		ids = append(ids, s.ID.String())
 	}
-	rows, err := tx.QueryContext(ctx, `SELECT message_id, subscriber, outcome, at, error FROM (`+strings.Join(parts, " UNION ALL ")+`) o
-		WHERE message_id = ANY($1::uuid[]) ORDER BY at, subscriber`, "{"+strings.Join(ids, ",")+"}")
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
+	return p.each(ctx, func(scan func(...any) error) error {
 		var id uuid.UUID
 		var h Hop
-		if err := rows.Scan(&id, &h.Subscriber, &h.Outcome, &h.At, &h.Error); err != nil {
+		if err := scan(&id, &h.Subscriber, &h.Outcome, &h.At, &h.Error); err != nil {
 			return err
 		}
 		s := &all[at[id]]
@@ -138,6 +183,21 @@ func outcomes(ctx context.Context, tx *sql.Tx, topo *bus.Topology, here []string
 			h.Source = source()
 		}
 		s.Hops = append(s.Hops, h)
+		return nil
+	}, `SELECT message_id, subscriber, outcome, at, error FROM (`+strings.Join(parts, " UNION ALL ")+`) o WHERE message_id = ANY($1::uuid[])`, pq.Array(ids))
+}
+
+// each reads all rows of a query.
+func (p *part) each(ctx context.Context, read func(scan func(...any) error) error, query string, args ...any) error {
+	rows, err := p.tx.QueryContext(ctx, query, args...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if err := read(rows.Scan); err != nil {
+			return err
+		}
 	}
 	return rows.Err()
 }
