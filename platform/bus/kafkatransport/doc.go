@@ -12,7 +12,9 @@
 // Each module that hears something is a consumer group of its name, with one
 // member in every process that hosts it. What arrives is gathered (up to 500
 // records, or 4 MiB, whatever is there), written into the module's inbound table
-// in one transaction, and only then does the group's offset move. The numbers
+// in one transaction with how far that is, and only then does the group's offset
+// move; a session begins where the database says, so that one that was restored
+// from a backup gets the rest again. The numbers
 // are the key of that table, so that what Kafka repeats is dropped and what it
 // reorders is put back in order. From there messages are handled exactly as
 // without Kafka: same router, positions, inbox, retries and dead letters.
@@ -40,6 +42,12 @@
 // and deduplicated by its id for as long as the inbox remembers, in no promised
 // order. Whoever may write to a topic can pretend to be a module; restrict that
 // by Kafka's access control. Kafka's own transactions are not used.
+//
+// A restored database gets no commands again that were received after its backup,
+// since the brokers have deleted them: that is logged, and each hole becomes a
+// dead letter. A speaker that is restored gives numbers away again that hearers in
+// other databases have handled: these drop what bears them. Restore such
+// databases together.
 //
 // # On the wire
 //
