@@ -143,7 +143,7 @@ func TestEveryContenderHandlesEveryPaymentOnceInEachGroup(t *testing.T) {
 		b behaviour
 	}{
 		{kindOurs, behaviour{}}, {kindStock, behaviour{}}, {kindStockSlow, behaviour{}}, {kindRiver, behaviour{}}, {kindRiverTuned, behaviour{}},
-		{kindOurs, behaviour{failEvery: 10}}, {kindOurs, behaviour{hot: true}}, {kindStock, behaviour{hot: true}}, {kindRiverTuned, behaviour{hot: true}},
+		{kindOurs, behaviour{failEvery: 10}}, {kindOurs, behaviour{hot: true}}, {kindOursAlone, behaviour{hot: true}}, {kindStock, behaviour{hot: true}}, {kindRiverTuned, behaviour{hot: true}},
 	} {
 		err := r.with(t.Context(), work.k, func(c contender, url string) error {
 			b, err := r.handle(t.Context(), c, url, payments, work.b, time.Minute, unwatched)

@@ -36,6 +36,7 @@ type kind struct {
 
 var (
 	kindOurs       = kind{"ours", openOurs(0)}
+	kindOursAlone  = kind{"ours, runs of one", openOursAlone}
 	kindStock      = kind{"stock 10 ms", openStock(pollFast)}
 	kindStockSlow  = kind{"stock 1 s", openStock(pollDefault)}
 	kindRiver      = kind{"river", openRiver(riverDefault)}

@@ -105,7 +105,7 @@ const (
 )
 
 // backlogs are sized so that each contender works for some seconds.
-var backlogs = map[string]int{kindOurs.name: 24_000, kindStock.name: 8_000, kindStockSlow.name: 8_000, kindRiver.name: 3_000, kindRiverTuned.name: 12_000}
+var backlogs = map[string]int{kindOurs.name: 24_000, kindOursAlone.name: 12_000, kindStock.name: 8_000, kindStockSlow.name: 8_000, kindRiver.name: 3_000, kindRiverTuned.name: 12_000}
 
 func (r *run) backlogOf(k kind) int { return max(400, int(float64(backlogs[k.name])*r.scale.backlog)) }
 
@@ -243,7 +243,7 @@ const hotName = "handled/s, handlers fight for ten rows"
 func fighting(ctx context.Context, r *run) error {
 	for range r.rounds {
 		var jobs []func() error
-		for _, k := range []kind{kindOurs, kindStock, kindRiverTuned} {
+		for _, k := range []kind{kindOurs, kindOursAlone, kindStock, kindRiverTuned} {
 			jobs = append(jobs, func() error { return r.handleOnce(ctx, k, hotName, behaviour{hot: true}, false) })
 		}
 		jobs = append(jobs, func() error {

@@ -113,6 +113,16 @@ func openOurs(others int) func(context.Context, string) (contender, error) {
 	}
 }
 
+// openOursAlone gives each message a transaction of its own.
+func openOursAlone(ctx context.Context, url string) (contender, error) {
+	o := &ours{url: url, road: func(ctx context.Context, pool int, topo *bus.Topology, hosted []string) (transport, error) {
+		cfg := databaseConfig(url, pool)
+		cfg.MaxRun = 1
+		return sqltransport.Open(ctx, cfg, topo, hosted)
+	}}
+	return o, o.open(ctx, o.road)
+}
+
 // open makes the tables, and the transport that publishes before the start.
 func (o *ours) open(ctx context.Context, before road) (err error) {
 	if o.topo, err = o.topology(behaviour{}); err != nil {

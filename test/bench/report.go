@@ -67,6 +67,7 @@ func comparisons(f *findings) []comparison {
 	add("1 % fail once / none fails, ours", ours[failingName], ours[plainName], 0.9, 0)
 	add(cpuName+": none fails / 1 % fail once, ours", ours[cpuName+", "+plainName], ours[cpuName+", "+failingName], 0, 0)
 	add(hotName+": ours / stock 10 ms", ours[hotName], stock[hotName], 1, 0)
+	add(hotName+": ours / ours, runs of one", ours[hotName], f.runs[kindOursAlone.name][hotName], 1, 0)
 	add(hotName+": ours / river tuned", ours[hotName], tuned[hotName], 0, 0)
 	add(hotName+": ours / floor", ours[hotName], floor[hotName+", one statement, one group, 3 clients"], 0, 0)
 	for _, n := range []int{2, 4} {

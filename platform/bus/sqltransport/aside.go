@@ -134,7 +134,7 @@ type head struct {
 // lets the log have a turn: a long release must not stop the other keys. When
 // nothing is due any more it sets the timer for what is due next.
 func (s *subscriber) drain(ctx context.Context, t *task) error {
-	for left := maxRun; ; {
+	for left := s.t.cfg.MaxRun; ; {
 		heads, wait, err := s.heads(ctx, t)
 		if err != nil {
 			return err

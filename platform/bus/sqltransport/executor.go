@@ -11,7 +11,6 @@ import (
 )
 
 const (
-	maxRun       = 16                     // messages in one transaction
 	runTarget    = 100 * time.Millisecond // a run that takes longer makes the next ones shorter
 	soloPeriod   = 10 * time.Second       // runs of one message after contention
 	maxPause     = 10 * time.Second       // the longest wait while the database is away
@@ -245,11 +244,11 @@ func (s *subscriber) fail(t *task, err error) {
 
 // adapt keeps runs short.
 func (s *subscriber) adapt(took time.Duration) {
-	size := s.runSize.Load()
+	size, most := s.runSize.Load(), int64(s.t.cfg.MaxRun)
 	switch {
 	case took > runTarget && size > 1:
 		s.runSize.CompareAndSwap(size, size/2)
-	case took < runTarget/4 && size < maxRun:
-		s.runSize.CompareAndSwap(size, min(size*2, maxRun))
+	case took < runTarget/4 && size < most:
+		s.runSize.CompareAndSwap(size, min(size*2, most))
 	}
 }

@@ -65,7 +65,7 @@ func emptySubscriber(t *Transport, schema, name string, db *sql.DB) *subscriber 
 		channels: map[string]chan *message.Message{},
 		started:  make(chan struct{}), stopping: make(chan struct{}), closed: make(chan struct{}),
 	}
-	s.runSize.Store(maxRun)
+	s.runSize.Store(int64(t.cfg.MaxRun))
 	return s
 }
 

@@ -36,6 +36,9 @@ type Config struct {
 	MaxConnsPerModule int
 	// Executors is how many runs a module may have in flight. Default 3.
 	Executors int
+	// MaxRun is how many messages one transaction handles at most. Default 16;
+	// with 1 each message has a transaction of its own.
+	MaxRun int
 	// LeaseTTL is how long this process is believed in after it was last heard
 	// of, default 2 s. It is renewed twice in that time.
 	LeaseTTL time.Duration
@@ -84,6 +87,12 @@ func (c *Config) setDefaults() error {
 	}
 	if c.Executors < 1 || c.MaxConnsPerModule < c.Executors+2 {
 		return errs.InvalidField("MaxConnsPerModule", "is %d: %d executors need at least %d connections", c.MaxConnsPerModule, c.Executors, max(c.Executors, 1)+2)
+	}
+	if c.MaxRun == 0 {
+		c.MaxRun = 16
+	}
+	if c.MaxRun < 1 {
+		return errs.InvalidField("MaxRun", "is %d: a transaction handles at least 1 message", c.MaxRun)
 	}
 	if c.LeaseTTL == 0 {
 		c.LeaseTTL = 2 * time.Second
