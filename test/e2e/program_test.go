@@ -22,6 +22,7 @@ import (
 	"millrace/cmd/millrace/app"
 	"millrace/modules/payment/gateway/simulator"
 	"millrace/platform/bus"
+	"millrace/platform/bus/sqltransport"
 	"millrace/platform/mail/devinbox"
 	"millrace/platform/postgres"
 	"millrace/platform/postgres/pgtest"
@@ -68,7 +69,7 @@ type world struct {
 
 const secret = "whsec_bWlsbHJhY2UtZTJlLXRlc3Qtc2VjcmV0LTAwMDE="
 
-func newWorld(t *testing.T) *world {
+func newWorld(t *testing.T, brokers []string) *world {
 	t.Helper()
 	w := &world{t: t, url: pgtest.URL(t)}
 	var err error
@@ -90,6 +91,10 @@ func newWorld(t *testing.T) *world {
 		"MILLRACE_PAYMENT_GATEWAY_URL="+w.gateway.URL(), "MILLRACE_PAYMENT_GATEWAY_TIMEOUT=500ms", "MILLRACE_PAYMENT_CALLBACK_SECRETS="+secret,
 		"MILLRACE_MAIL_SMTP_HOST="+host, fmt.Sprintf("MILLRACE_MAIL_SMTP_PORT=%d", port), "MILLRACE_MAIL_SMTP_TLS=auto",
 		"MILLRACE_DELIVERY_AUTO_PROGRESS_AFTER=1ms", "MILLRACE_DATAPLATFORM_FLUSH_EVERY=200ms", "MILLRACE_LOG_FORMAT=json")
+	if len(brokers) > 0 {
+		w.env = append(w.env, "MILLRACE_TRANSPORT=kafka", "MILLRACE_KAFKA_BROKERS="+strings.Join(brokers, ","),
+			fmt.Sprintf("MILLRACE_KAFKA_PREFIX=e2e-%d-", time.Now().UnixNano())) // the database is fresh, so the topics are
+	}
 	return w
 }
 
@@ -193,8 +198,8 @@ func (w *world) eventually(query, want string) {
 	}
 }
 
-// quiet waits until every subscriber has seen everything, and nothing waits for
-// another attempt or for the outside.
+// quiet waits until every subscriber has handled everything that it hears, or has
+// it as a dead letter, and nothing waits for another attempt or for the outside.
 func (w *world) quiet() {
 	w.t.Helper()
 	var waiting []string
@@ -204,14 +209,18 @@ func (w *world) quiet() {
 	for _, module := range w.topo.Modules() {
 		count(module+" aside", module+`.aside WHERE state IN ('retrying', 'held')`)
 		count(module+" dispatch", module+`.dispatch WHERE state IN ('pending', 'leased')`)
-		topics := map[string]bool{}
+		types := map[string][]string{}
 		for _, s := range w.topo.SubscriptionsOf(module) {
-			topics[w.topo.TopicOf(s.Type)] = true
+			topic := w.topo.TopicOf(s.Type)
+			types[topic] = append(types[topic], s.Type)
 		}
-		for topic := range topics {
-			owner, kind, _ := strings.Cut(topic, ".")
-			table := owner + "." + map[string]string{"events": "log", "commands": "queue"}[kind]
-			count(module+" pending of "+topic, fmt.Sprintf(`%s l JOIN %s.positions p ON p.topic = '%s' AND p.partition = l.partition WHERE l."offset" > p.position`, table, module, topic))
+		for _, kept := range sqltransport.Everything(w.topo) {
+			if len(types[kept.Topic]) > 0 {
+				count(module+" pending of "+kept.Stream, fmt.Sprintf(`(SELECT * FROM %[1]s) m WHERE m.type IN ('%[2]s')
+					AND NOT EXISTS (SELECT 1 FROM %[3]s.inbox i WHERE i.subscriber = '%[3]s' AND i.message_id = m.id)
+					AND NOT EXISTS (SELECT 1 FROM %[3]s.aside a WHERE a.subscriber = '%[3]s' AND a.message_id = m.id AND a.state IN ('dead', 'discarded'))`,
+					kept.Table, strings.Join(types[kept.Topic], "', '"), module))
+			}
 		}
 	}
 	w.eventually(`SELECT coalesce(string_agg(name || ' ' || n, ', '), '') FROM (`+strings.Join(waiting, " UNION ALL ")+`) waiting WHERE n > 0`, "")

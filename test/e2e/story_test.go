@@ -32,9 +32,9 @@ func approved(prefix string) string {
 	}
 }
 
-func TestOnePaymentTravelsThroughAllSixModules(t *testing.T) {
+func onePayment(t *testing.T, brokers []string) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newWorld(t, brokers)
 	p := w.serve("127.0.0.1:0")
 	order := approved("goods-story")
 	p.must("PUT", "/contacts/kim", `{"email":"kim@example.com","language":"ko"}`)
@@ -109,9 +109,9 @@ func TestEverySubscriptionIsARouterHandler(t *testing.T) {
 	require.ElementsMatch(t, want, got)
 }
 
-func TestADeadLetterIsListedRetriedAndTraced(t *testing.T) {
+func aDeadLetter(t *testing.T, brokers []string) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newWorld(t, brokers)
 	p := w.serve("127.0.0.1:0")
 	n := 900001 // a deposit of a consultation that nobody opened
 	for simulator.PlanFor(7, fmt.Sprintf("deposit-%d", n), 1).Status != gateway.Approved {
@@ -199,9 +199,9 @@ func (w *world) accounted(orders []string) {
 }
 
 // L6: SIGTERM under load: exit 0 in less than 25 s, nothing half done, no dead letter.
-func TestSIGTERMUnderLoadFinishesWhatIsInFlight(t *testing.T) {
+func sigterm(t *testing.T, brokers []string) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newWorld(t, brokers)
 	listen := freeAddress(t)
 	p := w.serve(listen)
 	base := &atomic.Pointer[string]{}
@@ -226,9 +226,9 @@ func TestSIGTERMUnderLoadFinishesWhatIsInFlight(t *testing.T) {
 	w.accounted(orders())
 }
 
-func TestKillMinusNineUnderLoadLosesAndDoublesNothing(t *testing.T) {
+func killMinusNine(t *testing.T, brokers []string) {
 	t.Parallel()
-	w := newWorld(t)
+	w := newWorld(t, brokers)
 	listen := freeAddress(t)
 	p := w.serve(listen)
 	base := &atomic.Pointer[string]{}
