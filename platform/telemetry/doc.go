@@ -1,5 +1,5 @@
-// Package telemetry is what the program says about itself: its log and its
-// health.
+// Package telemetry is what the program says about itself: its log, its health
+// and its metrics.
 //
 // # The log
 //
@@ -17,4 +17,10 @@
 // which do not, since when if the error has a method Since, and what to do about
 // it: send no requests until it does. Both are JSON. The errors themselves are logged, when a check's answer changes,
 // and are not shown.
+//
+// # Metrics
+//
+// GET /metrics answers in Prometheus' text format: what the program counts
+// ([Metric]), and Go's and the operating system's figures of the process. Nothing
+// in it comes from a message.
 package telemetry

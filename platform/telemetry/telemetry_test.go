@@ -113,3 +113,36 @@ func TestReadinessSaysWhatFailsAndWhatToDo(t *testing.T) {
 	require.JSONEq(t, ready, get("/readyz").Body.String())
 	require.Contains(t, out.String(), "ready again")
 }
+
+func TestMetricsAreToldAndWhatCannotBeHadIsNoNumber(t *testing.T) {
+	t.Parallel()
+	var out strings.Builder
+	log, err := telemetry.NewLogger(&out, "debug", "json")
+	require.NoError(t, err)
+	mux, failing := http.NewServeMux(), false
+	require.NoError(t, telemetry.ServeMetrics(mux, log,
+		telemetry.Metric{Name: "millrace_waiting", Labels: map[string]string{"module": "payment"}, Help: "Waits.", Value: func(context.Context) (float64, error) {
+			if failing {
+				return 7, errs.New(errs.Resource, "the database is away")
+			}
+			return 7, nil
+		}},
+		telemetry.Metric{Name: "millrace_sent_total", Help: "Sent.", Total: true, Value: func(context.Context) (float64, error) { return 40, nil }},
+	))
+	get := func() string {
+		w := httptest.NewRecorder()
+		mux.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+		require.Equal(t, http.StatusOK, w.Code)
+		return w.Body.String()
+	}
+	told := get()
+	require.Contains(t, told, "# TYPE millrace_waiting gauge\nmillrace_waiting{module=\"payment\"} 7\n")
+	require.Contains(t, told, "# TYPE millrace_sent_total counter\nmillrace_sent_total 40\n")
+	require.Contains(t, told, "go_goroutines ")
+	failing = true
+	require.Contains(t, get(), "millrace_waiting{module=\"payment\"} NaN\n")
+	require.Contains(t, out.String(), "the database is away")
+
+	twice := telemetry.Metric{Name: "millrace_twice"}
+	require.Error(t, telemetry.ServeMetrics(http.NewServeMux(), log, twice, twice))
+}

@@ -97,6 +97,11 @@ func TestItIsReadyWhenEveryPartIs(t *testing.T) {
 	var answer struct{ Checks []struct{ Name string } }
 	require.NoError(t, json.Unmarshal([]byte(body), &answer))
 	require.Len(t, answer.Checks, 4)
+	status, body = get(t, a.URL()+"/metrics")
+	require.Equal(t, http.StatusOK, status)
+	for _, module := range Modules() {
+		require.Contains(t, body, `millrace_dead_letters{module="`+module+`"} 0`)
+	}
 }
 
 func TestEveryListedModuleHasItsOwnHandleAndName(t *testing.T) {

@@ -23,6 +23,9 @@ func (a *App) routes() (http.Handler, error) {
 		names = append(names, m.Name())
 	}
 	telemetry.ServeHealth(mux, a.log, a.checks()...)
+	if err := telemetry.ServeMetrics(mux, a.log, a.metrics()...); err != nil {
+		return nil, err
+	}
 	if a.inbox != nil {
 		mux.Handle(inboxPath, http.StripPrefix(inboxPath[:len(inboxPath)-1], a.inbox.Handler()))
 	}
@@ -42,6 +45,7 @@ func (a *App) links() []web.Link {
 		{Href: "/readyz", Name: "/readyz", Korean: "일할 준비가 되었는지, 아니라면 무엇을 해야 하는지.", English: "Whether it is ready, and if not, what to do."},
 		{Href: "/livez", Name: "/livez", Korean: "프로그램이 살아 있는지.", English: "Whether it is alive."},
 	}
+	links = append(links, web.Link{Href: "/metrics", Name: "/metrics", Korean: "운영 지표 (Prometheus 형식).", English: "Figures for an operator's dashboard, in Prometheus' format."})
 	if a.inbox != nil {
 		links = append(links, web.Link{Href: inboxPath, Name: "Mail", Korean: "보낸 메일을 모아 둔 개발용 편지함. 밖으로는 나가지 않습니다.", English: "The development inbox: every mail that was sent, and none leaves."})
 	}

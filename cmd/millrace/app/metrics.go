@@ -1,0 +1,60 @@
+package app
+
+import (
+	"context"
+	"time"
+
+	"millrace/platform/bus/kafkatransport"
+	"millrace/platform/telemetry"
+)
+
+// metrics are what an operator's dashboard and alarms are made of.
+func (a *App) metrics() (all []telemetry.Metric) {
+	for _, m := range a.hosted {
+		db := a.transport.DB(m.Name())
+		all = append(all, telemetry.Metric{
+			Name: "millrace_dead_letters", Labels: map[string]string{"module": m.Name()},
+			Help: "Messages that failed for good and wait for an operator: see millrace deadletters.",
+			Value: func(ctx context.Context) (n float64, err error) {
+				return n, db.QueryRowContext(ctx, `SELECT count(*) FROM aside WHERE state = 'dead'`).Scan(&n)
+			},
+		})
+	}
+	if onKafka, ok := a.transport.(*kafkatransport.Transport); ok {
+		all = append(all, kafkaMetrics(onKafka)...)
+	}
+	return all
+}
+
+func kafkaMetrics(t *kafkatransport.Transport) []telemetry.Metric {
+	all := []telemetry.Metric{{
+		Name: "millrace_kafka_standstill_seconds", Help: "How long messages have waited for the brokers; 0 if they flow.",
+		Value: func(context.Context) (float64, error) {
+			still, ok := t.Flowing().(interface{ Since() time.Time }) //nolint:errorlint // nothing wraps it
+			if !ok {
+				return 0, nil
+			}
+			return time.Since(still.Since()).Seconds(), nil
+		},
+	}}
+	for _, total := range []struct {
+		name, help string
+		of         func(kafkatransport.Counts) int64
+	}{
+		{"sent", "Messages that the brokers confirmed.", func(c kafkatransport.Counts) int64 { return c.Sent }},
+		{"received", "Messages that were kept, repetitions included.", func(c kafkatransport.Counts) int64 { return c.Received }},
+		{"foreign", "Messages among these that no module said.", func(c kafkatransport.Counts) int64 { return c.Foreign }},
+		{"skipped", "Foreign records of a type that does not belong to their topic.", func(c kafkatransport.Counts) int64 { return c.Skipped }},
+		{"unreadable", "Foreign records without a type.", func(c kafkatransport.Counts) int64 { return c.Unreadable }},
+		{"restarts", "Subscriptions that stood still and started anew.", func(c kafkatransport.Counts) int64 { return c.Restarts }},
+		{"reread", "Records that were read beside the consumer group.", func(c kafkatransport.Counts) int64 { return c.Reread }},
+		{"undone", "Records that a restored sender has undone, and that were dropped.", func(c kafkatransport.Counts) int64 { return c.Undone }},
+		{"gone", "Records that the brokers lost before they were received.", func(c kafkatransport.Counts) int64 { return c.Gone }},
+	} {
+		all = append(all, telemetry.Metric{
+			Name: "millrace_kafka_" + total.name + "_total", Help: total.help, Total: true,
+			Value: func(context.Context) (float64, error) { return float64(total.of(t.Counts())), nil },
+		})
+	}
+	return all
+}
