@@ -50,7 +50,7 @@ type server struct {
 }
 
 func (s *server) exec(statement string) error {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	_, err := s.admin.ExecContext(ctx, statement)
 	return err
