@@ -212,3 +212,13 @@ func (p program) saysSomething() {
 	code, answer := p.ask(http.MethodPost, "/consultations", `{"hospitalId":4848,"memberId":77,"reservationAt":"2026-12-01T10:00:00+09:00"}`)
 	require.Less(p.t, code, 300, string(answer))
 }
+
+// pile says so many at once, a hundred in a transaction.
+func (l *load) pile(o *opened, n int64) {
+	o.t.Helper()
+	for enough := l.said.Load() + n; l.said.Load() < enough; {
+		before := l.said.Load()
+		l.burst.Store(100)
+		eventually(o.t, "a hundred", func() bool { return l.said.Load() >= before+100 })
+	}
+}

@@ -83,16 +83,6 @@ func underLoadOf(o *opened, keys int, every time.Duration) *load {
 	return l
 }
 
-// pile says so many at once, a hundred in a transaction.
-func (l *load) pile(o *opened, n int64) {
-	o.t.Helper()
-	for enough := l.said.Load() + n; l.said.Load() < enough; {
-		before := l.said.Load()
-		l.burst.Store(100)
-		eventually(o.t, "a hundred", func() bool { return l.said.Load() >= before+100 })
-	}
-}
-
 // end checks that no request failed, and that everything that was said had its
 // effect once, in order.
 func (l *load) end(o *opened) {
