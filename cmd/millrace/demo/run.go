@@ -91,6 +91,9 @@ func Run(ctx context.Context, o Options) (result Result, err error) {
 	slog.SetDefault(s.log) // the serving side's, not this command's
 	defer slog.SetDefault(before)
 
+	if o.Calm {
+		s.waitForTheGateway(calmGatewayTimeout)
+	}
 	r := &running{Options: o, stage: s}
 	if err := r.serve(ctx, moments); err != nil {
 		return result, err

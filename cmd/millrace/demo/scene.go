@@ -24,6 +24,14 @@ type Scene struct {
 	Mails    func() []devinbox.Message
 }
 
+// waitForTheGateway sets how long every process waits for an answer.
+func (s *stage) waitForTheGateway(limit time.Duration) {
+	s.serving.Payment.Gateway.Timeout = limit
+	for _, p := range s.parts {
+		p.serving.Payment.Gateway.Timeout = limit
+	}
+}
+
 func (s *stage) show(ctx context.Context, to func(context.Context, Scene) error) error {
 	if to == nil {
 		return nil

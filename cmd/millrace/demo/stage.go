@@ -54,6 +54,11 @@ const (
 // gatewayTimeout is short, because one charge in fourteen is never answered.
 const gatewayTimeout = 500 * time.Millisecond
 
+// calmGatewayTimeout is that of a calm run, in which only a charge that is never
+// answered may take so long: one that a busy machine answers late would be asked
+// about again, and the gateway would have another book.
+const calmGatewayTimeout = 5 * time.Second
+
 // setStage starts it. parties is how many orders and consultations will come;
 // divided, whether every module is a process of its own.
 func setStage(ctx context.Context, cfg config.Config, seed int64, parties int, divided bool) (_ *stage, err error) {

@@ -94,7 +94,7 @@ func (o *observed) tables(ctx context.Context, scene demo.Scene) error {
 // places are columns that number rows in the order of their insertion.
 var places = map[string]struct{ column, within string }{
 	"payment.payment_history": {"history_id", "payment_id"},
-	"payment.gateway_results": {"result_id", "transaction_key, source"},
+	"payment.gateway_results": {"result_id", "transaction_key, status"}, // one of each; which comes first is the gateway's race
 	"delivery.history":        {"id", "delivery_id"},
 	"inquiry.entry":           {"position", "room_id, card IS NULL"},
 }
