@@ -3,7 +3,6 @@ package sqltransport
 import (
 	"context"
 	"database/sql"
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -45,7 +44,7 @@ func (a adapter) InsertQuery(params wsql.InsertQueryParams) (wsql.Query, error) 
 	if len(params.Msgs) == 1 {
 		return a.insertOne(params.Msgs[0])
 	}
-	batches := map[string]*batch{}
+	batches := map[string]*columns{}
 	var topics, lockTopics []string
 	var lockPartitions []int64
 	for _, msg := range params.Msgs {
@@ -56,11 +55,11 @@ func (a adapter) InsertQuery(params wsql.InsertQueryParams) (wsql.Query, error) 
 		}
 		b := batches[topic]
 		if b == nil {
-			b = &batch{}
+			b = &columns{}
 			batches[topic] = b
 			topics = append(topics, topic)
 		}
-		partition, err := b.add(msg)
+		partition, err := b.addMessage(msg)
 		if err != nil {
 			return wsql.Query{}, err
 		}
@@ -76,7 +75,7 @@ func (a adapter) InsertQuery(params wsql.InsertQueryParams) (wsql.Query, error) 
 		args = append(args, pq.Array(lockTopics), pq.Array(lockPartitions))
 	}
 	for _, topic := range topics {
-		function, own := appendFunction(topic), batches[topic].args()
+		function, own := appendFunction(topic), batches[topic].arrays()
 		if batches[topic].single() {
 			function, own = function+"_one", batches[topic].one()
 		}
@@ -94,8 +93,8 @@ func (a adapter) insertOne(msg *message.Message) (wsql.Query, error) {
 	if topic == "" {
 		return wsql.Query{}, errUndeclared(name)
 	}
-	var b batch
-	if _, err := b.add(msg); err != nil {
+	var b columns
+	if _, err := b.addMessage(msg); err != nil {
 		return wsql.Query{}, err
 	}
 	return wsql.Query{Query: "SELECT " + appendFunction(topic) + "_one($1, $2, $3, $4, $5, $6)", Args: b.one()}, nil
@@ -122,81 +121,6 @@ func (adapter) SchemaInitializingQueries(wsql.SchemaInitializingQueriesParams) (
 func (adapter) SubscribeIsolationLevel() sql.IsolationLevel { return sql.LevelReadCommitted }
 
 var errNotRead = errs.New(errs.Unknown, "this schema is written through watermill-sql and read by package sqltransport")
-
-// batch holds the columns of one topic's messages.
-type batch struct {
-	partitions                 []int64
-	ids, types, keys, metadata []string
-	payloads                   [][]byte
-}
-
-func (b *batch) add(msg *message.Message) (partition int64, err error) {
-	metadata, err := restOf(msg.Metadata)
-	if err != nil {
-		return 0, fmt.Errorf("metadata of message %s: %w", msg.UUID, err)
-	}
-	key := msg.Metadata.Get(metaKey)
-	partition = int64(PartitionOf(key))
-	b.partitions = append(b.partitions, partition)
-	b.ids = append(b.ids, msg.UUID)
-	b.types = append(b.types, msg.Metadata.Get(metaType))
-	b.keys = append(b.keys, key)
-	payload := []byte(msg.Payload)
-	if payload == nil { // it would be NULL
-		payload = []byte{}
-	}
-	b.payloads = append(b.payloads, payload)
-	b.metadata = append(b.metadata, metadata)
-	return partition, nil
-}
-
-// restOf is the JSON of what has no column. It is written by hand because
-// json.Marshal of a map took half of InsertQuery's time.
-func restOf(metadata message.Metadata) (string, error) {
-	text := make([]byte, 1, 320)
-	text[0] = '{'
-	for name, value := range metadata {
-		if slices.Contains(inColumns, name) {
-			continue
-		}
-		if len(text) > 1 {
-			text = append(text, ',')
-		}
-		var err error
-		if text, err = appendJSON(text, name); err != nil {
-			return "", err
-		}
-		text = append(text, ':')
-		if text, err = appendJSON(text, value); err != nil {
-			return "", err
-		}
-	}
-	return string(append(text, '}')), nil
-}
-
-// appendJSON appends s as a JSON string.
-func appendJSON(text []byte, s string) ([]byte, error) {
-	for i := range len(s) {
-		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
-			quoted, err := json.Marshal(s)
-			return append(text, quoted...), err
-		}
-	}
-	return append(append(append(text, '"'), s...), '"'), nil
-}
-
-func (b *batch) args() []any {
-	return []any{
-		pq.Array(b.partitions), pq.Array(b.ids), pq.Array(b.types), pq.Array(b.keys),
-		pq.ByteaArray(b.payloads), pq.Array(b.metadata),
-	}
-}
-
-func (b *batch) single() bool { return len(b.ids) == 1 }
-
-func (b *batch) one() []any {
-	return []any{b.partitions[0], b.ids[0], b.types[0], b.keys[0], b.payloads[0], b.metadata[0]}
-}
 
 // table and appendFunction say where a topic lives: "payment.events" in
 // payment.log, "payment.commands" in payment.queue. Module names are a–z and

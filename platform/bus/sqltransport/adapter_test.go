@@ -24,8 +24,8 @@ func TestWhateverIsInTheMetadataIsReadBack(t *testing.T) {
 
 func TestAnEmptyPayloadIsNotNull(t *testing.T) {
 	t.Parallel()
-	var b batch
-	_, err := b.add(message.NewMessage("id", nil))
+	var b columns
+	_, err := b.addMessage(message.NewMessage("id", nil))
 	require.NoError(t, err)
 	require.Equal(t, []byte{}, b.one()[4])
 }

@@ -123,7 +123,7 @@ func (t *Transport) keep(ctx context.Context, db executing, module string, rows 
 	var b columns
 	for i, row := range rows {
 		streams[i], offsets[i] = t.streamOf(row.Topic, row.Source), row.Sequence
-		if err := b.add(row, row.Partition); err != nil {
+		if err := b.addRow(row, row.Partition); err != nil {
 			return false, false, err
 		}
 	}
@@ -145,36 +145,15 @@ func (t *Transport) beginsLater(module string) bool {
 func queue(ctx context.Context, tx *sql.Tx, rows []Row) error {
 	var b columns
 	for _, row := range rows {
-		if err := b.add(row, PartitionOf(row.Key)); err != nil {
+		if err := b.addRow(row, PartitionOf(row.Key)); err != nil {
 			return err
 		}
 	}
 	_, err := tx.ExecContext(ctx, `SELECT append_queue($1, $2, $3, $4, $5, $6)`,
-		pq.Array(b.partitions), pq.Array(b.ids), pq.Array(b.types), pq.Array(b.keys), pq.ByteaArray(b.payloads), pq.Array(b.metadata))
+		b.arrays()...)
 	if err != nil {
 		return fmt.Errorf("receive: %w", err)
 	}
-	return nil
-}
-
-// columns are rows, for unnest.
-type columns struct {
-	partitions                 []int64
-	ids, types, keys, metadata []string
-	payloads                   [][]byte
-}
-
-func (b *columns) add(row Row, partition int) error {
-	metadata, err := restOf(row.Metadata)
-	if err != nil {
-		return fmt.Errorf("metadata of message %s: %w", row.ID, err)
-	}
-	b.partitions = append(b.partitions, int64(partition))
-	b.ids = append(b.ids, row.ID.String())
-	b.types = append(b.types, row.Type)
-	b.keys = append(b.keys, row.Key)
-	b.payloads = append(b.payloads, row.Payload)
-	b.metadata = append(b.metadata, metadata)
 	return nil
 }
 

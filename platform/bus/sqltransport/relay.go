@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
-	"github.com/google/uuid"
 	"github.com/lib/pq"
 
 	"millrace/platform/errs"
@@ -47,21 +46,15 @@ func (t *Transport) appendOutbox(ctx context.Context, tx *sql.Tx, messages []*me
 			events = append(events, msg)
 			continue
 		}
-		id, err := uuid.Parse(msg.UUID)
-		if err != nil {
-			return nil, errs.New(errs.Invalid, "message id %q is no UUID", msg.UUID)
-		}
-		key := msg.Metadata.Get(metaKey)
 		topics = append(topics, topic)
-		if err := b.add(Row{ID: id, Type: msg.Metadata.Get(metaType), Key: key, Payload: msg.Payload, Metadata: msg.Metadata}, PartitionOf(key)); err != nil {
+		if _, err := b.addMessage(msg); err != nil {
 			return nil, err
 		}
 	}
 	if len(topics) == 0 {
 		return events, nil
 	}
-	_, err := tx.ExecContext(ctx, `SELECT append_outbox($1, $2, $3, $4, $5, $6, $7)`, pq.Array(topics), pq.Array(b.partitions),
-		pq.Array(b.ids), pq.Array(b.types), pq.Array(b.keys), pq.ByteaArray(b.payloads), pq.Array(b.metadata))
+	_, err := tx.ExecContext(ctx, `SELECT append_outbox($1, $2, $3, $4, $5, $6, $7)`, append([]any{pq.Array(topics)}, b.arrays()...)...)
 	if err != nil {
 		return nil, fmt.Errorf("outbox: %w", err)
 	}
