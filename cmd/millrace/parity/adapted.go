@@ -10,6 +10,5 @@ var adapted = map[string]string{
 	"payment.payment_history.cause":      "the gateway answers and calls back at the same time: whichever comes first settles the payment",
 	"payment.gateway_results.source":     "the gateway answers and calls back at the same time; whichever result comes first is kept",
 	"payment.gateway_results.verdict":    "the gateway answers and calls back at the same time: a PENDING that comes second is late",
-	"gateway: charges.asked":             "a request that a busy machine does not answer in time is sent again, with the same key: the gateway charges once",
 	"payment.gateway_results.webhook_id": "only a result that was called back has one, see source",
 }
