@@ -15,8 +15,9 @@ type claims struct {
 	in       *intake
 	found    map[string]topic
 	begin    map[place]int64
-	received map[place]bool // the database knows how far it is
-	restored bool           // it has less than the group says
+	received map[place]bool  // the database knows how far it is
+	group    map[place]int64 // what the group says
+	restored bool            // the database has less, it seems
 }
 
 // Setup begins a session, where the database says that it has everything below.
@@ -26,6 +27,9 @@ type claims struct {
 // topic, but a session that outlives it commits them again.) A database that
 // knows nothing of a partition, or has received from another topic of this name,
 // begins at the start.
+//
+// A version of this program that does not know the database's marks leaves them
+// behind: then, too, what the group has received is read again, and dropped.
 func (c *claims) Setup(session sarama.ConsumerGroupSession) error {
 	found, err := c.in.admin.describe(c.in.topics)
 	if err != nil {
@@ -43,7 +47,7 @@ func (c *claims) Setup(session sarama.ConsumerGroupSession) error {
 	for _, m := range marks {
 		known[place{m.Topic, m.Partition}] = m
 	}
-	c.found, c.begin, c.received = found, map[place]int64{}, map[place]bool{}
+	c.found, c.begin, c.received, c.group = found, map[place]int64{}, map[place]bool{}, map[place]int64{}
 	var news []sqltransport.Mark
 	for name, partitions := range session.Claims() {
 		topic := name[len(c.in.cfg.Prefix):]
@@ -55,13 +59,16 @@ func (c *claims) Setup(session sarama.ConsumerGroupSession) error {
 			if ok && m.Incarnation != now {
 				c.in.log.Error("a topic is not the one it was: it is read from its start", "topic", name, "partition", partition, "offset", m.To)
 			}
-			if !c.received[p] {
-				news, m.To = append(news, sqltransport.Mark{Topic: topic, Partition: partition, Incarnation: now}), 0
+			if !c.received[p] { // whoever begins has missed nothing
+				if m.To, err = c.in.admin.client.GetOffset(name, partition, sarama.OffsetOldest); err != nil {
+					return fmt.Errorf("oldest offset: %w", err)
+				}
+				news = append(news, sqltransport.Mark{Topic: topic, Partition: partition, Incarnation: now, To: m.To})
 			}
 			c.begin[p] = m.To
 			if block := answer.GetBlock(name, partition); block != nil && block.Offset > m.To && block.Metadata == now {
-				c.restored = true
-				c.in.log.Error("the database has less than its group has received, as after it was restored: the rest is read again",
+				c.restored, c.group[p] = true, block.Offset
+				c.in.log.Warn("the database knows of less than its group has received, as after it was restored, or after a version that did not note it: the rest is read again",
 					"topic", name, "partition", partition, "database", m.To, "group", block.Offset)
 			}
 		}
@@ -114,7 +121,7 @@ func (c *claims) ConsumeClaim(session sarama.ConsumerGroupSession, claim sarama.
 
 // look says what the brokers no longer have of what the database did not get.
 func (c *claims) look(p place, from int64) {
-	if !c.received[p] { // whoever begins has missed nothing
+	if !c.received[p] {
 		return
 	}
 	oldest, err := c.in.admin.client.GetOffset(c.in.cfg.Prefix+p.topic, p.partition, sarama.OffsetOldest)
@@ -122,11 +129,17 @@ func (c *claims) look(p place, from int64) {
 		c.in.log.Warn("the oldest record could not be looked for", "topic", p.topic, "partition", p.partition, "error", err.Error())
 		return
 	}
-	if oldest > from {
-		c.in.counts.gone.Add(oldest - from)
-		c.in.log.Error("records are gone from the brokers that were never received: what is missing among the messages of a speaker becomes a dead letter",
-			"topic", p.topic, "partition", p.partition, "first", from, "last", oldest-1)
+	if oldest <= from {
+		return
 	}
+	c.in.counts.gone.Add(oldest - from)
+	if c.group[p] >= oldest {
+		c.in.log.Warn("records are gone from the brokers that the group has received, and the database perhaps not: what is missing among the messages of a speaker becomes a dead letter",
+			"topic", p.topic, "partition", p.partition, "first", from, "last", oldest-1)
+		return
+	}
+	c.in.log.Error("records are gone from the brokers that were never received: what is missing among the messages of a speaker becomes a dead letter",
+		"topic", p.topic, "partition", p.partition, "first", from, "last", oldest-1)
 }
 
 // kept says how far the database is, in the topics that there are.
