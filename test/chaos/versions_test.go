@@ -55,10 +55,19 @@ var versionBefore = sync.OnceValues(func() (string, error) {
 // A release, and one that is taken back: this version migrates under two
 // processes of the version before, replaces them in turn, and is replaced by them.
 func TestARollingRestartFromTheVersionBeforeAndBackUnderLoad(t *testing.T) {
+	rollingRelease(t, fresh)
+}
+
+func TestARollingRestartFromTheVersionBeforeAndBackUnderLoadOnKafka(t *testing.T) {
+	rollingRelease(t, freshOnKafka)
+}
+
+func rollingRelease(t *testing.T, place func(*testing.T, ...string) *world) {
+	t.Helper()
 	t.Parallel()
 	before, err := versionBefore()
 	require.NoError(t, err)
-	w := fresh(t)
+	w := place(t)
 	addresses := []string{freeAddress(t), freeAddress(t)}
 	version := func(program string) { w.program = program }
 	version(before)
