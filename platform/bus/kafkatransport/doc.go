@@ -14,10 +14,10 @@
 // records, or 4 MiB, whatever is there), written into the module's inbound table
 // in one transaction with how far that is, and only then does the group's offset
 // move; a session begins where the database says, so that one that was restored
-// from a backup gets the rest again. The numbers
-// are the key of that table, so that what Kafka repeats is dropped and what it
-// reorders is put back in order. From there messages are handled exactly as
-// without Kafka: same router, positions, inbox, retries and dead letters.
+// from a backup gets the rest again. The numbers are the key of that table, so
+// that what Kafka repeats is dropped and what it reorders is put back in order.
+// From there messages are handled exactly as without Kafka: same router,
+// positions, inbox, retries and dead letters.
 //
 // # What it promises
 //
@@ -28,11 +28,11 @@
 // causes no rebalance, and none publishes to Kafka, so that a request never
 // waits for it.
 //
-// After a process was killed, or froze, the others of its database notice when its
-// lease has run out (2 s), make its members leave their groups, and receive from
-// its partitions a heartbeat later (Session/6): within 5 s at the defaults (3.4 to 3.6 s measured
-// on Apache Kafka 4.3; by the session alone 5.6 to 6.4 s). A
-// process that has no other beside it finds its own old members when it starts
+// After a process was killed, or froze, the others of its database notice when
+// its lease has run out (2 s), make its members leave their groups, and receive
+// from its partitions a heartbeat later (Session/6): within 5 s at the defaults
+// (3.4 to 3.6 s measured on Apache Kafka 4.3; by the session alone 5.6 to 6.4 s).
+// A process that has no other beside it finds its own old members when it starts
 // again, and does the same. What its relays had to send is sent within twice the
 // lease.
 //
@@ -86,6 +86,7 @@
 //
 // config.go and client.go (settings, with a reason for each that differs from
 // the library's), marshal.go and unmarshal.go (the wire), topics.go, forward.go
-// (out), intake.go (in), watch.go (what no other part would notice),
+// (out), intake.go and claims.go (in), takeover.go (who is gone), watch.go (what
+// no other part would notice), remove.go (an installation that is over),
 // transport.go (the ends).
 package kafkatransport
