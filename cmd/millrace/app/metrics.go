@@ -49,7 +49,7 @@ func kafkaMetrics(t *kafkatransport.Transport) []telemetry.Metric {
 		{"restarts", "Subscriptions that stood still and started anew.", func(c kafkatransport.Counts) int64 { return c.Restarts }},
 		{"reread", "Records that were read beside the consumer group.", func(c kafkatransport.Counts) int64 { return c.Reread }},
 		{"undone", "Records that a restored sender has undone, and that were dropped.", func(c kafkatransport.Counts) int64 { return c.Undone }},
-		{"gone", "Records that the brokers lost before they were received.", func(c kafkatransport.Counts) int64 { return c.Gone }},
+		{"gone", "Records that the brokers had no more when the database had not noted them; of a module's messages, what is missing is a dead letter.", func(c kafkatransport.Counts) int64 { return c.Gone }},
 	} {
 		all = append(all, telemetry.Metric{
 			Name: "millrace_kafka_" + total.name + "_total", Help: total.help, Total: true,

@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"fmt"
 	"slices"
+	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -96,4 +97,40 @@ func TestADatabaseThatWasRestoredAsAWholeForgetsWhatWasSaidSince(t *testing.T) {
 	eventually(t, "what is said now", func() bool { return o.text(heard) == "1 6 11 16 101 106" })
 	eventually(t, "the commands of now", func() bool { return o.text(`SELECT count(*) FROM store.effects WHERE n < 0`) == "30" })
 	require.Positive(t, o.Counts().Undone)
+}
+
+// The version before works on the database for a while, and moves its group on
+// without noting that; then this one comes back. What the group received is read
+// again, and costs nothing.
+func TestAVersionThatDidNotNoteHowFarItReceivedLosesAndDoublesNothing(t *testing.T) {
+	t.Parallel()
+	b := fake(t)
+	cfg, url := configFor(b), pgtest.URL(t)
+	db := looker(t, url)
+	do := func(statement string) {
+		_, err := db.ExecContext(t.Context(), statement)
+		require.NoError(t, err)
+	}
+	o := openOn(t, cfg, url)
+	o.say(0, 20)
+	o.effects(20)
+	do(`CREATE TABLE public.noted AS TABLE store.received`)
+	o.say(20, 10)
+	o.effects(30)
+	o.stop()
+	for _, stale := range []string{
+		`UPDATE store.received r SET "offset" = n."offset" FROM public.noted n WHERE n.topic = r.topic AND n.partition = r.partition`,
+		`DELETE FROM store.received`, // or it was never there
+	} {
+		do(stale)
+		before := o.text(`SELECT count(*) FROM store.effects WHERE n >= 0`)
+		o = openOn(t, cfg, url)
+		n, err := strconv.Atoi(before)
+		require.NoError(t, err)
+		o.say(n, 10)
+		o.effects(n + 10)
+		require.Equal(t, "0", o.text(`SELECT count(*) FROM store.aside`))
+		require.Zero(t, o.Counts().Undone)
+		o.stop()
+	}
 }

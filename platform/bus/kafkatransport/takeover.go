@@ -45,7 +45,8 @@ func (t *Transport) takeOver(ctx context.Context) {
 				continue
 			}
 			if err := t.evict(memberOf(id)); err != nil {
-				t.cfg.Logger.Warn("a process is gone, and its members stay until their session ends", "process", id.String(), "error", err.Error())
+				t.cfg.Logger.Warn("a process is gone, and its members stay until they are made to leave, or their session ends", "process", id.String(), "error", err.Error())
+				continue
 			}
 			done = append(done, id)
 		}
@@ -67,6 +68,10 @@ func (t *Transport) evict(client string) error {
 	}
 	var failures []error
 	for _, group := range answers {
+		if group.Err != sarama.ErrNoError { // its coordinator has moved, perhaps: ask who it is for the next try
+			failures = append(failures, errs.New(errs.Resource, "group %s: %w", group.GroupId, group.Err), t.admin.client.RefreshCoordinator(group.GroupId))
+			continue
+		}
 		request := &sarama.LeaveGroupRequest{Version: 3, GroupId: group.GroupId}
 		for id, member := range group.Members {
 			if member.ClientId == client {
@@ -86,7 +91,7 @@ func (t *Transport) evict(client string) error {
 			err = answer.Err
 		}
 		if err != nil {
-			failures = append(failures, errs.New(errs.Resource, "group %s: %w", group.GroupId, err))
+			failures = append(failures, errs.New(errs.Resource, "group %s: %w", group.GroupId, err), t.admin.client.RefreshCoordinator(group.GroupId))
 			continue
 		}
 		t.cfg.Logger.Warn("the partitions of a process that is gone are shared among the others", "group", group.GroupId, "process", client)

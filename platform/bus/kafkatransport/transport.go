@@ -150,7 +150,7 @@ type Counts struct {
 	Restarts   int64 // subscriptions that stood still and started anew
 	Reread     int64 // records that were read beside the group
 	Undone     int64 // records that a restored speaker has undone, and that were dropped
-	Gone       int64 // records that the brokers lost before they were received
+	Gone       int64 // records that the brokers had no more when this database had not noted them
 }
 
 // Counts returns the totals.

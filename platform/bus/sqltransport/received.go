@@ -101,8 +101,8 @@ func (t *Transport) BeginAt(ctx context.Context, module string, marks []Mark) (e
 	return err
 }
 
-// Undone tells which rows their speaker, whose tables are in this database, does
-// not know: it was restored to a time before it said them, and what it says since
+// Undone tells which rows their speaker, which works on this database, does not
+// know: it was restored to a time before it said them, and what it says since
 // then bears their numbers.
 func (t *Transport) Undone(ctx context.Context, rows []Row) (undone []bool, err error) {
 	defer errs.Wrap(&err, "look for what was said and undone")
@@ -123,7 +123,10 @@ func (t *Transport) Undone(ctx context.Context, rows []Row) (undone []bool, err 
 			bare, from = source+".log", source+".log"
 		}
 		var here bool
-		if err := t.db.QueryRowContext(ctx, `SELECT coalesce(has_table_privilege(to_regclass($1), 'SELECT'), false)`, bare).Scan(&here); err != nil {
+		// Tables that nobody works on are perhaps a copy: the speaker has gone elsewhere.
+		if err := t.db.QueryRowContext(ctx, `SELECT coalesce(has_table_privilege(to_regclass($1), 'SELECT'), false)
+			AND ($3 OR EXISTS (SELECT FROM processes WHERE $2 = ANY(hosts) AND expires_at > clock_timestamp()))`,
+			bare, source+relaySuffix, t.modules[source] != nil).Scan(&here); err != nil {
 			return nil, err
 		}
 		if !here {
