@@ -5,6 +5,7 @@ import (
 	"database/sql"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -29,7 +30,8 @@ const (
 // have their rights exactly.
 //
 // Many processes may do it at once. The user must own the tables, or be able to
-// make them: else the error is Forbidden, and nothing has changed.
+// make them: else the error is Forbidden, and nothing has changed. Whoever does it
+// (a superuser, a member of the owner), what is new belongs to their owner.
 func Migrate(ctx context.Context, cfg config.Config, database *Database) error {
 	topology, err := Topology()
 	if err != nil {
@@ -46,8 +48,18 @@ func Migrate(ctx context.Context, cfg config.Config, database *Database) error {
 		return errs.New(errs.Forbidden, "user %q does not own the tables of this database and may not change them: do it as their owner (another MILLRACE_DATABASE_URL)", user)
 	}
 	all := here(cfg)
-	if err := sqltransport.MigrateModules(ctx, database.url, namesOf(all)); err != nil {
+	owned, err := asOwner(ctx, db, database.url)
+	if err != nil {
 		return err
+	}
+	if err := sqltransport.MigrateModules(ctx, owned, namesOf(all)); err != nil {
+		return err
+	}
+	if owned != database.url {
+		if db, err = openForMigration(ctx, &Database{url: owned}); err != nil {
+			return err
+		}
+		defer func() { _ = db.Close() }() // nothing is left to do on it
 	}
 	for _, m := range all {
 		if err := postgres.Migrate(ctx, db, m.Name(), moduleVersion, m.Migrations()); err != nil {
@@ -142,6 +154,27 @@ func owns(ctx context.Context, db *sql.DB) (user string, owner bool, err error) 
 		return "", false, fmt.Errorf("ask who owns the tables: %w", err)
 	}
 	return user, owner, nil
+}
+
+// asOwner is the URL with which one is the owner of the tables: the same, if the
+// user is, or if there are none yet.
+func asOwner(ctx context.Context, db *sql.DB, address string) (string, error) {
+	var other sql.NullString
+	err := db.QueryRowContext(ctx, `SELECT max(rolname) FROM pg_namespace n JOIN pg_roles r ON r.oid = nspowner WHERE nspname = 'bus' AND rolname <> current_user`).Scan(&other)
+	if err != nil {
+		return "", fmt.Errorf("ask who owns the tables: %w", err)
+	}
+	if !other.Valid {
+		return address, nil
+	}
+	u, err := url.Parse(address)
+	if err != nil {
+		return "", errs.InvalidField("database.url", "is no URL") // the parser's own words may quote the password
+	}
+	query := u.Query()
+	query.Set("role", other.String)
+	u.RawQuery = query.Encode()
+	return u.String(), nil
 }
 
 // here lists the modules whose tables are in this process's database.

@@ -48,6 +48,19 @@ func (r Roles) Grant(ctx context.Context, url string, topo *bus.Topology, module
 	if err != nil {
 		return nil, err
 	}
+	kept, err = r.take(ctx, tx, topo, modules, things)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.give(ctx, tx, topo, modules, things); err != nil {
+		return nil, err
+	}
+	return kept, tx.Commit()
+}
+
+// take takes what is too much, with what its holders gave to others. kept is what
+// has to wait, since processes live. Nobody has a right in order to hand it on.
+func (r Roles) take(ctx context.Context, tx *sql.Tx, topo *bus.Topology, modules []string, things []thing) (kept []string, err error) {
 	given, err := r.given(ctx, tx, topo, things)
 	if err != nil {
 		return nil, err
@@ -56,34 +69,57 @@ func (r Roles) Grant(ctx context.Context, url string, topo *bus.Topology, module
 	if err := tx.QueryRowContext(ctx, `SELECT EXISTS (SELECT FROM bus.processes WHERE expires_at > clock_timestamp())`).Scan(&living); err != nil {
 		return nil, err
 	}
+	wanted := map[grant]bool{}
+	for _, module := range modules {
+		for _, right := range r.rights(topo, module, things) {
+			wanted[grant{r.Of(module), right}] = true
+		}
+	}
+	var changes []string
+	for g, handsOn := range given {
+		if handsOn {
+			changes = append(changes, g.text("REVOKE GRANT OPTION FOR", "FROM")+" CASCADE")
+		}
+		switch {
+		case wanted[g]:
+		case g.schema == "bus" && g.role != public && !slices.ContainsFunc(modules, func(m string) bool { return r.Of(m) == g.role }):
+			// of a module that was migrated here by itself
+		case living && g.role != public:
+			kept = append(kept, g.text("REVOKE", "FROM"))
+		default:
+			changes = append(changes, g.text("REVOKE", "FROM")+" CASCADE")
+		}
+	}
+	slices.Sort(kept)
+	return kept, change(ctx, tx, changes)
+}
+
+// give gives what is missing. It comes last: who loses a right on a table loses it
+// on the columns too.
+func (r Roles) give(ctx context.Context, tx *sql.Tx, topo *bus.Topology, modules []string, things []thing) error {
+	given, err := r.given(ctx, tx, topo, things)
+	if err != nil {
+		return err
+	}
 	var changes []string
 	for _, module := range modules {
 		for _, right := range r.rights(topo, module, things) {
 			g := grant{r.Of(module), right}
-			if !given[g] {
+			if _, there := given[g]; !there {
 				changes = append(changes, g.text("GRANT", "TO"))
 			}
-			delete(given, g)
 		}
 	}
-	for g := range given {
-		if g.schema == "bus" && g.role != public && !slices.ContainsFunc(modules, func(m string) bool { return r.Of(m) == g.role }) {
-			continue // of a module that was migrated here by itself
-		}
-		if living && g.role != public {
-			kept = append(kept, g.text("REVOKE", "FROM"))
-			continue
-		}
-		changes = append(changes, g.text("REVOKE", "FROM"))
+	return change(ctx, tx, changes)
+}
+
+func change(ctx context.Context, tx *sql.Tx, changes []string) error {
+	if len(changes) == 0 {
+		return nil
 	}
-	if len(changes) > 0 {
-		slices.Sort(changes)
-		if _, err := tx.ExecContext(ctx, strings.Join(changes, ";\n")); err != nil {
-			return nil, err
-		}
-	}
-	slices.Sort(kept)
-	return kept, tx.Commit()
+	slices.Sort(changes)
+	_, err := tx.ExecContext(ctx, strings.Join(changes, ";\n"))
+	return err
 }
 
 // create makes the roles that are missing. Who makes them becomes a member, so
@@ -100,7 +136,7 @@ func (r Roles) create(ctx context.Context, db *sql.DB, modules []string) error {
 		if there {
 			continue
 		}
-		_, err := db.ExecContext(ctx, `CREATE ROLE `+pq.QuoteIdentifier(role)+` NOLOGIN`)
+		_, err := db.ExecContext(ctx, `CREATE ROLE `+pq.QuoteIdentifier(role)+` NOLOGIN; GRANT `+pq.QuoteIdentifier(role)+` TO CURRENT_USER`)
 		switch {
 		case pq.As(err, pqerror.DuplicateObject, pqerror.UniqueViolation) != nil:
 			continue // another migration, perhaps of another database of the server, was faster
@@ -108,9 +144,6 @@ func (r Roles) create(ctx context.Context, db *sql.DB, modules []string) error {
 			refused, why = append(refused, "CREATE ROLE "+role+" NOLOGIN;"), err
 			continue
 		case err != nil:
-			return err
-		}
-		if _, err := db.ExecContext(ctx, `GRANT `+pq.QuoteIdentifier(role)+` TO CURRENT_USER`); err != nil {
 			return err
 		}
 	}
@@ -165,7 +198,8 @@ func thingsOf(ctx context.Context, db querier, modules []string) (all []thing, e
 	return all, rows.Err()
 }
 
-// given reads which rights on the things the roles of all modules, and PUBLIC, have.
+// given reads which rights on the things the roles of all modules, and PUBLIC,
+// have, and whether they may hand them on.
 func (r Roles) given(ctx context.Context, db querier, topo *bus.Topology, things []thing) (map[grant]bool, error) {
 	at := make(map[string]thing, len(things))
 	for _, t := range things {
@@ -176,7 +210,7 @@ func (r Roles) given(ctx context.Context, db querier, topo *bus.Topology, things
 		roles = append(roles, r.Of(module))
 	}
 	rows, err := db.QueryContext(ctx, `
-		SELECT kind, a.oid, coalesce(a.attname, ''), coalesce(r.rolname, 'PUBLIC'), acl.privilege_type FROM (
+		SELECT kind, a.oid, coalesce(a.attname, ''), coalesce(r.rolname, 'PUBLIC'), acl.privilege_type, acl.is_grantable FROM (
 			SELECT 'SCHEMA' AS kind, oid, NULL::name AS attname, nspacl AS acl FROM pg_namespace
 			UNION ALL SELECT CASE relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, oid, NULL, relacl FROM pg_class
 			UNION ALL SELECT 'TABLE', attrelid, attname, attacl FROM pg_attribute WHERE attacl IS NOT NULL
@@ -191,11 +225,13 @@ func (r Roles) given(ctx context.Context, db querier, topo *bus.Topology, things
 	for rows.Next() {
 		var kind, column, role, verb string
 		var oid int64
-		if err := rows.Scan(&kind, &oid, &column, &role, &verb); err != nil {
+		var handsOn bool
+		if err := rows.Scan(&kind, &oid, &column, &role, &verb, &handsOn); err != nil {
 			return nil, fmt.Errorf("read who may do what: %w", err)
 		}
 		if t, ok := at[fmt.Sprint(kind, oid)]; ok { // oids are unique per kind only
-			found[grant{role, right{t, verb, column}}] = true
+			g := grant{role, right{t, verb, column}}
+			found[g] = found[g] || handsOn // there may be several who gave it
 		}
 	}
 	return found, rows.Err()

@@ -1,0 +1,66 @@
+package roles_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"millrace/config"
+)
+
+// says asks the database, as has_table_privilege('$payment', …); $ is the prefix.
+func (w *world) says(question string) (yes bool) {
+	w.t.Helper()
+	question = strings.ReplaceAll(question, "$", w.prefix)
+	require.NoError(w.t, w.admin.QueryRowContext(w.t.Context(), "SELECT "+question).Scan(&yes), question)
+	return yes
+}
+
+// TestWhoLosesARightOnATableKeepsThatOnAColumn: the server takes both.
+func TestWhoLosesARightOnATableKeepsThatOnAColumn(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "CREATEROLE")
+	require.NoError(t, w.migrate())
+	w.do(`GRANT UPDATE ON bus.topics TO ` + w.prefix + `payment`)
+	require.NoError(t, w.migrate())
+	require.False(t, w.says(`has_table_privilege('$payment', 'bus.topics', 'UPDATE')`))
+	require.True(t, w.says(`has_column_privilege('$payment', 'bus.topics', 'incarnation', 'UPDATE')`))
+}
+
+func TestNobodyHandsOnARight(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "CREATEROLE")
+	require.NoError(t, w.migrate())
+	w.do(strings.ReplaceAll(`
+		GRANT USAGE ON SCHEMA payment TO $inquiry;
+		GRANT SELECT, DELETE ON payment.log TO $payment WITH GRANT OPTION; REVOKE SELECT ON payment.log FROM $delivery;
+		SET ROLE $payment; GRANT SELECT, DELETE ON payment.log TO $inquiry; GRANT SELECT ON payment.log TO $delivery; RESET ROLE`, "$", w.prefix))
+	require.NoError(t, w.migrate(), "rights depend on those that are taken")
+	for question, answer := range map[string]bool{
+		`has_table_privilege('$payment', 'payment.log', 'SELECT')`:                   true,
+		`has_table_privilege('$payment', 'payment.log', 'SELECT WITH GRANT OPTION')`: false,
+		`has_table_privilege('$payment', 'payment.log', 'DELETE')`:                   false,
+		`has_table_privilege('$inquiry', 'payment.log', 'SELECT, DELETE')`:           false,
+		`has_table_privilege('$delivery', 'payment.log', 'SELECT')`:                  true,
+	} {
+		require.Equal(t, answer, w.says(question), question)
+	}
+}
+
+// TestWhatASuperuserMigratesBelongsToTheOwner, who could serve no more else.
+func TestWhatASuperuserMigratesBelongsToTheOwner(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "CREATEROLE")
+	require.NoError(t, w.migrate())
+	w.do(`DROP TABLE payment.received; DELETE FROM payment.bus_version WHERE version_id = 5; DROP SCHEMA delivery CASCADE`)
+	withoutRoles := func(url string) config.Config {
+		cfg := w.config(url)
+		cfg.Database.RolePrefix = ""
+		return cfg
+	}
+	require.NoError(t, w.migrateAs(withoutRoles(w.url)))
+	require.True(t, w.says(`(SELECT bool_and(relowner = '$owner'::regrole) FROM pg_class WHERE relname IN ('received', 'addresses'))`))
+	require.NoError(t, w.start(withoutRoles(w.as(w.owner))))
+	require.NoError(t, w.migrate())
+}
