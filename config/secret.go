@@ -3,6 +3,7 @@ package config
 import (
 	"log/slog"
 	"net/url"
+	"strings"
 )
 
 const redacted = "[redacted]"
@@ -35,7 +36,7 @@ func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 // and every parameter but the harmless ones named here.
 func redactURL(raw string) string {
 	u, err := url.Parse(raw)
-	if err != nil || u.Opaque != "" {
+	if err != nil || u.Opaque != "" || u.Scheme == "" && strings.ContainsAny(raw, "=@") { // host=… password=…
 		return redacted
 	}
 	if u.User != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"io/fs"
 	"log/slog"
 	"os"
 	"slices"
@@ -104,12 +105,16 @@ func databases(ctx context.Context, cfg config.Config, log *slog.Logger) (urls [
 		}
 		return []string{database.URL()}, nil, database.Close
 	}
-	for _, part := range cfg.Database.Parts {
+	for i, part := range cfg.Database.Parts {
 		url := part.Reveal()
 		if !strings.Contains(url, "://") {
 			held, err := os.ReadFile(url)
 			if err != nil {
-				failures = append(failures, errs.InvalidField("database.parts", "%s; it is there while an embedded server serves", err))
+				var at *fs.PathError
+				if errors.As(err, &at) {
+					err = at.Err // its path may be no path, and hold a password
+				}
+				failures = append(failures, errs.InvalidField("database.parts", "item %d is neither postgres://… nor a file that can be read: %s (an embedded server's is there while it serves)", i+1, err))
 				continue
 			}
 			url = strings.TrimSpace(string(held))

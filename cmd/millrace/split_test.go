@@ -148,4 +148,7 @@ func TestOneOperatorSeesModulesThatHaveADatabaseEach(t *testing.T) {
 	require.Contains(t, complaint, "database.parts")
 	require.Contains(t, complaint, "not looked at")
 	require.Contains(t, complaint, `"missing":["notification","consultation","dataplatform"]`)
+	_, _, complaint = try(t, append(look, "MILLRACE_DATABASE_PARTS=host=db password=canary"), "trace", order)
+	require.Contains(t, complaint, "database.parts")
+	require.NotContains(t, complaint, "canary")
 }
