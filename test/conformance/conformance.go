@@ -88,6 +88,7 @@ func Run(t *testing.T, world Factory) {
 		{"AProcessThatWasStoppedDoesNoHarmWhenItGoesOn", stopped},
 		{"ProcessesShareTheWork", shared},
 		{"EveryPartitionIsWorkedOnWhileTwoVersionsLive", twoVersions},
+		{"ARollingRestartToANewerVersionAndBackLosesAndDoublesNothing", rollingRestart},
 
 		{"ConcurrentWritersAreReadInCommitOrderWithoutGaps", commitOrder},
 		{"TransactionsThatPublishToManyTopicsDoNotDeadlock", noDeadlock},
