@@ -19,7 +19,7 @@ import (
 )
 
 // patience bounds every wait. It is generous: the machine may be busy.
-const patience = 60 * time.Second
+const patience = 2 * time.Minute
 
 // hearing are the store's positions in events; under a carrier it has others too.
 const hearing = `(SELECT * FROM store.positions WHERE subscriber = 'store' AND topic LIKE '%.events') AS positions`

@@ -20,7 +20,7 @@ import (
 )
 
 // patience bounds every wait; the machine may be busy.
-const patience = 60 * time.Second
+const patience = 3 * time.Minute // what the library retries may take one
 
 type unit struct {
 	name  string
