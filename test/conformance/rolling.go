@@ -2,7 +2,9 @@ package conformance
 
 import (
 	"context"
+	"database/sql"
 	"errors"
+	"fmt"
 	"sync"
 	"testing"
 	"time"
@@ -34,8 +36,10 @@ type rolling struct {
 }
 
 // load buys: each round the next number for every key, in one transaction of
-// the shop's process whose turn it is.
+// the shop's process whose turn it is. It waits while much is not handled yet, so
+// that a slow machine has the same work in flight as a fast one.
 type load struct {
+	sql      *sql.DB
 	mu       sync.Mutex
 	shops    []saying
 	noting   bool // some rounds say noted, if the process knows it
@@ -68,8 +72,24 @@ func (l *load) run() {
 			return
 		case <-tick.C:
 		}
-		l.round()
+		var waiting int
+		err := l.sql.QueryRowContext(context.Background(), `SELECT (SELECT count(*) FROM shop.log) - (SELECT count(*) FROM store.effects)`).Scan(&waiting)
+		switch {
+		case err != nil:
+			l.fails(err)
+		case waiting > 5*rollingKeys:
+			l.fails(fmt.Errorf("%d messages are not handled yet", waiting))
+		default:
+			l.round()
+		}
 	}
+}
+
+// fails notes why there is no round.
+func (l *load) fails(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.failed = err
 }
 
 // round holds the lock until its commit: nobody stops its process meanwhile. If
@@ -195,7 +215,7 @@ func rollingRestart(t *testing.T, b *bench) {
 		r.shops[n] = r.host(Options{}, r.old, []string{"shop"})
 		r.stores[n] = r.host(Options{}, r.old, []string{"store"})
 	}
-	r.load = &load{end: make(chan struct{}), over: make(chan struct{}),
+	r.load = &load{sql: b.sql, end: make(chan struct{}), over: make(chan struct{}),
 		shops: []saying{{r.shops[0].DB("shop"), false}, {r.shops[1].DB("shop"), false}}}
 	go r.load.run()
 	end := sync.OnceFunc(func() { close(r.load.end); <-r.load.over })
