@@ -13,5 +13,5 @@
 // what the body of a function or a trigger does, nor rights: those are seen by
 // test/chaos, which builds the commit named in the file before from this
 // repository's history and has it serve on the new database, under load, on
-// PostgreSQL as transport. The commit, too, is moved on at a release.
+// PostgreSQL and on Kafka's protocol. The commit, too, is moved on at a release.
 package versions
