@@ -87,15 +87,18 @@ func (p *pooler) serve(client net.Conn) {
 		if message[0] != 'Q' && message[0] != 'S' { // the server answers a Query or a Sync
 			continue
 		}
-		state, err := relay(held, client)
+		ready, err := relay(held, client)
 		if err != nil {
 			return
 		}
-		if state == 'I' {
+		if ready[5] == 'I' {
 			p.mu.Lock()
 			p.idle = append(p.idle, held)
 			p.mu.Unlock()
 			held = nil
+		}
+		if _, err := client.Write(ready); err != nil { // not before the server is given back: the client goes on at once
+			return
 		}
 	}
 }
@@ -120,19 +123,18 @@ func (p *pooler) take() (net.Conn, error) {
 	return server, err
 }
 
-// relay passes the server's messages on, to the end of ReadyForQuery, whose
-// state it returns.
-func relay(from io.Reader, to io.Writer) (byte, error) {
+// relay passes the server's messages on, up to ReadyForQuery, which it returns.
+func relay(from io.Reader, to io.Writer) (ready []byte, err error) {
 	for {
 		message, err := readMessage(from)
 		if err != nil {
-			return 0, err
-		}
-		if _, err := to.Write(message); err != nil {
-			return 0, err
+			return nil, err
 		}
 		if message[0] == 'Z' {
-			return message[5], nil
+			return message, nil
+		}
+		if _, err := to.Write(message); err != nil {
+			return nil, err
 		}
 	}
 }
