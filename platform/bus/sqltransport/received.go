@@ -1,6 +1,7 @@
 package sqltransport
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -43,13 +44,7 @@ EXISTS (SELECT 1 FROM marks m LEFT JOIN received r ON r.topic = m.topic AND r.pa
 // markColumns are marks as receiveSQL takes them, in one order for everybody.
 func markColumns(marks []Mark) []any {
 	marks = slices.SortedFunc(slices.Values(marks), func(a, b Mark) int {
-		if a.Topic != b.Topic {
-			if a.Topic < b.Topic {
-				return -1
-			}
-			return 1
-		}
-		return int(a.Partition - b.Partition)
+		return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition))
 	})
 	topics, incarnations := make([]string, len(marks)), make([]string, len(marks))
 	partitions, was, becomes := make([]int64, len(marks)), make([]int64, len(marks)), make([]int64, len(marks))
