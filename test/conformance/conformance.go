@@ -65,6 +65,7 @@ func Run(t *testing.T, world Factory) {
 		{"ALateSubscriberReadsFromNowOn", lateFromNow},
 		{"ATypeAddedToASubscriberIsHeardFromThenOn", typeAddedLater},
 		{"ATypeThatOnlyANewerVersionKnowsIsHeldForIt", typeOfNewerVersion},
+		{"ATypeThatOnlyANewerVersionKnowsIsHeldWhileNoneOfItLives", typeOfVersionTakenBack},
 		{"ACommandReachesExactlyOneProcessAndIsGoneWhenHandled", commandOnce},
 		{"ADeadLetterHoldsItsKeyOnlyAndIsReleasedInOrder", deadLetter},
 		{"ADiscardedMessageReleasesItsKey", discarded},

@@ -162,6 +162,28 @@ func typeOfNewerVersion(t *testing.T, b *bench) {
 	young.stop()
 }
 
+// typeOfVersionTakenBack is a release that was taken back for a while: the old
+// version starts when the new one is gone, and nobody living hears the type.
+func typeOfVersionTakenBack(t *testing.T, b *bench) {
+	young := b.start(Options{}, shop(), store(bus.On(note), bus.On(noteNoted)))
+	young.publish(batch(10, 1)...)
+	b.becomes("10", `SELECT count(*) FROM store.effects`)
+	young.stop()
+	old := b.start(Options{}, shop(), store(bus.On(note)))
+	for k := range 10 {
+		old.publish(noted{"order-" + itoa(k), 1})
+		old.publish(paid{Order: "order-" + itoa(k), N: 2})
+	}
+	old.publish(paid{Order: "order-10", N: 0}, paid{Order: "order-10", N: 1}, paid{Order: "order-10", N: 2})
+	b.becomes("20 13", `SELECT (SELECT count(*) FROM store.aside WHERE state = 'held') || ' ' || (SELECT count(*) FROM store.effects)`)
+	old.stop()
+	young = b.start(Options{}, shop(), store(bus.On(note), bus.On(noteNoted)))
+	b.becomes("33", `SELECT count(*) FROM store.effects`)
+	b.onceInOrder("store", 11, 3)
+	b.becomes("0", `SELECT count(*) FROM store.aside`)
+	young.stop()
+}
+
 func commandOnce(t *testing.T, b *bench) {
 	handle := bus.Handle(func(ctx context.Context, tx *bus.Tx, c pack) error { return effect(ctx, tx, c.Order, c.N) })
 	sender := part{name: "shop", sends: []bus.Command{pack{}}}

@@ -293,7 +293,7 @@ func (r *batchRun) holdUnknown(topic, messageType string) string {
 		return "this version of the module does not know the command"
 	}
 	if slices.Contains(r.newer, messageType) {
-		return "a newer version of the module has subscribed to the type"
+		return "another version of the module has subscribed to the type, and this one does not know it"
 	}
 	return ""
 }

@@ -89,7 +89,7 @@ type batchRun struct {
 	size   int  // how many messages
 	all    bool // a savepoint stands around each of them
 	out    *run.Outbox
-	newer  []string // types that only a newer version of the subscriber knows
+	newer  []string // types that only another version of the subscriber knows
 	unheld []string // ids whose inbox rows go again, since their messages were put aside
 }
 
@@ -101,11 +101,12 @@ type batchRun struct {
 // effect, however often it arrives. (A subquery, so that each message costs one
 // look into the index, whatever lies aside.)
 //
-// It also answers which of the types that this process does not know a newer
-// version of the subscriber does: one that another living process hears, or
-// that was registered after this process started. The statement sees every
-// registration that was committed before any of the run's messages, so that
-// none of them is skipped that the newer version counts on.
+// It also answers which of the types that this process does not know another
+// version of the subscriber does: whatever was ever registered, and not forgotten
+// since, whether such a version lives now or not, for a release that was taken
+// back comes again. The statement sees every registration that was committed
+// before any of the run's messages, so that none of them is skipped that the
+// other version counts on.
 //
 // And it lets nobody wait long for a lock where several handlers share the
 // transaction: they take their locks in whatever order they like, and the server
@@ -123,9 +124,7 @@ WITH moved AS (
 )
 SELECT (SELECT count(*) FROM moved),
     coalesce((SELECT array_agg(message_id::text) FROM fresh), '{}'),
-    coalesce((SELECT array_agg(r.type) FROM bus.registrations r WHERE r.subscriber = $1 AND r.type = ANY($12) AND (
-        r.since > (SELECT me.started_at FROM bus.processes me WHERE me.id = $6)
-        OR EXISTS (SELECT 1 FROM bus.processes other WHERE other.id <> $6 AND other.expires_at > clock_timestamp() AND r.subscriber || '/' || r.type = ANY(other.hears)))), '{}'),
+    coalesce((SELECT array_agg(r.type) FROM bus.registrations r WHERE r.subscriber = $1 AND r.type = ANY($12)), '{}'),
     CASE WHEN $13 THEN set_config('lock_timeout', '` + crowdLimit + `', true) END`
 
 // crowdLimit is how long a handler that shares its transaction waits for a lock, in milliseconds.
