@@ -43,6 +43,9 @@ func (c *claims) Setup(session sarama.ConsumerGroupSession) error {
 	if err != nil {
 		return fmt.Errorf("offsets of %s: %w", c.in.group(), err)
 	}
+	c.in.mu.Lock()
+	clear(c.in.noted)
+	c.in.mu.Unlock()
 	known := map[place]sqltransport.Mark{}
 	for _, m := range marks {
 		known[place{m.Topic, m.Partition}] = m
@@ -68,7 +71,7 @@ func (c *claims) Setup(session sarama.ConsumerGroupSession) error {
 			c.begin[p] = m.To
 			if block := answer.GetBlock(name, partition); block != nil && block.Offset > m.To && block.Metadata == now {
 				c.restored, c.group[p] = true, block.Offset
-				c.in.log.Warn("the database knows of less than its group has received, as after it was restored, or after a version that did not note it: the rest is read again",
+				c.in.log.Warn("the database knows of less than its group has received, as after a crash or a restored backup, or after a version that did not note it: the rest is read again",
 					"topic", name, "partition", partition, "database", m.To, "group", block.Offset)
 			}
 		}
@@ -143,13 +146,13 @@ func (c *claims) look(p place, from int64) {
 }
 
 // kept says how far the database is, in the topics that there are.
-func (in *intake) kept(ctx context.Context, found map[string]topic) (map[place]int64, error) {
-	marks, err := in.to.Marks(ctx, in.module)
+func (in *intake) kept(ctx context.Context, found map[string]topic, marks func(context.Context, string) ([]sqltransport.Mark, error)) (map[place]int64, error) {
+	all, err := marks(ctx, in.module)
 	if err != nil {
 		return nil, err
 	}
 	at := map[place]int64{}
-	for _, m := range marks {
+	for _, m := range all {
 		if m.Incarnation == found[m.Topic].incarnation {
 			at[place{m.Topic, m.Partition}] = m.To
 		}

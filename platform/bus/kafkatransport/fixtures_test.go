@@ -166,6 +166,10 @@ func (s *store) Marks(context.Context, string) (all []sqltransport.Mark, err err
 	return all, nil
 }
 
+func (s *store) Flush(ctx context.Context, module string) ([]sqltransport.Mark, error) {
+	return s.Marks(ctx, module)
+}
+
 func (s *store) BeginAt(_ context.Context, _ string, marks []sqltransport.Mark) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -181,6 +185,8 @@ func (s *store) BeginAt(_ context.Context, _ string, marks []sqltransport.Mark) 
 type forgetful struct{}
 
 func (forgetful) Marks(context.Context, string) ([]sqltransport.Mark, error) { return nil, nil }
+
+func (forgetful) Flush(context.Context, string) ([]sqltransport.Mark, error) { return nil, nil }
 
 func (forgetful) BeginAt(context.Context, string, []sqltransport.Mark) error { return nil }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"maps"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,6 +27,7 @@ const (
 type receiver interface {
 	Receive(ctx context.Context, module string, rows []sqltransport.Row, marks ...sqltransport.Mark) error
 	Marks(ctx context.Context, module string) ([]sqltransport.Mark, error)
+	Flush(ctx context.Context, module string) ([]sqltransport.Mark, error)
 	BeginAt(ctx context.Context, module string, marks []sqltransport.Mark) error
 	Undone(ctx context.Context, rows []sqltransport.Row) ([]bool, error)
 }
@@ -52,6 +54,7 @@ type intake struct {
 	restart context.CancelFunc // ends the present subscription; another follows
 	failing failure            // why nothing is received, if so
 	stalled map[place]failure
+	noted   map[place]int64 // how far the database was brought in the present session
 }
 
 // place is a partition at the brokers.
@@ -80,7 +83,7 @@ type counters struct {
 func newIntake(cfg Config, module string, topics []string, topo *bus.Topology, to receiver, admin *admin, counts *counters) *intake {
 	return &intake{
 		cfg: cfg, module: module, topics: topics, topo: topo, to: to, admin: admin, log: cfg.Logger.With("module", module), counts: counts,
-		arrived: make(chan arrival, gatherRows), stopped: make(chan struct{}), stalled: map[place]failure{}, restart: func() {},
+		arrived: make(chan arrival, gatherRows), stopped: make(chan struct{}), stalled: map[place]failure{}, noted: map[place]int64{}, restart: func() {},
 	}
 }
 
@@ -223,13 +226,14 @@ func (in *intake) receive(all []arrival) bool {
 		}
 		if errors.Is(err, sqltransport.ErrBehind) {
 			if all[len(all)-1].live() {
-				in.log.Error("the database does not have what was received before: it is read again", "group", in.group())
+				in.log.Warn("the database does not have what was received before, as after a crash: it is read again", "group", in.group())
 				in.again()
 			}
 			err = nil
 		}
 		if err == nil {
 			in.works()
+			in.note(all)
 			in.counts.received.Add(int64(len(rows)))
 			return true
 		}
@@ -262,6 +266,24 @@ func (in *intake) marks(all []arrival) []sqltransport.Mark {
 		}
 	}
 	return marks
+}
+
+// note remembers what the database has, or will when it has read again.
+func (in *intake) note(all []arrival) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	for _, a := range all {
+		if a.live() {
+			in.noted[place{a.record.Topic[len(in.cfg.Prefix):], a.record.Partition}] = a.record.Offset + 1
+		}
+	}
+}
+
+// brought is how far the database was brought.
+func (in *intake) brought() map[place]int64 {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return maps.Clone(in.noted)
 }
 
 // believed leaves out what a restored speaker has undone.

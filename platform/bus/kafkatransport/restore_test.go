@@ -134,3 +134,18 @@ func TestAVersionThatDidNotNoteHowFarItReceivedLosesAndDoublesNothing(t *testing
 		o.stop()
 	}
 }
+
+// A crash of the server may forget what was received last, and nothing may come
+// behind it that would show it.
+func TestWhatADatabaseForgotOfTheLastRecordsIsReadAgainThoughNothingFollows(t *testing.T) {
+	t.Parallel()
+	o := open(t, configFor(fake(t)))
+	o.say(0, 20)
+	o.effects(20)
+	marks := `SELECT string_agg(topic || partition || ' ' || "offset", ',' ORDER BY topic, partition) FROM store.received`
+	before := o.text(marks)
+	o.text(`WITH forgotten AS (UPDATE store.received SET "offset" = "offset" - 1 WHERE "offset" > 0 AND topic = 'shop.events' RETURNING 1) SELECT count(*) FROM forgotten`)
+	require.NotEqual(t, before, o.text(marks))
+	eventually(t, "what was forgotten", func() bool { return o.text(marks) == before })
+	o.effects(20)
+}

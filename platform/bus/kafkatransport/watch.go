@@ -108,11 +108,12 @@ func (t *Transport) lookAtGroup(ctx context.Context, in *intake) error {
 	if answer.Err != sarama.ErrNoError {
 		return fmt.Errorf("offsets: %w", answer.Err)
 	}
-	kept, err := in.kept(ctx, found)
+	brought := in.brought()
+	kept, err := in.kept(ctx, found, in.to.Marks)
 	if err != nil {
 		return err
 	}
-	stuck := false
+	stuck := in.isBehind(brought, kept)
 	for _, name := range in.topics {
 		received := map[int32]int64{}
 		for _, partition := range asked[t.cfg.Prefix+name] {
@@ -131,6 +132,13 @@ func (t *Transport) lookAtGroup(ctx context.Context, in *intake) error {
 			}
 		}
 		if name == bus.CommandsOf(in.module) && len(received) > 0 {
+			safe, err := in.kept(ctx, found, in.to.Flush)
+			if err != nil {
+				return err
+			}
+			for partition := range received {
+				received[partition] = safe[place{name, partition}]
+			}
 			failpoint.Here("commands.before_delete")
 			if err := t.admin.DeleteRecords(t.cfg.Prefix+name, received); err != nil {
 				return fmt.Errorf("delete received commands: %w", err)
@@ -146,6 +154,18 @@ func (t *Transport) lookAtGroup(ctx context.Context, in *intake) error {
 		in.again()
 	}
 	return ctx.Err()
+}
+
+// isBehind tells whether the database has less than it was brought in this
+// session. Mostly the next record shows it; but there may not be one for long.
+func (in *intake) isBehind(brought, kept map[place]int64) bool {
+	for at, offset := range brought {
+		if has, known := kept[at]; known && has < offset {
+			in.log.Warn("the database has forgotten what was received last, as after a crash: it is read again", "topic", at.topic, "partition", at.partition, "database", has, "received", offset)
+			return true
+		}
+	}
+	return false
 }
 
 // compare tells whether a partition stands still with something to read.

@@ -17,8 +17,13 @@ import (
 // receiveSQL writes what arrived under the numbers it came with. A row at or
 // below the subscriber's position was handled before: it is a repetition, as is
 // one that is there already. A subscriber that is undecided hears none yet.
+//
+// What moves marks does not wait for the disk: what a crash of the server
+// forgets of it the marks forget too, and the carrier brings it again.
 const receiveSQL = `
-WITH` + moveMarks + `, kept AS (
+WITH pace AS MATERIALIZED (
+	SELECT set_config('synchronous_commit', CASE WHEN cardinality($10::text[]) > 0 THEN 'off' ELSE current_setting('synchronous_commit') END, true)
+),` + moveMarks + `, kept AS (
 INSERT INTO inbound (stream, partition, "offset", id, type, key, payload, metadata)
 SELECT m.stream, m.partition, m."offset", m.id, m.type, m.key, m.payload, m.metadata::json
 FROM unnest($2::text[], $3::smallint[], $4::bigint[], $5::uuid[], $6::text[], $7::text[], $8::bytea[], $9::text[])
@@ -27,13 +32,17 @@ LEFT JOIN positions p ON p.subscriber = $1 AND p.topic = m.stream AND p.partitio
 WHERE m."offset" > CASE WHEN p.position < 0 THEN 9223372036854775807 ELSE coalesce(p.position, 0) END
 ORDER BY m.stream, m.partition, m."offset"
 ON CONFLICT DO NOTHING RETURNING 1)
-SELECT (SELECT count(*) FROM kept),` + isBehind
+SELECT (SELECT count(*) FROM kept),` + isBehind + ` FROM pace`
 
 // Receive keeps what a carrier brought to a hosted module, in one transaction,
-// and wakes whoever handles it. Once it has returned nil the carrier may forget
-// the rows; giving them again is harmless. Rows without a number are put into
-// the module's own queue, since nobody promises anything about their order. The
-// marks say how far this brings the carrier's partitions, see Mark.
+// and wakes whoever handles it. Giving rows again is harmless. Rows without a
+// number are put into the module's own queue, since nobody promises anything
+// about their order. The marks say how far this brings the carrier's partitions,
+// see Mark.
+//
+// Once it has returned nil the carrier may forget rows that came without marks.
+// Those with marks it may forget after the next Flush: until then a crash of the
+// database server may forget them and their marks, together.
 //
 // It waits until the router has subscribed to all that the module hears. The
 // errors are the database's, and then nothing was kept; or ErrBehind, about the
@@ -62,18 +71,26 @@ func (t *Transport) Receive(ctx context.Context, module string, rows []Row, mark
 			dirty[arrived(module, t.streamOf(r.Topic, r.Source))] |= 1 << r.Partition
 		}
 	}
-	var fresh, behind bool
+	var kept int
+	var behind bool
+	given := false
 	failpoint.Here("inbound.before_commit")
 	if len(counted) == len(rows) && !t.beginsLater(module) {
 		// Most of the time it is one statement, which commits by itself.
-		fresh, behind, err = t.keep(ctx, t.carrying[module], module, rows, marks)
+		var b columns
+		kept, behind, err = t.keep(ctx, t.carrying[module], module, &b, rows, marks)
+		given = err == nil && kept == len(rows) && t.give(module, rows, &b)
 	} else {
-		fresh = true
+		kept = len(rows)
 		behind, err = t.receiveAll(ctx, t.carrying[module], module, rows, counted, marks)
 	}
 	failpoint.Here("inbound.after_commit")
-	if fresh || err != nil { // after an error too: perhaps only the answer was lost
-		t.wake(dirty)
+	if kept > 0 || err != nil { // after an error too: perhaps only the answer was lost
+		if given {
+			t.rouse(dirty)
+		} else {
+			t.wake(dirty)
+		}
 		t.notifier.tell(dirty)
 	}
 	if err == nil && behind {
@@ -94,7 +111,8 @@ func (t *Transport) receiveAll(ctx context.Context, db *sql.DB, module string, r
 			return false, err
 		}
 	}
-	if _, behind, err = t.keep(ctx, tx, module, counted, marks); err != nil {
+	var b columns
+	if _, behind, err = t.keep(ctx, tx, module, &b, counted, marks); err != nil {
 		return false, err
 	}
 	if len(counted) < len(rows) {
@@ -114,26 +132,38 @@ type executing interface {
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
 
+// give hands rows, all of which were kept just now, to those that handle them.
+// False says that some have to be read from the table.
+func (t *Transport) give(module string, rows []Row, b *columns) (all bool) {
+	all = true
+	for i, row := range rows {
+		r := t.readers[arrived(module, t.streamOf(row.Topic, row.Source))]
+		all = r != nil && r.offer(row.Partition, record{
+			offset: row.Sequence, id: row.ID, typ: row.Type, key: row.Key, metadata: []byte(b.metadata[i]), envelope: &envelope{},
+			payload: slices.Clone(b.payloads[i]), // the carrier's may be a part of something larger
+		}) && all
+	}
+	return all
+}
+
 // keep writes counted rows into the module's inbound table and moves the marks.
-// It tells whether any of the rows was new, and whether a mark is before where
+// It tells how many of the rows were new, and whether a mark is before where
 // they begin.
-func (t *Transport) keep(ctx context.Context, db executing, module string, rows []Row, marks []Mark) (fresh, behind bool, err error) {
+func (t *Transport) keep(ctx context.Context, db executing, module string, b *columns, rows []Row, marks []Mark) (kept int, behind bool, err error) {
 	streams := make([]string, len(rows))
 	offsets := make([]int64, len(rows))
-	var b columns
 	for i, row := range rows {
 		streams[i], offsets[i] = t.streamOf(row.Topic, row.Source), row.Sequence
 		if err := b.addRow(row, row.Partition); err != nil {
-			return false, false, err
+			return 0, false, err
 		}
 	}
 	args := append([]any{module, pq.Array(streams), pq.Array(b.partitions), pq.Array(offsets),
 		pq.Array(b.ids), pq.Array(b.types), pq.Array(b.keys), pq.ByteaArray(b.payloads), pq.Array(b.metadata)}, markColumns(marks)...)
-	var n int
-	if err := db.QueryRowContext(ctx, receiveSQL, args...).Scan(&n, &behind); err != nil {
-		return false, false, fmt.Errorf("receive: %w", err)
+	if err := db.QueryRowContext(ctx, receiveSQL, args...).Scan(&kept, &behind); err != nil {
+		return 0, false, fmt.Errorf("receive: %w", err)
 	}
-	return n > 0, behind, nil
+	return kept, behind, nil
 }
 
 // beginsLater tells whether the module does not begin with the first message.

@@ -86,6 +86,7 @@ type window struct {
 	rows  []record // contiguous offsets
 	next  int64    // the offset after the last row
 	bytes int
+	asked int64 // the position of whoever asked last
 }
 
 func newReader(db *sql.DB, topic, from string) *reader {
@@ -105,12 +106,39 @@ func newReader(db *sql.DB, topic, from string) *reader {
 // its commit, and a read may be waiting for the database.
 func (r *reader) touch(partition int) { r.windows[partition].dirty.Store(true) }
 
+// offer adds a row that was committed just now to the window of its partition's
+// one subscriber, if it is the next one, so that it need not be read back. If it
+// is not, or somebody reads at this moment, or the window is full, touch instead.
+func (r *reader) offer(partition int, row record) (taken bool) {
+	w := &r.windows[partition]
+	if !w.mu.TryLock() {
+		return false
+	}
+	defer w.mu.Unlock()
+	for len(w.rows) > 0 && w.rows[0].offset <= w.asked {
+		w.bytes -= len(w.rows[0].payload)
+		w.rows[0] = record{}
+		w.rows = w.rows[1:]
+	}
+	if row.offset < w.next { // it was read meanwhile
+		return true
+	}
+	if w.next == 0 || row.offset > w.next || len(w.rows) >= windowRows || w.bytes >= windowBytes {
+		return false
+	}
+	w.rows = append(w.rows, row)
+	w.bytes += len(row.payload)
+	w.next++
+	return true
+}
+
 // after returns up to limit rows behind position, in order. None means that
 // there are none, and that a touch will follow when there are.
 func (r *reader) after(ctx context.Context, partition int, position int64, limit int) ([]record, error) {
 	w := &r.windows[partition]
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	w.asked = position
 	first := w.next - int64(len(w.rows))
 	if len(w.rows) > 0 && position+1 < first { // a laggard
 		return r.fetch(ctx, partition, position, limit)

@@ -155,3 +155,59 @@ func TestAKeysPartitionIsTheOneOfKafkasJavaPartitioner(t *testing.T) {
 		}
 	}
 }
+
+// What is given is what would have been read, whatever else is read, given late,
+// given twice, or not given at all.
+func TestRowsThatAreGivenToAReaderArriveOnceAndInOrder(t *testing.T) {
+	t.Parallel()
+	db := shop(t)
+	r := newReader(db, "shop.events", "shop.log")
+	written := int64(0)
+	write := func(n int) (rows []record) {
+		say(t, db, n, 10)
+		for range n {
+			written++
+			rows = append(rows, record{offset: written, payload: make([]byte, 10), envelope: &envelope{}})
+		}
+		return rows
+	}
+	give := func(rows []record) (taken int) {
+		for _, row := range rows {
+			if r.offer(7, row) {
+				taken++
+			}
+		}
+		if taken < len(rows) {
+			r.touch(7)
+		}
+		return taken
+	}
+	position, reads := int64(0), 0
+	read := func(limit int) {
+		for got := next(t, r, position, limit); len(got) > 0; got = next(t, r, position, limit) {
+			for _, offset := range got {
+				require.Equal(t, position+1, offset)
+				position = offset
+			}
+			reads++
+		}
+	}
+	require.Zero(t, give(write(3)), "nobody has asked yet where the partition is")
+	read(16)
+	require.Equal(t, 5, give(write(5)))
+	db.SetMaxOpenConns(1)
+	held, err := db.Conn(t.Context()) // so whoever reads the table waits for ever
+	require.NoError(t, err)
+	read(16)
+	require.EqualValues(t, 8, position)
+	require.NoError(t, held.Close())
+	require.Equal(t, windowRows, give(write(windowRows+50)), "no more than a window")
+	read(7)
+	late := write(20)
+	require.Zero(t, give(late[3:]), "some are missing")
+	require.Zero(t, give(late[:3:3])-3, "and now they are not")
+	read(7)
+	require.Equal(t, 20, give(late), "what was given again, or read, is there")
+	read(7)
+	require.Equal(t, written, position)
+}

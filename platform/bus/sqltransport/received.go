@@ -24,7 +24,7 @@ type Mark struct {
 }
 
 // ErrBehind says that what arrived was kept, and that the marks were not where it
-// begins: the database was restored meanwhile, say. Begin again at the marks.
+// begins: the database crashed or was restored meanwhile. Begin again at the marks.
 var ErrBehind = errors.New("the database does not have what was received before")
 
 // moveMarks is the part of receiveSQL that moves marks, by compare-and-set.
@@ -56,12 +56,16 @@ func markColumns(marks []Mark) []any {
 
 // Marks says how far each partition is that was ever received by the module.
 func (t *Transport) Marks(ctx context.Context, module string) (marks []Mark, err error) {
+	return t.marks(ctx, module, "")
+}
+
+func (t *Transport) marks(ctx context.Context, module, with string) (marks []Mark, err error) {
 	defer errs.Wrap(&err, "how far module %s has received", module)
 	db := t.carrying[module]
 	if db == nil {
 		return nil, errs.New(errs.Invalid, "it is not hosted here with a carrier")
 	}
-	rows, err := db.QueryContext(ctx, `SELECT topic, partition, incarnation, "offset" FROM received`)
+	rows, err := db.QueryContext(ctx, with+` SELECT topic, partition, incarnation, "offset" FROM received`)
 	if err != nil {
 		return nil, err
 	}
@@ -74,6 +78,17 @@ func (t *Transport) Marks(ctx context.Context, module string) (marks []Mark, err
 		marks = append(marks, m)
 	}
 	return marks, rows.Err()
+}
+
+// Flush is as Marks, and waits until all that they cover is on the disk: no crash
+// of the database server forgets it any more.
+func (t *Transport) Flush(ctx context.Context, module string) (marks []Mark, err error) {
+	// A commit that waits for the disk takes along what was committed before.
+	return t.marks(ctx, module, `
+		WITH pace AS MATERIALIZED (SELECT set_config('synchronous_commit', 'on', true)), written AS (
+			UPDATE received r SET "offset" = r."offset" FROM pace
+			WHERE (r.topic, r.partition) = (SELECT topic, partition FROM received ORDER BY topic, partition LIMIT 1)
+		)`)
 }
 
 // BeginAt sets marks to their To, where there are none, or where they are of

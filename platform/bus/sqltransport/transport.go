@@ -299,14 +299,21 @@ func (t *Transport) Healthy() error {
 // wake wakes this process's readers of what was committed.
 func (t *Transport) wake(dirty wakeup) {
 	for name, partitions := range dirty {
+		for p := range Partitions {
+			if r := t.readers[name]; r != nil && partitions&(1<<p) != 0 {
+				r.touch(p)
+			}
+		}
+	}
+	t.rouse(dirty)
+}
+
+// rouse wakes those who handle what the readers have.
+func (t *Transport) rouse(dirty wakeup) {
+	for name, partitions := range dirty {
 		r := t.readers[name]
 		if r == nil {
 			continue
-		}
-		for p := range Partitions {
-			if partitions&(1<<p) != 0 {
-				r.touch(p)
-			}
 		}
 		for _, s := range t.subscribers {
 			for stream, reader := range s.readers {
