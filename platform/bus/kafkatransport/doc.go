@@ -14,10 +14,13 @@
 // records, or 4 MiB, whatever is there), written into the module's inbound table
 // in one transaction with how far that is, and only then does the group's offset
 // move; a session begins where the database says, so that one that was restored
-// from a backup gets the rest again. The numbers are the key of that table, so
-// that what Kafka repeats is dropped and what it reorders is put back in order.
-// From there messages are handled exactly as without Kafka: same router,
-// positions, inbox, retries and dead letters.
+// from a backup gets the rest again. That transaction does not wait for the disk:
+// what a crash of the server forgets, it forgets together with how far it was, and
+// the rest is read again with the next record, or within Sweep. The numbers are
+// the key of that table, so that what Kafka repeats is dropped and what it
+// reorders is put back in order. From there messages are handled exactly as
+// without Kafka: same router, positions, inbox, retries and dead letters; what was
+// kept and is next for its handler goes there directly, and is not read back.
 //
 // # What it promises
 //
@@ -64,7 +67,7 @@
 // <owner>.events and <owner>.commands, behind Prefix, are created when they are
 // missing, and never by naming them. Their settings are compared with what the
 // promises need; see Open. Commands are deleted once their owner has received
-// them. A topic that was deleted is created again, and everything that its
+// them, and has them on its disk. A topic that was deleted is created again, and everything that its
 // speakers still have is sent again.
 //
 // # Which parts of watermill-kafka are replaced, and why
