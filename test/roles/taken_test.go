@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"millrace/config"
+	"millrace/platform/errs"
 )
 
 // says asks the database, as has_table_privilege('$payment', …); $ is the prefix.
@@ -45,6 +46,32 @@ func TestNobodyHandsOnARight(t *testing.T) {
 		`has_table_privilege('$delivery', 'payment.log', 'SELECT')`:                  true,
 	} {
 		require.Equal(t, answer, w.says(question), question)
+	}
+}
+
+// TestRightsThatCannotBeTakenAreRefusedByName: the owner takes what the owner gave.
+func TestRightsThatCannotBeTakenAreRefusedByName(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "CREATEROLE")
+	require.NoError(t, w.migrate())
+	outsider := w.user("outsider")
+	for name, c := range map[string]struct{ do, names, undo string }{
+		"a member of another module's role": {`GRANT $delivery TO $payment`, `REVOKE "$delivery" FROM "$payment"`, ""},
+		"a superuser":                       {`ALTER ROLE $payment SUPERUSER`, `ALTER ROLE "$payment" NOSUPERUSER`, ""},
+		"from somebody else": {
+			`GRANT USAGE ON SCHEMA payment TO ` + outsider + `; GRANT SELECT ON payment.log TO ` + outsider + ` WITH GRANT OPTION; SET ROLE ` + outsider + `; GRANT SELECT ON payment.log TO $inquiry; RESET ROLE`,
+			`REVOKE SELECT ON TABLE payment.log FROM "$inquiry"`, `REVOKE SELECT ON payment.log FROM ` + outsider + ` CASCADE`},
+	} {
+		with := func(text string) string { return strings.ReplaceAll(text, "$", w.prefix) }
+		w.do(with(c.do))
+		err := w.migrate()
+		require.Equal(t, errs.Forbidden, errs.KindOf(err), "%s: %v", name, err)
+		require.ErrorContains(t, err, with(c.names), name)
+		if c.undo == "" {
+			c.undo = c.names
+		}
+		w.do(with(c.undo))
+		require.NoError(t, w.migrate(), name)
 	}
 }
 

@@ -3,6 +3,7 @@ package sqltransport
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -25,7 +26,10 @@ import (
 // version that still needs it. kept then lists what the next call takes.
 //
 // The URL's user must own the tables, and may create roles unless all are there:
-// else the error is Forbidden, and says what to have created.
+// else the error is Forbidden, and says what to have created. So it is, and
+// nothing is changed, if a module's role has rights that this cannot take: as a
+// superuser, as a member of another module's role or of the owner, or given by
+// somebody else than the owner. It names the statement that mends it.
 func (r Roles) Grant(ctx context.Context, url string, topo *bus.Topology, modules []string) (kept []string, err error) {
 	defer errs.Wrap(&err, "grant the modules their rights")
 	db, err := postgres.Open(ctx, postgres.Config{URL: url, MaxConns: 1, Application: "millrace migrate"})
@@ -33,7 +37,7 @@ func (r Roles) Grant(ctx context.Context, url string, topo *bus.Topology, module
 		return nil, err
 	}
 	defer func() { _ = db.Close() }() // the transaction has told what happened
-	if err := r.create(ctx, db, modules); err != nil {
+	if err := errors.Join(r.create(ctx, db, modules), r.apart(ctx, db, topo)); err != nil {
 		return nil, err
 	}
 	tx, err := db.BeginTx(ctx, nil)
@@ -48,8 +52,11 @@ func (r Roles) Grant(ctx context.Context, url string, topo *bus.Topology, module
 	if err != nil {
 		return nil, err
 	}
-	kept, err = r.take(ctx, tx, topo, modules, things)
+	kept, taken, err := r.take(ctx, tx, topo, modules, things)
 	if err != nil {
+		return nil, err
+	}
+	if err := r.lost(ctx, tx, topo, things, taken); err != nil {
 		return nil, err
 	}
 	if err := r.give(ctx, tx, topo, modules, things); err != nil {
@@ -60,14 +67,14 @@ func (r Roles) Grant(ctx context.Context, url string, topo *bus.Topology, module
 
 // take takes what is too much, with what its holders gave to others. kept is what
 // has to wait, since processes live. Nobody has a right in order to hand it on.
-func (r Roles) take(ctx context.Context, tx *sql.Tx, topo *bus.Topology, modules []string, things []thing) (kept []string, err error) {
+func (r Roles) take(ctx context.Context, tx *sql.Tx, topo *bus.Topology, modules []string, things []thing) (kept []string, taken []grant, err error) {
 	given, err := r.given(ctx, tx, topo, things)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	var living bool
 	if err := tx.QueryRowContext(ctx, `SELECT EXISTS (SELECT FROM bus.processes WHERE expires_at > clock_timestamp())`).Scan(&living); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	wanted := map[grant]bool{}
 	for _, module := range modules {
@@ -87,11 +94,60 @@ func (r Roles) take(ctx context.Context, tx *sql.Tx, topo *bus.Topology, modules
 		case living && g.role != public:
 			kept = append(kept, g.text("REVOKE", "FROM"))
 		default:
+			taken = append(taken, g)
 			changes = append(changes, g.text("REVOKE", "FROM")+" CASCADE")
 		}
 	}
 	slices.Sort(kept)
-	return kept, change(ctx, tx, changes)
+	return kept, taken, change(ctx, tx, changes)
+}
+
+// lost makes sure that what was taken is gone: a right that somebody else than the
+// owner gave stays.
+func (r Roles) lost(ctx context.Context, tx *sql.Tx, topo *bus.Topology, things []thing, taken []grant) error {
+	given, err := r.given(ctx, tx, topo, things)
+	if err != nil {
+		return err
+	}
+	var faults []error
+	for _, g := range taken {
+		if _, still := given[g]; still {
+			faults = append(faults, errs.New(errs.Forbidden, "role %s has %s on %s from somebody else than the owner, who cannot take it: a superuser, or who gave it, may: %s",
+				g.role, g.verb, g.thing.text, g.text("REVOKE", "FROM")))
+		}
+	}
+	return errors.Join(faults...)
+}
+
+// apart makes sure that no module's role has another's rights by being its member,
+// or all of them, as the owner's member or a superuser.
+func (r Roles) apart(ctx context.Context, db *sql.DB, topo *bus.Topology) error {
+	roles := make([]string, 0, len(topo.Modules()))
+	for _, module := range topo.Modules() {
+		roles = append(roles, r.Of(module))
+	}
+	rows, err := db.QueryContext(ctx, `
+		SELECT m.rolname, m.rolsuper, coalesce(o.rolname, '') FROM pg_roles m LEFT JOIN pg_roles o ON NOT m.rolsuper AND o.oid <> m.oid AND pg_has_role(m.oid, o.oid, 'MEMBER')
+			AND (o.rolname = ANY($1) OR o.rolsuper OR o.oid = (SELECT nspowner FROM pg_namespace WHERE nspname = 'bus'))
+		WHERE m.rolname = ANY($1) AND (m.rolsuper OR o.oid IS NOT NULL) ORDER BY 1, 3`, pq.Array(roles))
+	if err != nil {
+		return fmt.Errorf("read who is a member of what: %w", err)
+	}
+	defer rows.Close()
+	var faults []error
+	for rows.Next() {
+		var role, of string
+		var super bool
+		if err := rows.Scan(&role, &super, &of); err != nil {
+			return fmt.Errorf("read who is a member of what: %w", err)
+		}
+		if super {
+			faults = append(faults, errs.New(errs.Forbidden, "role %[1]s is a superuser, and may do everything: ALTER ROLE %[1]s NOSUPERUSER", pq.QuoteIdentifier(role)))
+			continue
+		}
+		faults = append(faults, errs.New(errs.Forbidden, "role %[1]s is a member of %[2]s, and has its rights too: REVOKE %[2]s FROM %[1]s", pq.QuoteIdentifier(role), pq.QuoteIdentifier(of)))
+	}
+	return errors.Join(append(faults, rows.Err())...)
 }
 
 // give gives what is missing. It comes last: who loses a right on a table loses it
