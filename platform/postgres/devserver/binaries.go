@@ -162,7 +162,7 @@ func inspect(ctx context.Context, dir string, who account) (programs, error) {
 	}
 	p := programs{dir: dir}
 	for _, name := range []string{"initdb", "postgres"} {
-		said, err := who.command(ctx, p, name, "--version").Output()
+		said, err := keepingThread(who.command(ctx, p, name, "--version").Output)
 		if err != nil {
 			return programs{}, fmt.Errorf("%s --version: %w", name, err)
 		}

@@ -90,7 +90,7 @@ func (s *Server) initialise(ctx context.Context, programs programs, who account,
 	if s.cfg.NoSync {
 		args = append(args, "--no-sync")
 	}
-	said, err := who.command(ctx, programs, "initdb", args...).CombinedOutput()
+	said, err := keepingThread(who.command(ctx, programs, "initdb", args...).CombinedOutput)
 	if err != nil {
 		return s.explain(fmt.Errorf("initdb: %w: %s", err, lastLines(string(said), 5)), string(said))
 	}

@@ -90,7 +90,7 @@ func (s *Server) writeAccess(ctx context.Context, programs programs, who account
 func (s *Server) setPassword(ctx context.Context, programs programs, who account) error {
 	cmd := who.command(ctx, programs, "postgres", "--single", "-D", s.files.cluster, "-c", "password_encryption=scram-sha-256", "postgres")
 	cmd.Stdin = strings.NewReader("ALTER ROLE " + superuser + " PASSWORD '" + s.password + "'\n")
-	if said, err := cmd.CombinedOutput(); err != nil {
+	if said, err := keepingThread(cmd.CombinedOutput); err != nil {
 		return s.explain(fmt.Errorf("set the password: %w: %s", err, lastLines(string(said), 3)), string(said))
 	}
 	return nil

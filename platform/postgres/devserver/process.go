@@ -53,6 +53,15 @@ func startProcess(cmd *exec.Cmd, files layout, ephemeral bool) (*process, error)
 	return p, nil
 }
 
+// keepingThread calls run, which starts a program and waits for its end, on a
+// thread that nobody else gets meanwhile, for the reason that startProcess gives:
+// a server that ends beside it would take the thread along, and so the program.
+func keepingThread(run func() ([]byte, error)) ([]byte, error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	return run()
+}
+
 // end asks the process to stop, and after the patience makes it.
 func (p *process) end(patience time.Duration) error {
 	for _, ask := range []func(int) error{interrupt, abort} {
