@@ -44,7 +44,9 @@
 // A record that is not one of ours has no number: it is delivered at least once
 // and deduplicated by its id for as long as the inbox remembers, in no promised
 // order. Whoever may write to a topic can pretend to be a module; restrict that
-// by Kafka's access control. Kafka's own transactions are not used.
+// by Kafka's access control. Kafka's own transactions are not used, and not waited
+// for: what somebody else writes in one counts when it is there, and also if it is
+// aborted.
 //
 // A restored database gets no commands again that were received after its backup,
 // since the brokers have deleted them: that is logged, and each hole becomes a
