@@ -28,10 +28,10 @@ func TestACallWhoseProcessDiedIsMadeAgainWithTheSameIDAndSettledOnce(t *testing.
 			}
 			return "250 ok", nil
 		}})
-	d.lease = 150 * time.Millisecond
 	h.start(d)
 	id := h.record(d, "goods-1")
 	require.Equal(t, id, within(t, calls).ID)
+	h.lapse()
 	require.Equal(t, id, within(t, calls).ID)
 	h.is(id, "done")
 	require.Equal(t, "1/2/", h.text(`SELECT count(*) || '/' || max(attempts) || '/' || max(error) FROM effects`))

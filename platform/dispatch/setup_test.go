@@ -18,7 +18,7 @@ import (
 )
 
 // patient is how long a test waits for what must happen.
-const patient = 20 * time.Second
+const patient = time.Minute
 
 type mailed struct {
 	Subject string `json:"subject"`
@@ -111,8 +111,18 @@ func (h *house) start(d *Dispatcher[letter, string]) (stop func()) {
 // is waits until the intent is in the state.
 func (h *house) is(id uuid.UUID, state string) {
 	h.t.Helper()
-	require.Eventually(h.t, func() bool { return h.text(`SELECT state FROM dispatch WHERE id = $1`, id) == state },
-		patient, 5*time.Millisecond, "intent %s never became %s", id, state)
+	require.Eventually(h.t, func() bool {
+		var now string
+		err := h.sql.QueryRow(`SELECT state FROM dispatch WHERE id = $1`, id).Scan(&now)
+		return err == nil && now == state // an error: a test ended the connection
+	}, patient, 5*time.Millisecond, "intent %s never became %s", id, state)
+}
+
+// lapse ends the leases that there are, as time would.
+func (h *house) lapse() {
+	h.t.Helper()
+	_, err := h.sql.Exec(`UPDATE dispatch SET next_at = now() WHERE state = 'leased'`)
+	require.NoError(h.t, err)
 }
 
 // text reads one value as text.
