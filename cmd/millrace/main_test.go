@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 	m.Run()
 }
 
-var client = &http.Client{Timeout: 10 * time.Second}
+var client = &http.Client{Timeout: time.Minute}
 
 // try runs the program in this process.
 func try(t *testing.T, environ []string, args ...string) (code int, stdout, stderr string) {

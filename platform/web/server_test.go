@@ -15,7 +15,7 @@ import (
 	"millrace/platform/web"
 )
 
-var client = &http.Client{Timeout: 10 * time.Second}
+var client = &http.Client{Timeout: time.Minute}
 
 func TestAPortInUseNamesTheSetting(t *testing.T) {
 	t.Parallel()
@@ -68,7 +68,7 @@ func TestAShutdownWaitsForTheRequestThatIsBeingHandled(t *testing.T) {
 	require.Eventually(t, func() bool { // no new request is taken
 		_, err := client.Get(server.URL())
 		return err != nil
-	}, 5*time.Second, time.Millisecond)
+	}, time.Minute, time.Millisecond)
 	close(finish)
 	got := <-answered
 	require.NoError(t, got.err)

@@ -19,7 +19,7 @@ import (
 	"millrace/platform/postgres/pgtest"
 )
 
-var client = &http.Client{Timeout: 10 * time.Second}
+var client = &http.Client{Timeout: time.Minute}
 
 // local is a configuration on a fresh database, any port and a folder of its own.
 func local(t *testing.T) config.Config {

@@ -102,7 +102,7 @@ func TestAKilledTestProcessLeavesNoServerAndNoFiles(t *testing.T) {
 	require.Eventually(t, func() bool {
 		_, err := os.Stat(folder)
 		return os.IsNotExist(err)
-	}, 30*time.Second, 10*time.Millisecond, "%s is left", folder)
+	}, time.Minute, 10*time.Millisecond, "%s is left", folder)
 }
 
 func TestAServerOfOnesOwnCanBeNamed(t *testing.T) {
