@@ -128,8 +128,8 @@ func serve(t *testing.T) *program {
 	}()
 	select {
 	case p.url = <-ready:
-	case <-time.After(time.Minute):
-		t.Fatalf("not ready after a minute:\n%s", p.stderr)
+	case <-time.After(2 * time.Minute):
+		t.Fatalf("not ready after two minutes:\n%s", p.stderr)
 	}
 	return p
 }
@@ -183,7 +183,7 @@ func TestASecondSignalExitsAtOnce(t *testing.T) {
 			}
 		}
 	}()
-	require.Equal(t, exitInterrupted, p.exit(t, 15*time.Second), p.stderr.String())
+	require.Equal(t, exitInterrupted, p.exit(t, time.Minute), p.stderr.String())
 }
 
 // slowRequest sends all of a request but its last byte, and returns what sends

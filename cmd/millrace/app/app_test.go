@@ -58,8 +58,8 @@ func start(t *testing.T, cfg config.Config) (a *App, stop func() error) {
 	case err := <-ended:
 		stopped = true
 		require.NoError(t, err)
-	case <-time.After(time.Minute):
-		t.Fatal("not ready after a minute")
+	case <-time.After(2 * time.Minute):
+		t.Fatal("not ready after two minutes")
 	}
 	return a, stop
 }

@@ -89,12 +89,13 @@ func (k *killer) run(ctx context.Context) error {
 		if err := pause(ctx, m.delay); err != nil {
 			return err
 		}
-		for wait := 0; k.client.inFlight.Load() == 0 && wait < 5000; wait++ { // a moment without any request is no test
+		inFlight := k.client.inFlight.Load()
+		for wait := 0; inFlight == 0 && wait < 5000; wait++ { // a moment without any request is no test
 			if err := pause(ctx, 200*time.Microsecond); err != nil {
 				return err
 			}
+			inFlight = k.client.inFlight.Load()
 		}
-		inFlight := k.client.inFlight.Load()
 		victim, whom := k.victims[m.victim%len(k.victims)], ""
 		if victim.name != "" {
 			whom = ", of " + victim.name + ","
