@@ -51,6 +51,18 @@ func TestTheRateLeavesOutTheStartAndTheEnd(t *testing.T) {
 	require.Zero(t, newBoard(10).rate())
 }
 
+// What is said of the memory during a large backlog is the contender's.
+func TestATallyCountsWithoutTakingMemory(t *testing.T) {
+	t.Parallel()
+	const payments = 1_000_000_000
+	b := newTally(payments)
+	for group := range groups {
+		b.effect(group, payments-1)
+	}
+	require.EqualValues(t, len(groups), b.count.Load())
+	require.EqualValues(t, payments*len(groups), b.want)
+}
+
 func TestLatencyCountsWhatIsMissing(t *testing.T) {
 	t.Parallel()
 	b := newBoard(3)

@@ -61,8 +61,9 @@
 // a backlog that is sent, received and handled all at once, beside the same on
 // PostgreSQL alone; it is told as for "handled", and from the start of the
 // process to the last effect, since the first seconds go into sending and
-// receiving ahead. "kafka-backlog" is likewise, with the largest heap and
-// resident memory of this process meanwhile, without the benchmark's own notes.
+// receiving ahead. "kafka-backlog" is likewise, with the largest heap, the most
+// that a garbage collection found alive, and the largest resident memory of this
+// process meanwhile: the benchmark itself keeps nothing of it.
 // After each, every group has each payment once, those of a key in order.
 //
 // # The figures

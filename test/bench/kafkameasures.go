@@ -19,6 +19,7 @@ const (
 	wholeName         = ", from the start to the last effect"
 	kafkaLatencyName  = "Kafka, "
 	peakHeapName      = ", peak heap MB"
+	peakLiveName      = ", most alive after a garbage collection MB"
 	peakResidentName  = ", peak resident memory MB"
 )
 
@@ -91,7 +92,7 @@ func (r *run) relayRate(ctx context.Context, k *kafka, c relayer, rows int, watc
 // watchCount looks at a count until it reaches want. The rate is that of a
 // board: from 5 to 95 %.
 func watchCount(ctx context.Context, count func() int64, want int64, limit time.Duration) (*board, error) {
-	b := newBoard(0)
+	b := newTally(0)
 	look := time.NewTicker(time.Millisecond)
 	defer look.Stop()
 	timer := time.NewTimer(limit)
@@ -230,10 +231,10 @@ func backlogKafka(ctx context.Context, r *run) error {
 func (r *run) drainKafka(ctx context.Context, k *kafka, c contender, url string, size int) error {
 	watching, end := context.WithCancel(ctx)
 	defer end()
-	var heap, rss func() float64
+	var heap, alive, rss func() float64
 	observed, err := r.handle(ctx, c, url, size, behaviour{}, 40*time.Minute, func() (func(), error) {
 		debug.FreeOSMemory() // what the filling took
-		heap, rss = peakHeap(watching), peakOf(watching, residentMB)
+		heap, alive, rss = peakHeap(watching), peakOf(watching, liveBytes), peakOf(watching, residentMB)
 		return end, nil
 	})
 	if err != nil {
@@ -242,10 +243,9 @@ func (r *run) drainKafka(ctx context.Context, k *kafka, c contender, url string,
 	name := kafkaBacklogName(size)
 	r.found.add(kindOurs.name, name, observed.rate())
 	r.found.add(kindOurs.name, name+wholeName, observed.whole())
-	// The board itself takes 32 bytes a payment.
-	notes := float64(size*32) / 1e6
-	r.found.add(kindOurs.name, name+peakHeapName, heap()/1e6-notes)
-	r.found.add(kindOurs.name, name+peakResidentName, rss()-notes)
+	r.found.add(kindOurs.name, name+peakHeapName, heap()/1e6)
+	r.found.add(kindOurs.name, name+peakLiveName, alive()/1e6)
+	r.found.add(kindOurs.name, name+peakResidentName, rss())
 	return onceInOrder(ctx, c, url)
 }
 

@@ -116,6 +116,7 @@ func addKafka(add func(name string, a, b []float64, atLeast, atMost float64), ou
 	add("Kafka, backlog of 1,000,000 / 100,000, ours", large, small, 0.8, 0)
 	add("Kafka, backlog of 1,000,000 / 100,000, ours"+wholeName, ours[kafkaBacklogName(1_000_000)+wholeName], ours[kafkaBacklogName(100_000)+wholeName], 0.8, 0)
 	add("Kafka, backlog of 1,000,000 / 100,000, ours"+peakHeapName, ours[kafkaBacklogName(1_000_000)+peakHeapName], ours[kafkaBacklogName(100_000)+peakHeapName], 0, 1.5)
+	add("Kafka, backlog of 1,000,000 / 100,000, ours"+peakLiveName, ours[kafkaBacklogName(1_000_000)+peakLiveName], ours[kafkaBacklogName(100_000)+peakLiveName], 0, 1.5)
 	add("Kafka, backlog of 1,000,000 / 100,000, ours"+peakResidentName, ours[kafkaBacklogName(1_000_000)+peakResidentName], ours[kafkaBacklogName(100_000)+peakResidentName], 0, 1.5)
 }
 

@@ -116,7 +116,7 @@ func (r *run) handle(ctx context.Context, c contender, url string, payments int,
 	if err := r.server.settle(ctx); err != nil {
 		return nil, err
 	}
-	b.observer = newBoard(payments)
+	b.observer = newTally(payments)
 	stop, err := watch()
 	if err != nil {
 		return nil, err
