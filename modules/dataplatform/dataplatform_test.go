@@ -33,7 +33,7 @@ func TestTwoProcessesWriteEachEventOnce(t *testing.T) {
 	t.Parallel()
 	h := setup(t, Config{FlushRows: 20, FlushEvery: 40 * time.Millisecond})
 	first, second := h.process(), h.process()
-	first.lease, second.lease = 100*time.Millisecond, 100*time.Millisecond // the turn changes often
+	first.lease, second.lease = 300*time.Millisecond, 300*time.Millisecond // the turn changes often
 	h.run(first)
 	h.run(second)
 	heard := h.hear(200)

@@ -21,7 +21,7 @@ import (
 )
 
 // patient is how long a test waits for what must happen.
-const patient = 20 * time.Second
+const patient = time.Minute
 
 // silent is the transport of a module that says nothing.
 type silent struct{}

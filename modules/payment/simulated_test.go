@@ -49,7 +49,7 @@ func simulated(t *testing.T) (*bundle, *simulator.Simulator) {
 	b = &bundle{t: t}
 	b.Harness = bustest.Start(t, func(db *bus.DB) bustest.Module {
 		b.db = db
-		return New(db, Config{GatewayURL: s.URL(), GatewayTimeout: 300 * time.Millisecond, CallbackURL: "http://127.0.0.1:1/", CallbackSecrets: []string{secret}})
+		return New(db, Config{GatewayURL: s.URL(), GatewayTimeout: time.Second, CallbackURL: "http://127.0.0.1:1/", CallbackSecrets: []string{secret}})
 	})
 	return b, s
 }

@@ -196,7 +196,7 @@ func (l *load) accounted() {
 	l.w.t.Logf("%d orders and %d consultations are accounted for; %d requests were not accepted", len(l.goods), len(l.booked), l.refused)
 }
 
-var client = &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 8}}
+var client = &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 8}}
 
 // call makes a request and returns its status and body; 0 when nobody answered.
 func call(method, url, body, key string) (int, []byte) {

@@ -69,7 +69,7 @@ func setup(t *testing.T) (*Simulator, *receiver, *gateway.Client) {
 	require.NoError(t, err)
 	require.NoError(t, s.Start())
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
-	return s, r, gateway.NewClient(s.URL(), 200*time.Millisecond)
+	return s, r, gateway.NewClient(s.URL(), 2*time.Second)
 }
 
 // orderWith finds an order whose first charge is treated as wanted.
