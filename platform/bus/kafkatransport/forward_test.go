@@ -107,10 +107,10 @@ func TestABlockedSendReturnsInTimeAndTheNextCallWaitsForIt(t *testing.T) {
 	t.Parallel()
 	b := fake(t)
 	cfg := configFor(b)
-	cfg.SendTimeout = 200 * time.Millisecond
 	f := made(t, cfg, "shop.events")
 	_, err := f.Forward(t.Context(), rowsOf("order-1", 1, 5))
 	require.NoError(t, err)
+	f.limit = 200 * time.Millisecond
 	entered, thaw := freeze(t, b.Cluster, kmsg.Produce)
 
 	rows := rowsOf("order-1", 6, 5)

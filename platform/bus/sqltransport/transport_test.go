@@ -61,7 +61,7 @@ func start(t *testing.T, url string, cfg sqltransport.Config, parts ...bus.Modul
 	go func() { done <- router.Run(context.Background()) }()
 	<-router.Running()
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		require.NoError(t, tr.Drain(ctx))
 		require.NoError(t, router.Close())
@@ -139,7 +139,11 @@ func TestAMessageThatFailsForGoodHoldsItsKeyOnly(t *testing.T) {
 		}
 		return nil
 	}))
-	require.ElementsMatch(t, []string{"good0", "good1"}, []string{<-handled, <-handled})
+	got := map[string]bool{}
+	for len(got) < 2 { // beside one that fails, others are handled again
+		got[waitFor(t, "a message", handled)] = true
+	}
+	require.Equal(t, map[string]bool{"good0": true, "good1": true}, got)
 	store := r.transport.DB("store")
 	require.Eventually(t, func() bool {
 		var states string
