@@ -150,7 +150,7 @@ func atOnce(t *testing.T, b *bench) {
 
 func withoutPoll(t *testing.T, b *bench) {
 	topo := b.prepare(shop(), store(bus.On(note)))
-	o := Options{Poll: time.Hour}
+	o := Options{Poll: time.Hour, LeaseTTL: time.Minute} // who is taken for dead is not told
 	both := b.host(o, topo, topo.Modules())
 	both.publish(paid{Order: "here"})
 	b.becomes("1", `SELECT count(*) FROM store.effects`)

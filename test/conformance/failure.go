@@ -196,7 +196,7 @@ func realContention(t *testing.T, b *bench) {
 	topo := b.prepare(shop(), store(on(func(ctx context.Context, tx *bus.Tx, m paid) error {
 		for _, query := range map[string][]string{
 			"deadlock": {`SET LOCAL deadlock_timeout = '10ms'`, `UPDATE rows SET n = n + 1 WHERE id = 1`, "wait", `UPDATE rows SET n = n + 1 WHERE id = 2`},
-			"timeout":  {`SET LOCAL lock_timeout = '10ms'`, "wait", `UPDATE rows SET n = n + 1 WHERE id = 3`},
+			"timeout":  {`SET LOCAL lock_timeout = '500ms'`, "wait", `UPDATE rows SET n = n + 1 WHERE id = 3`},
 		}[m.Order] {
 			if query == "wait" {
 				locked[m.Order] <- struct{}{}
@@ -234,8 +234,10 @@ func realContention(t *testing.T, b *bench) {
 
 	holder, err := b.sql.BeginTx(t.Context(), nil)
 	require.NoError(t, err)
-	_, err = holder.ExecContext(t.Context(), `UPDATE store.rows SET n = n + 10 WHERE id = 3`)
-	require.NoError(t, err)
+	for _, query := range []string{`SET LOCAL idle_in_transaction_session_timeout = 0`, `UPDATE store.rows SET n = n + 10 WHERE id = 3`} {
+		_, err = holder.ExecContext(t.Context(), query)
+		require.NoError(t, err)
+	}
 	p.publish(paid{Order: "timeout"})
 	for range 3 { // the first run, the guarded one, its first retry
 		await(t, "the handler's try", locked["timeout"])
@@ -261,11 +263,12 @@ func resource(t *testing.T, b *bench) {
 }
 
 func hang(t *testing.T, b *bench) {
-	release := make(chan struct{})
+	entered, release := make(chan struct{}, 10), make(chan struct{})
 	var calls atomic.Int32
 	p := b.start(Options{Backoff: []time.Duration{time.Hour}}, shop(), store(on(func(_ context.Context, _ *bus.Tx, m paid) error {
 		if m.N == 1 {
 			calls.Add(1)
+			entered <- struct{}{}
 			<-release // and never looks at its context
 		}
 		return nil
@@ -273,7 +276,7 @@ func hang(t *testing.T, b *bench) {
 	t.Cleanup(func() { close(release) })
 	mates := keys(3)
 	p.publish(paid{Order: mates[0]}, paid{Order: mates[0], N: 1}, paid{Order: mates[0], N: 2}, paid{Order: mates[1]})
-	b.becomes("1", `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND state = 'idle in transaction' AND query LIKE 'INSERT INTO effects%'`)
+	await(t, "the handler that hangs", entered)
 	for k := range 30 {
 		p.publish(paid{Order: "elsewhere-" + itoa(k)})
 	}

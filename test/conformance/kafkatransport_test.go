@@ -64,6 +64,6 @@ func (w kafkaWorld) Open(ctx context.Context, topo *bus.Topology, hosted []strin
 	return kafkatransport.Open(ctx, kafkatransport.Config{
 		Brokers: w.brokers, Prefix: w.prefix, Session: 1500 * time.Millisecond, Sweep: time.Second, Partitions: 4, Logger: quiet,
 	}, sqltransport.Config{
-		URL: w.url, MaxConnsPerModule: 6, Backoff: o.Backoff, KeepCommands: o.KeepCommands, Poll: o.Poll, Logger: quiet,
+		URL: w.url, MaxConnsPerModule: 6, Backoff: o.Backoff, KeepCommands: o.KeepCommands, Poll: o.Poll, LeaseTTL: o.LeaseTTL, Logger: quiet,
 	}, topo, hosted)
 }
