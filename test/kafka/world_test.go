@@ -82,13 +82,14 @@ func houses(t *testing.T, slow time.Duration, working *atomic.Int64) *bus.Topolo
 // opened is a whole transport with its router, and a look into its database.
 type opened struct {
 	*kafkatransport.Transport
-	t    *testing.T
-	cfg  kafkatransport.Config
-	url  string
-	topo *bus.Topology
-	db   *sql.DB // an onlooker's
-	text func(query string) string
-	stop func()
+	t     *testing.T
+	cfg   kafkatransport.Config
+	url   string
+	lease time.Duration // 0: the default
+	topo  *bus.Topology
+	db    *sql.DB // an onlooker's
+	text  func(query string) string
+	stop  func()
 
 	working atomic.Int64 // handlers that run now
 }
@@ -107,6 +108,14 @@ func openSlow(t *testing.T, cfg kafkatransport.Config, slow time.Duration) *open
 	t.Helper()
 	o := &opened{t: t, cfg: cfg, url: pgtest.URL(t)}
 	o.topo = houses(t, slow, &o.working)
+	o.begin(o.topo.Modules())
+	return o
+}
+
+// begin makes the database, and hosts the modules.
+func (o *opened) begin(modules []string) {
+	t := o.t
+	t.Helper()
 	require.NoError(t, sqltransport.Migrate(t.Context(), o.url, o.topo))
 	db, err := postgres.Open(t.Context(), postgres.Config{URL: o.url, MaxConns: 2})
 	require.NoError(t, err)
@@ -118,15 +127,14 @@ func openSlow(t *testing.T, cfg kafkatransport.Config, slow time.Duration) *open
 		require.NoError(t, db.QueryRowContext(context.Background(), query).Scan(&got), query)
 		return got
 	}
-	o.Transport, o.stop = o.host(o.topo.Modules())
-	return o
+	o.Transport, o.stop = o.host(modules)
 }
 
 // host opens another process, which has these modules until it is stopped.
 func (o *opened) host(modules []string) (_ *kafkatransport.Transport, stop func()) {
 	t := o.t
 	t.Helper()
-	transport, err := kafkatransport.Open(t.Context(), o.cfg, sqltransport.Config{URL: o.url, MaxConnsPerModule: 6, Poll: time.Minute, Logger: o.cfg.Logger}, o.topo, modules)
+	transport, err := kafkatransport.Open(t.Context(), o.cfg, sqltransport.Config{URL: o.url, MaxConnsPerModule: 6, Poll: time.Minute, LeaseTTL: o.lease, Logger: o.cfg.Logger}, o.topo, modules)
 	require.NoError(t, err)
 	router, err := bus.NewRouter(o.topo, modules, transport.Subscriber, slog.New(slog.DiscardHandler), watermill.NopLogger{})
 	require.NoError(t, err)

@@ -43,9 +43,6 @@ func (c *claims) Setup(session sarama.ConsumerGroupSession) error {
 	if err != nil {
 		return fmt.Errorf("offsets of %s: %w", c.in.group(), err)
 	}
-	c.in.mu.Lock()
-	clear(c.in.noted)
-	c.in.mu.Unlock()
 	known := map[place]sqltransport.Mark{}
 	for _, m := range marks {
 		known[place{m.Topic, m.Partition}] = m
@@ -83,6 +80,7 @@ func (c *claims) Setup(session sarama.ConsumerGroupSession) error {
 		session.ResetOffset(c.in.cfg.Prefix+p.topic, p.partition, offset, found[p.topic].incarnation) // back
 		session.MarkOffset(c.in.cfg.Prefix+p.topic, p.partition, offset, found[p.topic].incarnation)  // or on
 	}
+	c.in.begins(c.begin)
 	c.in.works()
 	return nil
 }

@@ -54,7 +54,7 @@ type intake struct {
 	restart context.CancelFunc // ends the present subscription; another follows
 	failing failure            // why nothing is received, if so
 	stalled map[place]failure
-	noted   map[place]int64 // how far the database was brought in the present session
+	noted   map[place]int64 // how far the database was brought when the present session began, or in it
 }
 
 // place is a partition at the brokers.
@@ -277,6 +277,14 @@ func (in *intake) note(all []arrival) {
 			in.noted[place{a.record.Topic[len(in.cfg.Prefix):], a.record.Partition}] = a.record.Offset + 1
 		}
 	}
+}
+
+// begins remembers what the database has when a session begins: a crash may
+// forget that, too, before anything more arrives.
+func (in *intake) begins(at map[place]int64) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.noted = maps.Clone(at)
 }
 
 // brought is how far the database was brought.
