@@ -28,7 +28,7 @@ import (
 	"millrace/platform/postgres/pgtest"
 )
 
-const patience = 60 * time.Second
+const patience = 2 * time.Minute
 
 // binary builds the program once, with the race detector if this test has it.
 var binary = sync.OnceValues(func() (string, error) {

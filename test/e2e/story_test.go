@@ -3,8 +3,10 @@ package e2e_test
 import (
 	"bytes"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os/exec"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -166,13 +168,20 @@ func (w *world) load(base *atomic.Pointer[string], stop <-chan struct{}) (orders
 	}
 }
 
-// freeAddress is a port that the next program can have, too.
+// freeAddress is a port that the next program can have, too: below those that a
+// system hands out, or somebody has it while no program does.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it is closed at once
-	require.NoError(t, err)
-	require.NoError(t, l.Close())
-	return l.Addr().String()
+	for range 100 {
+		l, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(20000+rand.IntN(10000))) //nolint:noctx // it is closed at once
+		if err != nil {
+			continue
+		}
+		require.NoError(t, l.Close())
+		return l.Addr().String()
+	}
+	require.FailNow(t, "no port is free")
+	return ""
 }
 
 // accounted checks that every accepted order came to its end, once.

@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"time"
 
@@ -188,9 +190,16 @@ func (s *stage) configure(cfg config.Config, database string) config.Config {
 }
 
 // freePort is one that nobody listens on now. The child keeps it over kills, so
-// that callbacks and clients find it again.
+// that callbacks and clients find it again; so it is below those that a system
+// hands out, if it can be, or somebody else has it when the child comes back.
 func freePort() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(20_000+rand.IntN(10_000)))
+	for try := 0; err != nil && try < 100; try++ {
+		l, err = net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(20_000+rand.IntN(10_000)))
+	}
+	if err != nil {
+		l, err = net.Listen("tcp", "127.0.0.1:0")
+	}
 	if err != nil {
 		return "", err
 	}
