@@ -10,6 +10,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -35,7 +36,7 @@ import (
 )
 
 const (
-	patience = 60 * time.Second // with anything
+	patience = 2 * time.Minute // with anything
 	secret   = "whsec_bWlsbHJhY2UtZTJlLXRlc3Qtc2VjcmV0LTAwMDE="
 	seed     = 7
 )
@@ -233,13 +234,20 @@ func (l *tail) String() string {
 	return string(l.last)
 }
 
-// freeAddress is a port that the next program can have, too.
+// freeAddress is a port that the next program can have, too: below those that a
+// system hands out, or somebody has it while no program does.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	require.NoError(t, l.Close())
-	return l.Addr().String()
+	for range 100 {
+		l, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(20000+rand.IntN(10000)))
+		if err != nil {
+			continue
+		}
+		require.NoError(t, l.Close())
+		return l.Addr().String()
+	}
+	require.FailNow(t, "no port is free")
+	return ""
 }
 
 // one reads one value; "?" while the database is away.
