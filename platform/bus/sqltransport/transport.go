@@ -311,13 +311,9 @@ func (t *Transport) wake(dirty wakeup) {
 // rouse wakes those who handle what the readers have.
 func (t *Transport) rouse(dirty wakeup) {
 	for name, partitions := range dirty {
-		r := t.readers[name]
-		if r == nil {
-			continue
-		}
 		for _, s := range t.subscribers {
 			for stream, reader := range s.readers {
-				if reader == r {
+				if reader == t.readers[name] {
 					s.wake(stream, partitions)
 				}
 			}
