@@ -21,7 +21,7 @@ import (
 )
 
 // patience bounds every wait.
-const patience = 60 * time.Second
+const patience = 2 * time.Minute
 
 // Run plays programs. The factory is called for each process of a program, with
 // another address of the same database.

@@ -18,7 +18,7 @@ import (
 func TestStockQueueDeletesCommandsThatWereNeverAcked(t *testing.T) {
 	t.Parallel()
 	db := fresh(t)
-	messages, _ := subscribe(t, db, "commands", deadline(stockQueue(), 5*poll))
+	messages, _ := subscribe(t, db, "commands", deadline(stockQueue(), 50*poll))
 	say(t, publisher(t, db, wsql.PostgreSQLQueueSchema{}), "commands", names(10)...)
 	receive(t, messages).Ack()
 	receive(t, messages) // the second is never acked: its deadline passes
