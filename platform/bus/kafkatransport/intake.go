@@ -387,16 +387,3 @@ func (in *intake) isFailing() bool {
 	defer in.mu.Unlock()
 	return in.failing.why != nil
 }
-
-// stands says what keeps the intake from receiving for longer than limit.
-func (in *intake) stands(limit time.Duration) (all []failure) {
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	if in.failing.why != nil && time.Since(in.failing.since) >= limit {
-		all = append(all, failure{in.failing.since, errs.New(errs.Resource, "module %s receives nothing since %s: %w", in.module, in.failing.since.Format(time.RFC3339), in.failing.why)})
-	}
-	for p, s := range in.stalled {
-		all = append(all, failure{s.since, errs.New(errs.Resource, "module %s, %s partition %d: %w", in.module, p.topic, p.partition, s.why)})
-	}
-	return all
-}
