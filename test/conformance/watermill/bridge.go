@@ -5,6 +5,7 @@ import (
 	"errors"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 
@@ -70,15 +71,21 @@ func (p *publisher) Publish(topic string, messages ...*message.Message) error {
 	if err != nil {
 		return err
 	}
-	return process.DB(owner).InTx(messages[0].Context(), func(tx *bus.Tx) error {
-		for _, msg := range messages {
-			event := said{topic: topic, key: p.place.key(msg), UUID: msg.UUID, Metadata: msg.Metadata, Payload: msg.Payload}
-			if err := tx.Publish(event); err != nil {
-				return err
+	for deadline := time.Now().Add(patience); ; {
+		err := process.DB(owner).InTx(messages[0].Context(), func(tx *bus.Tx) error {
+			for _, msg := range messages {
+				event := said{topic: topic, key: p.place.key(msg), UUID: msg.UUID, Metadata: msg.Metadata, Payload: msg.Payload}
+				if err := tx.Publish(event); err != nil {
+					return err
+				}
 			}
+			return nil
+		})
+		// On a busy machine the process may be taken for dead, and its transaction ended.
+		if err == nil || errs.KindOf(err) != errs.Resource || time.Now().After(deadline) {
+			return err
 		}
-		return nil
-	})
+	}
 }
 
 func (p *publisher) Close() error {

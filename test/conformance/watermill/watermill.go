@@ -172,4 +172,4 @@ func (p *place) open(topo *bus.Topology, host string) (conformance.Process, erro
 }
 
 // patience bounds what must happen.
-const patience = time.Minute
+const patience = 2 * time.Minute
