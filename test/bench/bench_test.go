@@ -59,8 +59,8 @@ func TestATallyCountsWithoutTakingMemory(t *testing.T) {
 	for group := range groups {
 		b.effect(group, payments-1)
 	}
-	require.EqualValues(t, len(groups), b.count.Load())
-	require.EqualValues(t, payments*len(groups), b.want)
+	require.Equal(t, int64(len(groups)), b.count.Load())
+	require.Equal(t, int64(payments*len(groups)), b.want)
 }
 
 func TestLatencyCountsWhatIsMissing(t *testing.T) {
