@@ -1,11 +1,20 @@
-// Package deadletter shows an operator the messages that failed for good, hands
-// them back to their subscribers, or dismisses them.
+// Package deadletter shows an operator the messages that only an operator can
+// help: those that failed for good, and those that no version of their module
+// that serves knows. It hands them back to their subscribers, or dismisses them.
 //
 // A dead letter holds the later messages of its key, for that subscriber, until
 // it is handled or discarded. Its state changes by compare-and-set only: of two
 // operators one wins and the other is told. The partition's owner, in whatever
 // process, is woken after the commit: it tries the message with all attempts
 // anew, or goes on with those behind it.
+//
+// A message whose type the serving version does not know, but another one has
+// subscribed to, or that is a command, is held for a version that knows it, and
+// holds the later ones of its key: a release that was taken back comes again. It
+// goes on by itself as soon as such a version serves. If none ever will, Forget
+// says so for the type, and Discard for one message. Listed are the first of
+// their keys, whether they were held at once or a version left that had begun
+// with them.
 //
 // A message that was discarded is kept, with who did it, when and why; it never
 // takes effect. Who is what the caller says: there is no sign-in.
@@ -28,7 +37,7 @@ import (
 	"millrace/platform/failpoint"
 )
 
-// Letter is a message that a subscriber could not handle.
+// Letter is a message that a subscriber could not handle, or does not know.
 type Letter struct {
 	ID         string    // "<subscriber's module>/<number>", for Retry
 	Subscriber string    // who could not handle it
@@ -37,24 +46,29 @@ type Letter struct {
 	Key        string    // its key
 	Topic      string    // where it was read
 	Sequence   int64     // its offset there
+	State      string    // Dead; else, as "held", it waits for a version of its module that knows its type
 	Attempts   int       // how often it was tried
 	Kind       string    // the last error's kind, see package errs
 	Error      string    // the last error, at most 2,000 bytes
-	FailedAt   time.Time // when it was tried last
+	FailedAt   time.Time // when it was tried last, or put aside
 	Behind     int       // how many messages of its key wait behind it
 }
 
-// List returns the dead letters of the modules, oldest failure first. db may be
-// any connection that can read the modules' schemas.
+// Dead is the State of a message that failed for good.
+const Dead = "dead"
+
+// List returns the dead letters of the modules, and what waits for a version that
+// knows it, oldest first. db may be any connection that can read the modules'
+// schemas.
 func List(ctx context.Context, db *sql.DB, modules []string) (_ []Letter, err error) {
 	defer errs.Wrap(&err, "list dead letters")
 	var parts []string
 	for _, module := range modules {
 		parts = append(parts, fmt.Sprintf(`
-			SELECT '%[1]s', a.id, a.subscriber, a.message_id, a.type, a.key, a.topic, a."offset", a.attempts, a.kind, a.error, coalesce(a.failed_at, a.created_at) AS failed,
+			SELECT '%[1]s', a.id, a.subscriber, a.message_id, a.type, a.key, a.topic, a."offset", a.state, a.attempts, a.kind, a.error, coalesce(a.failed_at, a.created_at) AS failed,
 				(SELECT count(*) FROM %[1]s.aside h WHERE h.subscriber = a.subscriber AND h.topic = a.topic AND h.partition = a.partition
 					AND h.key = a.key AND h."offset" > a."offset" AND h.state <> 'discarded')
-			FROM %[1]s.aside a WHERE a.state = 'dead'`, module))
+			FROM %[1]s.aside a WHERE a.state = 'dead' OR %[2]s`, module, waits(module)))
 	}
 	if len(parts) == 0 {
 		return nil, nil
@@ -69,7 +83,7 @@ func List(ctx context.Context, db *sql.DB, modules []string) (_ []Letter, err er
 		var l Letter
 		var module string
 		var number int64
-		if err := rows.Scan(&module, &number, &l.Subscriber, &l.MessageID, &l.Type, &l.Key, &l.Topic, &l.Sequence, &l.Attempts, &l.Kind, &l.Error, &l.FailedAt, &l.Behind); err != nil {
+		if err := rows.Scan(&module, &number, &l.Subscriber, &l.MessageID, &l.Type, &l.Key, &l.Topic, &l.Sequence, &l.State, &l.Attempts, &l.Kind, &l.Error, &l.FailedAt, &l.Behind); err != nil {
 			return nil, err
 		}
 		l.ID = module + "/" + strconv.FormatInt(number, 10)
@@ -80,30 +94,44 @@ func List(ctx context.Context, db *sql.DB, modules []string) (_ []Letter, err er
 
 // Retry hands a dead letter back to its subscriber. An id that is none is
 // Invalid or NotFound; one whose state is no longer dead (somebody was faster,
-// or it was handled) is a Conflict that says what it is now. What a carrier lost,
-// or could not read, cannot be tried: Invalid.
+// or it was handled) is a Conflict that says what it is now. So is one that waits
+// for a version that knows its type: nobody who serves could try it. What a
+// carrier lost, or could not read, cannot be tried: Invalid.
 func Retry(ctx context.Context, db *sql.DB, modules []string, id string) (err error) {
 	defer errs.Wrap(&err, "retry %s", id)
-	return decide(ctx, db, modules, id, sqltransport.Hopeless, `state = 'retrying', next_at = clock_timestamp(), attempts = 0, decided_at = clock_timestamp()`)
+	return decide(ctx, db, modules, id, func(string) string { return `a.state = 'dead'` }, sqltransport.Hopeless, `state = 'retrying', next_at = clock_timestamp(), attempts = 0, decided_at = clock_timestamp()`)
 }
 
-// Discard dismisses a dead letter for good: it takes no effect, and the later
-// messages of its key go on. by says who, reason why; both are needed and kept.
-// Errors are as Retry's.
+// Discard dismisses a message that List shows for good: it takes no effect, and
+// the later ones of its key go on. by says who, reason why; both are needed and
+// kept. Errors are as Retry's.
 func Discard(ctx context.Context, db *sql.DB, modules []string, id, by, reason string) (err error) {
-	for field, value := range map[string]string{"by": by, "reason": reason} {
-		if strings.TrimSpace(value) == "" || len(value) > maxReason {
-			return errs.InvalidField(field, "must be given, in at most %d bytes: whoever asks later why the message took no effect finds it", maxReason)
-		}
+	if err := answerable(by, reason); err != nil {
+		return err
 	}
 	defer errs.Wrap(&err, "discard %s", id)
-	return decide(ctx, db, modules, id, func(string) string { return "" }, `state = 'discarded', decided_at = clock_timestamp(), decided_by = $2, reason = $3`, by, reason)
+	may := func(module string) string { return `(a.state = 'dead' OR ` + waits(module) + `)` }
+	return decide(ctx, db, modules, id, may, func(string) string { return "" }, discarding, by, reason)
 }
+
+// discarding is what a discarded message's row becomes; $2 says who, $3 why.
+const discarding = `state = 'discarded', next_at = NULL, decided_at = clock_timestamp(), decided_by = $2, reason = $3`
 
 const maxReason = 500
 
-// decide changes a dead letter by compare-and-set, and wakes its partition's owner.
-func decide(ctx context.Context, db *sql.DB, modules []string, id string, not func(messageType string) (why string), change string, args ...any) error {
+// answerable refuses a decision that nobody could explain later.
+func answerable(by, reason string) error {
+	for _, given := range [][2]string{{"by", by}, {"reason", reason}} {
+		if strings.TrimSpace(given[1]) == "" || len(given[1]) > maxReason {
+			return errs.InvalidField(given[0], "must be given, in at most %d bytes: whoever asks later why the message took no effect finds it", maxReason)
+		}
+	}
+	return nil
+}
+
+// decide changes a message that is aside by compare-and-set, and wakes its
+// partition's owner. may is the condition, in SQL.
+func decide(ctx context.Context, db *sql.DB, modules []string, id string, may func(module string) string, not func(messageType string) (why string), change string, args ...any) error {
 	module, text, _ := strings.Cut(id, "/")
 	number, err := strconv.ParseInt(text, 10, 64)
 	if err != nil || !slices.Contains(modules, module) {
@@ -116,10 +144,10 @@ func decide(ctx context.Context, db *sql.DB, modules []string, id string, not fu
 	defer func() { _ = tx.Rollback() }() // after a commit there is nothing to roll back
 	var subscriber, topic, messageType string
 	var partition int
-	err = tx.QueryRowContext(ctx, fmt.Sprintf(`UPDATE %s.aside SET %s WHERE id = $1 AND state = 'dead' RETURNING subscriber, topic, partition, type`, module, change),
+	err = tx.QueryRowContext(ctx, fmt.Sprintf(`UPDATE %s.aside a SET %s WHERE a.id = $1 AND %s RETURNING a.subscriber, a.topic, a.partition, a.type`, module, change, may(module)),
 		append([]any{number}, args...)...).Scan(&subscriber, &topic, &partition, &messageType)
 	if errors.Is(err, sql.ErrNoRows) {
-		return notDead(ctx, tx, module, number)
+		return whyNot(ctx, tx, module, number)
 	}
 	if err != nil {
 		return err
@@ -136,14 +164,20 @@ func decide(ctx context.Context, db *sql.DB, modules []string, id string, not fu
 	return err
 }
 
-func notDead(ctx context.Context, tx *sql.Tx, module string, number int64) error {
-	var state string
-	err := tx.QueryRowContext(ctx, fmt.Sprintf(`SELECT state FROM %s.aside WHERE id = $1`, module), number).Scan(&state)
+// whyNot says what a message is that cannot be decided on.
+func whyNot(ctx context.Context, tx *sql.Tx, module string, number int64) error {
+	var state, messageType string
+	var waiting bool
+	err := tx.QueryRowContext(ctx, fmt.Sprintf(`SELECT a.state, a.type, %s FROM %s.aside a WHERE a.id = $1`, waits(module), module), number).Scan(&state, &messageType, &waiting)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		return errs.New(errs.NotFound, "there is no such dead letter: it was handled meanwhile, or never was")
 	case err != nil:
 		return err
+	case waiting:
+		return errs.New(errs.Conflict, "it is %s for a version of %s that knows %s: it goes on by itself as soon as one serves; if there will be none, forget the type (millrace deadletters forget %[2]s %[3]s), or discard the message", state, module, messageType)
+	case state == "held":
+		return errs.New(errs.Conflict, "it is held behind an earlier message of its key, and goes on when that one is decided on")
 	}
 	return errs.New(errs.Conflict, "it is %s now: somebody was faster", state)
 }
