@@ -6,56 +6,29 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"slices"
-	"text/tabwriter"
 
 	"millrace/config"
 	"millrace/platform/bus"
-	"millrace/platform/bus/deadletter"
-	"millrace/platform/dispatch"
 )
 
 type deadlettersCmd struct {
-	List    deadlettersListCmd    `cmd:"" default:"1" help:"List the messages that failed for good, what waits behind them, and the calls to the outside that failed for good."`
+	List    deadlettersListCmd    `cmd:"" default:"1" help:"List the messages that failed for good, those that no serving version knows, what waits behind them, and the calls to the outside that failed for good."`
 	Retry   deadlettersRetryCmd   `cmd:"" help:"Hand dead letters back to their subscribers, and failed calls to their modules, to be tried anew."`
-	Discard deadlettersDiscardCmd `cmd:"" help:"Dismiss a dead letter for good: it takes no effect, and what waits behind it goes on."`
+	Discard deadlettersDiscardCmd `cmd:"" help:"Dismiss a message of the list for good: it takes no effect, and what waits behind it goes on."`
+	Forget  deadlettersForgetCmd  `cmd:"" help:"No version of a module will hear a type any more: what is held for one takes no effect, and later ones are skipped. For the owner of the tables."`
 }
 
 type deadlettersListCmd struct{}
 
-// Run lists. It may run while the program serves, and changes nothing.
+// Run lists. It may run while the program serves, and changes nothing. What
+// cannot be read in one database hides nothing of the others.
 func (*deadlettersListCmd) Run(ctx context.Context, cfg config.Config, log *slog.Logger, out io.Writer) error {
 	return look(ctx, cfg, log, func(_ *bus.Topology, found places) error {
-		var letters []deadletter.Letter
-		var calls []dispatch.FailedCall
+		l := listing{places: found}
 		for _, p := range found {
-			here, err := deadletter.List(ctx, p.db, p.here)
-			if err != nil {
-				return err
-			}
-			failed, err := dispatch.Failed(ctx, p.db, p.here)
-			if err != nil {
-				return err
-			}
-			letters, calls = append(letters, here...), append(calls, failed...)
+			l.add(ctx, p)
 		}
-		slices.SortStableFunc(letters, func(a, b deadletter.Letter) int { return a.FailedAt.Compare(b.FailedAt) })
-		slices.SortStableFunc(calls, func(a, b dispatch.FailedCall) int { return a.FailedAt.Compare(b.FailedAt) })
-		if len(letters) == 0 {
-			fmt.Fprintln(out, "There are no dead letters.")
-			return listCalls(out, calls)
-		}
-		table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-		fmt.Fprintln(table, "ID\tMESSAGE\tKEY\tATTEMPTS\tFAILED\tBEHIND IT\tKIND\tERROR")
-		for _, l := range letters {
-			fmt.Fprintf(table, "%s\t%s\t%s\t%d\t%s\t%d\t%s\t%s\n", l.ID, l.Type, l.Key, l.Attempts,
-				l.FailedAt.Local().Format("2006-01-02 15:04:05"), l.Behind, l.Kind, oneLine(l.Error, 120))
-		}
-		if err := errors.Join(table.Flush(), listCalls(out, calls)); err != nil {
-			return err
-		}
-		fmt.Fprintln(out, "\nMend the cause, then: millrace deadletters retry ID")
-		return nil
+		return errors.Join(append(l.failures, l.print(out))...)
 	})
 }
 
@@ -69,10 +42,14 @@ func (c *deadlettersRetryCmd) Run(ctx context.Context, cfg config.Config, log *s
 	return look(ctx, cfg, log, func(_ *bus.Topology, found places) error {
 		var failures []error
 		for _, id := range c.IDs {
-			p := found.of(id)
-			by, err := retryOne(ctx, p.db, p.here, id)
+			p, err := found.of(id)
 			if err != nil {
 				failures = append(failures, err)
+				continue
+			}
+			by, err := retryOne(ctx, p.db, p.here, id)
+			if err != nil {
+				failures = append(failures, p.failed(err))
 				continue
 			}
 			fmt.Fprintf(out, "%s is tried again by %s, as soon as one serves.\n", id, by)

@@ -4,10 +4,11 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
 	"io/fs"
 	"log/slog"
+	"net/url"
 	"os"
-	"slices"
 	"strings"
 
 	"github.com/lib/pq"
@@ -26,30 +27,16 @@ import (
 type place struct {
 	db   *sql.DB
 	here []string
+	name string // which item of database.parts it is, without its password; "" if there are no parts
+	same string // two places are one database if this is the same
 }
 
-// places are all that could be reached; at least one.
-type places []place
-
-// of is the one with the module that an id begins with, as "delivery/17"; else
-// any: what knows no such module says so.
-func (all places) of(id string) place {
-	module, _, _ := strings.Cut(id, "/")
-	for _, p := range all {
-		if slices.Contains(p.here, module) {
-			return p
-		}
+// failed says what failed there, and what to do about it.
+func (p place) failed(err error) error {
+	if err = understood(err); err == nil || p.name == "" {
+		return err
 	}
-	return all[0]
-}
-
-// dbs are their databases.
-func (all places) dbs() []*sql.DB {
-	dbs := make([]*sql.DB, len(all))
-	for i, p := range all {
-		dbs[i] = p.db
-	}
-	return dbs
+	return fmt.Errorf("%s: %w", p.name, err)
 }
 
 // look gives a command the databases of the configuration, as they are, and the
@@ -59,7 +46,8 @@ func (all places) dbs() []*sql.DB {
 // module. Looking must not migrate what an older version serves.
 //
 // A part that cannot be looked into is an error of the command, which does what
-// it can with the others all the same. A module that is nowhere is told.
+// it can with the others all the same. A module that is nowhere is told, and so
+// is one that two databases have: one of them is what a move left behind.
 func look(ctx context.Context, cfg config.Config, log *slog.Logger, do func(topo *bus.Topology, found places) error) error {
 	if err := cfg.Validate(app.Modules()); err != nil {
 		return err
@@ -68,26 +56,21 @@ func look(ctx context.Context, cfg config.Config, log *slog.Logger, do func(topo
 	if err != nil {
 		return err
 	}
-	urls, failures, end := databases(ctx, cfg, log)
+	parts, failures, end := databases(ctx, cfg, log)
 	var found places
 	var hidden, seen []string
-	for _, url := range urls {
-		p, unseen, err := visit(ctx, url, topo)
+	for _, part := range parts {
+		p, unseen, err := visit(ctx, part, topo)
 		if err != nil {
-			failures = append(failures, understood(err))
+			failures = append(failures, p.failed(err))
 			continue
 		}
 		found, hidden, seen = append(found, p), append(hidden, unseen...), append(seen, p.here...)
 	}
-	if len(hidden) > 0 {
-		log.Warn("this database user may not see all modules; the owner of the tables may", "hidden", hidden)
-	}
-	missing := slices.DeleteFunc(topo.Modules(), func(module string) bool { return slices.Contains(seen, module) || slices.Contains(hidden, module) })
 	if len(found) > 0 {
-		if len(missing) > 0 {
-			log.Warn("these modules were not looked at: name every module's database in database.parts", "missing", missing)
-		}
-		failures = append(failures, understood(do(topo, found)))
+		kept := found.distinct()
+		kept.warn(log, topo.Modules(), hidden, seen)
+		failures = append(failures, do(topo, kept))
 	}
 	for _, p := range found {
 		failures = append(failures, p.db.Close())
@@ -95,20 +78,23 @@ func look(ctx context.Context, cfg config.Config, log *slog.Logger, do func(topo
 	return errors.Join(append(failures, end())...)
 }
 
-// databases are the URLs to look into, and what is wrong with the others.
-func databases(ctx context.Context, cfg config.Config, log *slog.Logger) (urls []string, failures []error, end func() error) {
+// part is a database to look into; its name is as a place's.
+type part struct{ url, name string }
+
+// databases are those to look into, and what is wrong with the others.
+func databases(ctx context.Context, cfg config.Config, log *slog.Logger) (parts []part, failures []error, end func() error) {
 	end = func() error { return nil }
 	if len(cfg.Database.Parts) == 0 {
 		database, err := app.OpenDatabase(ctx, cfg, log)
 		if err != nil {
 			return nil, []error{err}, end
 		}
-		return []string{database.URL()}, nil, database.Close
+		return []part{{url: database.URL()}}, nil, database.Close
 	}
-	for i, part := range cfg.Database.Parts {
-		url := part.Reveal()
-		if !strings.Contains(url, "://") {
-			held, err := os.ReadFile(url)
+	for i, item := range cfg.Database.Parts {
+		text := item.Reveal()
+		if !strings.Contains(text, "://") {
+			held, err := os.ReadFile(text)
 			if err != nil {
 				var at *fs.PathError
 				if errors.As(err, &at) {
@@ -117,20 +103,40 @@ func databases(ctx context.Context, cfg config.Config, log *slog.Logger) (urls [
 				failures = append(failures, errs.InvalidField("database.parts", "item %d is neither postgres://… nor a file that can be read: %s (an embedded server's is there while it serves)", i+1, err))
 				continue
 			}
-			url = strings.TrimSpace(string(held))
+			text = strings.TrimSpace(string(held))
 		}
-		urls = append(urls, url)
+		parts = append(parts, part{url: text, name: fmt.Sprintf("item %d of database.parts%s", i+1, shown(text))})
 	}
-	return urls, failures, end
+	return parts, failures, end
 }
 
-func visit(ctx context.Context, url string, topo *bus.Topology) (p place, hidden []string, err error) {
-	p.db, err = postgres.Open(ctx, postgres.Config{URL: url, Schema: "bus", MaxConns: 2, Application: "millrace operator"})
+// shown is what of a URL may be shown: who goes where.
+func shown(text string) string {
+	u, err := url.Parse(text)
+	if err != nil || u.Path == "" {
+		return "" // whatever it is may hold a password
+	}
+	host := u.Host
+	if host == "" {
+		host = u.Query().Get("host")
+	}
+	if user := u.User.Username(); user != "" {
+		host = user + "@" + host
+	}
+	return " (" + host + u.Path + ")"
+}
+
+func visit(ctx context.Context, from part, topo *bus.Topology) (p place, hidden []string, err error) {
+	p.name = from.name
+	p.db, err = postgres.Open(ctx, postgres.Config{URL: from.url, Schema: "bus", MaxConns: 2, Application: "millrace operator"})
 	if err != nil {
 		return p, nil, err
 	}
 	if p.here, err = sqltransport.Present(ctx, p.db, topo); err == nil {
 		hidden, err = sqltransport.Hidden(ctx, p.db, topo)
+	}
+	if err == nil { // the server's start tells it from a copy of it
+		err = p.db.QueryRowContext(ctx, `SELECT pg_postmaster_start_time()::text || ' ' || oid FROM pg_database WHERE datname = current_database()`).Scan(&p.same)
 	}
 	if err != nil {
 		_ = p.db.Close() // the first error is the one to tell

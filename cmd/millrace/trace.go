@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -21,9 +22,9 @@ type traceCmd struct {
 // all databases of the product.
 func (c *traceCmd) Run(ctx context.Context, cfg config.Config, log *slog.Logger, out io.Writer) error {
 	return look(ctx, cfg, log, func(topo *bus.Topology, found places) error {
-		said, err := trace.Conversation(ctx, topo, c.Key, found.dbs()...)
-		if err != nil {
-			return err
+		said, failure := converse(ctx, topo, c.Key, found)
+		if len(said) == 0 && failure != nil {
+			return failure
 		}
 		if len(said) == 0 {
 			return errs.New(errs.NotFound, "no message speaks of %q: a key is an order's key or a consultation's id, as the message carries it", c.Key)
@@ -32,8 +33,34 @@ func (c *traceCmd) Run(ctx context.Context, cfg config.Config, log *slog.Logger,
 		for _, s := range said {
 			tell.message(out, s)
 		}
-		return nil
+		return failure
 	})
+}
+
+// converse asks all databases. Those that cannot answer are the error, which
+// names them, and the others are asked without them.
+func converse(ctx context.Context, topo *bus.Topology, key string, found places) ([]trace.Said, error) {
+	said, err := trace.Conversation(ctx, topo, key, found.dbs()...)
+	if err == nil || len(found) == 1 {
+		return said, found[0].failed(err)
+	}
+	var failures []error
+	var answering places
+	for _, p := range found {
+		if _, err := trace.Conversation(ctx, topo, key, p.db); err != nil {
+			failures = append(failures, p.failed(err))
+			continue
+		}
+		answering = append(answering, p)
+	}
+	switch len(answering) {
+	case 0:
+		return nil, errors.Join(failures...)
+	case len(found): // it was a passing fault
+		failures = nil
+	}
+	said, err = trace.Conversation(ctx, topo, key, answering.dbs()...)
+	return said, errors.Join(append(failures, understood(err))...)
 }
 
 // teller prints a conversation with times that count from its first message.
