@@ -5,11 +5,13 @@ import (
 	"database/sql"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
 
 	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/lib/pq"
 
 	"millrace/platform/bus"
 	"millrace/platform/errs"
@@ -114,6 +116,9 @@ func (s *subscriber) start(ctx context.Context) error {
 			return fmt.Errorf("register %s for %s: %w", s.module, messageType, err)
 		}
 	}
+	if err := s.warnOfUnknown(ctx); err != nil {
+		return err
+	}
 	for topic := range s.tasks {
 		if err := s.begin(ctx, topic); err != nil {
 			return fmt.Errorf("positions of %s in %s: %w", s.module, topic, err)
@@ -123,6 +128,22 @@ func (s *subscriber) start(ctx context.Context) error {
 	s.employ()
 	close(s.started)
 	s.t.lease.now() // claim at once
+	return nil
+}
+
+// warnOfUnknown tells of types that other versions of the module have subscribed
+// to, and this one does not know: it holds their messages, and what is behind.
+func (s *subscriber) warnOfUnknown(ctx context.Context) error {
+	var types []string
+	err := s.db.QueryRowContext(ctx, `SELECT coalesce(array_agg(type ORDER BY type), '{}') FROM bus.registrations WHERE subscriber = $1 AND type <> ALL($2)`,
+		s.module, pq.Array(slices.Collect(maps.Keys(s.channels)))).Scan(pq.Array(&types))
+	if err != nil {
+		return fmt.Errorf("what other versions of %s subscribed to: %w", s.module, err)
+	}
+	if len(types) > 0 {
+		s.log.Warn("another version of the module has subscribed to types that this one does not know: their messages, and what is behind them, are held for it",
+			"types", types, "help", "if no version will hear one any more: millrace deadletters forget "+s.module+" TYPE --reason …")
+	}
 	return nil
 }
 
