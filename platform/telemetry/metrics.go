@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"math"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -26,7 +27,8 @@ const scrapeTimeout = 2 * time.Second
 
 // ServeMetrics serves GET /metrics in Prometheus' text format: the metrics, and
 // what Go and the operating system tell of the process. A value that cannot be
-// had is NaN, and the reason is logged at debug level.
+// had is NaN. The reason is logged: as a warning if all others could be had until
+// then, else, as long as any is missing, at debug level.
 func ServeMetrics(mux *http.ServeMux, log *slog.Logger, metrics ...Metric) error {
 	registry := prometheus.NewRegistry()
 	for _, c := range []prometheus.Collector{collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})} {
@@ -34,13 +36,14 @@ func ServeMetrics(mux *http.ServeMux, log *slog.Logger, metrics ...Metric) error
 			return err
 		}
 	}
-	for _, m := range metrics {
+	missing := &missing{log: log, values: map[int]bool{}}
+	for i, m := range metrics {
 		value := func() float64 {
 			ctx, cancel := context.WithTimeout(context.Background(), scrapeTimeout)
 			defer cancel()
 			n, err := m.Value(ctx)
+			missing.note(i, m.Name, err)
 			if err != nil {
-				log.Debug("a metric has no value", "metric", m.Name, "error", err.Error())
 				return math.NaN()
 			}
 			return n
@@ -55,4 +58,32 @@ func ServeMetrics(mux *http.ServeMux, log *slog.Logger, metrics ...Metric) error
 	}
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn)}))
 	return nil
+}
+
+// missing are the metrics that had no value when they were asked for last.
+type missing struct {
+	log    *slog.Logger
+	mu     sync.Mutex
+	values map[int]bool
+}
+
+// note tells what began: a database that is away has one line, and not one for
+// each metric and each time that it is asked for.
+func (m *missing) note(metric int, name string, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	before := len(m.values)
+	if err == nil {
+		delete(m.values, metric)
+		if before == 1 && len(m.values) == 0 {
+			m.log.Info("all metrics have values again")
+		}
+		return
+	}
+	m.values[metric] = true
+	level := slog.LevelDebug
+	if before == 0 {
+		level = slog.LevelWarn
+	}
+	m.log.Log(context.Background(), level, "a metric has no value", "metric", name, "error", err.Error())
 }

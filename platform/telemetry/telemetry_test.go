@@ -141,7 +141,14 @@ func TestMetricsAreToldAndWhatCannotBeHadIsNoNumber(t *testing.T) {
 	require.Contains(t, told, "go_goroutines ")
 	failing = true
 	require.Contains(t, get(), "millrace_waiting{module=\"payment\"} NaN\n")
-	require.Contains(t, out.String(), "the database is away")
+	require.Contains(t, get(), "millrace_waiting{module=\"payment\"} NaN\n")
+	require.Equal(t, 2, strings.Count(out.String(), "the database is away"))
+	require.Equal(t, 1, strings.Count(out.String(), `"level":"WARN"`), "it is told once that it began: %s", out.String())
+	failing = false
+	get()
+	failing = true
+	get()
+	require.Equal(t, 2, strings.Count(out.String(), `"level":"WARN"`), "and once that it began again")
 
 	twice := telemetry.Metric{Name: "millrace_twice"}
 	require.Error(t, telemetry.ServeMetrics(http.NewServeMux(), log, twice, twice))

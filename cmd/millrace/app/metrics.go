@@ -9,12 +9,21 @@ import (
 )
 
 // metrics are what an operator's dashboard and alarms are made of.
-func (a *App) metrics() (all []telemetry.Metric) {
+func (a *App) metrics() []telemetry.Metric {
+	all := []telemetry.Metric{{
+		Name: "millrace_database_up", Help: "1 if the database answers, 0 if not; what is counted there is NaN then.",
+		Value: func(ctx context.Context) (up float64, _ error) {
+			if a.probe.QueryRowContext(ctx, "SELECT 1").Scan(&up) != nil {
+				return 0, nil // the figure says it, and what is counted there says why
+			}
+			return up, nil
+		},
+	}}
 	for _, m := range a.hosted {
 		db := a.transport.DB(m.Name())
 		all = append(all, telemetry.Metric{
 			Name: "millrace_dead_letters", Labels: map[string]string{"module": m.Name()},
-			Help: "Messages that failed for good and wait for an operator: see millrace deadletters.",
+			Help: "Messages that failed for good and wait for an operator: see millrace deadletters. What waits for a version that knows it is not among them.",
 			Value: func(ctx context.Context) (n float64, err error) {
 				return n, db.QueryRowContext(ctx, `SELECT count(*) FROM aside WHERE state = 'dead'`).Scan(&n)
 			},
