@@ -91,7 +91,7 @@ func (c Config) consumer() (*sarama.Config, error) {
 	// here, so there is nothing to finish first.
 	s.Consumer.Group.Rebalance.Timeout = c.Session
 	s.Consumer.MaxWaitTime = groupWait
-	s.Consumer.Fetch.Default = maxRecord
+	s.Consumer.Fetch.Default = 128 << 10 // what was fetched and is not kept yet stays in memory, of each partition
 	return s, nil
 }
 

@@ -75,6 +75,7 @@ type reader struct {
 	from    string // the table
 	holes   bool   // a row that is missing is on its way, and not lost
 	page    int    // rows in one query
+	hearers int    // subscribers that read here
 	query   string
 	windows [Partitions]window
 }
@@ -108,28 +109,36 @@ func (r *reader) touch(partition int) { r.windows[partition].dirty.Store(true) }
 
 // offer adds a row that was committed just now to the window of its partition's
 // one subscriber, if it is the next one, so that it need not be read back. If it
-// is not, or somebody reads at this moment, or the window is full, touch instead.
+// is not, or somebody reads at this moment, or a page waits already, touch instead.
 func (r *reader) offer(partition int, row record) (taken bool) {
 	w := &r.windows[partition]
 	if !w.mu.TryLock() {
 		return false
 	}
 	defer w.mu.Unlock()
-	for len(w.rows) > 0 && w.rows[0].offset <= w.asked {
-		w.bytes -= len(w.rows[0].payload)
-		w.rows[0] = record{}
-		w.rows = w.rows[1:]
-	}
+	w.forget(w.asked)
 	if row.offset < w.next { // it was read meanwhile
 		return true
 	}
-	if w.next == 0 || row.offset > w.next || len(w.rows) >= windowRows || w.bytes >= windowBytes {
+	if w.next == 0 || row.offset > w.next || len(w.rows) >= pageRows || w.bytes >= windowBytes {
 		return false
 	}
 	w.rows = append(w.rows, row)
 	w.bytes += len(row.payload)
 	w.next++
 	return true
+}
+
+// forget drops the rows up to a position.
+func (w *window) forget(position int64) {
+	for len(w.rows) > 0 && w.rows[0].offset <= position {
+		w.bytes -= len(w.rows[0].payload)
+		w.rows[0] = record{}
+		w.rows = w.rows[1:]
+	}
+	if len(w.rows) == 0 {
+		w.rows = nil
+	}
 }
 
 // after returns up to limit rows behind position, in order. None means that
@@ -139,6 +148,9 @@ func (r *reader) after(ctx context.Context, partition int, position int64, limit
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.asked = position
+	if r.hearers == 1 { // nobody else needs what is handled
+		w.forget(position)
+	}
 	first := w.next - int64(len(w.rows))
 	if len(w.rows) > 0 && position+1 < first { // a laggard
 		return r.fetch(ctx, partition, position, limit)

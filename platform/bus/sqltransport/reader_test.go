@@ -101,6 +101,29 @@ func TestAPageIsBoundedInBytesAndReadUntilEmpty(t *testing.T) {
 	require.EqualValues(t, 70, position)
 }
 
+// Else what was handled long ago would be most of a process's memory.
+func TestWhatTheOnlySubscriberHasHandledIsNotKept(t *testing.T) {
+	t.Parallel()
+	db := shop(t)
+	r := newReader(db, "shop.events", "shop.log")
+	r.hearers = 1
+	say(t, db, 3*pageRows, 10)
+	position := int64(0)
+	for got := next(t, r, position, 16); len(got) > 0; got = next(t, r, position, 16) {
+		require.Equal(t, position+1, got[0])
+		require.LessOrEqual(t, len(r.windows[7].rows), pageRows+16)
+		require.Equal(t, got[0], r.windows[7].rows[0].offset, "handled, and still kept")
+		position = got[len(got)-1]
+	}
+	require.EqualValues(t, 3*pageRows, position)
+	require.Empty(t, r.windows[7].rows)
+	require.Zero(t, r.windows[7].bytes)
+	require.Equal(t, []int64{101, 102}, next(t, r, 100, 2), "whoever comes back reads again")
+	say(t, db, 1, 10)
+	r.touch(7)
+	require.EqualValues(t, position+1, next(t, r, position, 16)[0])
+}
+
 func TestFastAndSlowSubscribersOfOneReaderMissNothing(t *testing.T) {
 	t.Parallel()
 	db := shop(t)
@@ -201,7 +224,7 @@ func TestRowsThatAreGivenToAReaderArriveOnceAndInOrder(t *testing.T) {
 	read(16)
 	require.EqualValues(t, 8, position)
 	require.NoError(t, held.Close())
-	require.Equal(t, windowRows, give(write(windowRows+50)), "no more than a window")
+	require.Equal(t, pageRows, give(write(pageRows+50)), "no more than a page")
 	read(7)
 	late := write(20)
 	require.Zero(t, give(late[3:]), "some are missing")

@@ -132,6 +132,7 @@ func (t *Transport) feed(s *subscriber) {
 			}
 			t.readers[name] = r
 		}
+		t.readers[name].hearers++
 		s.readers[stream] = t.readers[name]
 	}
 }
