@@ -85,29 +85,6 @@ func rollingRestart(t *testing.T, place func(*testing.T, ...string) *world) {
 	l.accounted()
 }
 
-// An installation is moved to Kafka and back: ended in the middle of its work,
-// told so, and started again.
-func TestAnInstallationMovesToKafkaAndBackUnderLoad(t *testing.T) {
-	t.Parallel()
-	w := freshOnKafka(t)
-	at := freeAddress(t)
-	travel := func(transport string) {
-		w.env, w.moved = append(w.env, "MILLRACE_TRANSPORT="+transport), true
-	}
-	travel("postgres")
-	p := w.serve(at, "")
-	l := w.load(3, at)
-	for _, transport := range []string{"kafka", "postgres", "kafka"} {
-		l.accepts(30)
-		p.stop()
-		require.NoError(t, w.launch(at, "", "transport", transport).wait("transport"))
-		travel(transport)
-		p = w.serve(at, "")
-	}
-	l.accepts(30)
-	l.accounted()
-}
-
 // A process starts while others are in the middle of long transactions.
 func TestAProcessStartsBesideOneWhoseHandlersAreSlow(t *testing.T) {
 	t.Parallel()

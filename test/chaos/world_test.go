@@ -24,12 +24,10 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"github.com/twmb/franz-go/pkg/kfake"
 
 	"millrace/cmd/millrace/app"
 	"millrace/modules/payment/gateway/simulator"
 	"millrace/platform/bus"
-	"millrace/platform/bus/kafkatransport/fakebroker"
 	"millrace/platform/mail/devinbox"
 	"millrace/platform/postgres"
 	"millrace/platform/postgres/pgtest"
@@ -116,17 +114,6 @@ func newWorld(t *testing.T, url string, environment ...string) *world {
 func fresh(t *testing.T, environment ...string) *world {
 	t.Helper()
 	return newWorld(t, pgtest.URL(t), environment...)
-}
-
-// freshOnKafka makes a world whose messages travel by Kafka's protocol, through a
-// broker in the test's process, which survives the program.
-func freshOnKafka(t *testing.T, environment ...string) *world {
-	t.Helper()
-	broker, err := fakebroker.Start(kfake.GroupMinSessionTimeout(time.Second))
-	require.NoError(t, err)
-	t.Cleanup(broker.Close)
-	return fresh(t, append([]string{"MILLRACE_TRANSPORT=kafka", "MILLRACE_KAFKA_BROKERS=" + strings.Join(broker.Addresses(), ","),
-		"MILLRACE_BUS_EXECUTORS=2", "MILLRACE_DATABASE_MAX_CONNS_PER_MODULE=4"}, environment...)...)
 }
 
 // program is a process.

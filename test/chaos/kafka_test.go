@@ -1,0 +1,115 @@
+//go:build chaos
+
+package chaos_test
+
+import (
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kfake"
+
+	"millrace/platform/bus/kafkatransport/fakebroker"
+	"millrace/platform/postgres/devserver"
+	"millrace/platform/postgres/pgtest"
+)
+
+// freshOnKafka makes a world whose messages travel by Kafka's protocol, through a
+// broker in the test's process, which survives the program.
+func freshOnKafka(t *testing.T, environment ...string) *world {
+	t.Helper()
+	return fresh(t, throughKafka(fakeKafka(t), environment...)...)
+}
+
+func fakeKafka(t *testing.T) []string {
+	t.Helper()
+	broker, err := fakebroker.Start(kfake.GroupMinSessionTimeout(time.Second))
+	require.NoError(t, err)
+	t.Cleanup(broker.Close)
+	return broker.Addresses()
+}
+
+// throughKafka is the environment of a program whose messages travel through
+// these brokers.
+func throughKafka(brokers []string, environment ...string) []string {
+	return append([]string{"MILLRACE_TRANSPORT=kafka", "MILLRACE_KAFKA_BROKERS=" + strings.Join(brokers, ","),
+		"MILLRACE_BUS_EXECUTORS=2", "MILLRACE_DATABASE_MAX_CONNS_PER_MODULE=4"}, environment...)
+}
+
+func TestAnInstallationMovesToKafkaAndBackUnderLoad(t *testing.T) {
+	movesToKafkaAndBack(t, freshOnKafka)
+}
+
+// An installation is moved to Kafka and back: ended in the middle of its work,
+// told so, and started again.
+func movesToKafkaAndBack(t *testing.T, place func(*testing.T, ...string) *world) {
+	t.Parallel()
+	w := place(t)
+	at := freeAddress(t)
+	travel := func(transport string) {
+		w.env, w.moved = append(w.env, "MILLRACE_TRANSPORT="+transport), true
+	}
+	travel("postgres")
+	p := w.serve(at, "")
+	l := w.load(3, at)
+	for _, transport := range []string{"kafka", "postgres", "kafka"} {
+		l.accepts(30)
+		p.stop()
+		require.NoError(t, w.launch(at, "", "transport", transport).wait("transport"))
+		travel(transport)
+		p = w.serve(at, "")
+	}
+	l.accepts(30)
+	l.accounted()
+}
+
+// The whole server crashes while messages travel through Kafka: under load, when
+// the load has ended, so that perhaps nothing comes after what it forgets, and
+// together with the program. What arrives does not wait for the disk, and this
+// server keeps it in memory for ten seconds unless something else waits.
+func TestPostgreSQLCrashesOnKafka(t *testing.T) {
+	t.Parallel()
+	cfg := devserver.Config{DataDir: pgtest.Dir(t) + "/data"}
+	server, err := devserver.Start(t.Context(), cfg)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = server.Stop() }) // the last of them
+	require.NoError(t, server.CreateDatabase(t.Context(), "millrace"))
+	w := newWorld(t, server.URL("millrace"), throughKafka(fakeKafka(t))...)
+	w.exec(`ALTER SYSTEM SET wal_writer_delay = '10s'`)
+	w.exec(`SELECT pg_reload_conf()`)
+	require.Equal(t, "on", w.one(`current_setting('fsync')`))
+	w.becomes("10s", `current_setting('wal_writer_delay')`)
+	crash := func() {
+		require.NoError(t, syscall.Kill(server.PID(), syscall.SIGKILL))
+		<-server.Done()
+		_ = server.Stop() // gives the folder free
+	}
+	restart := func() {
+		again, err := devserver.Start(t.Context(), cfg)
+		require.NoError(t, err)
+		server = again
+		w.db.SetMaxIdleConns(0) // they have ended
+		w.db.SetMaxIdleConns(2)
+	}
+	at := freeAddress(t)
+	p := w.serve(at, "")
+	l := w.load(3, at)
+	for range 2 {
+		l.accepts(10)
+		crash()
+		restart()
+	}
+	l.accepts(15)
+	crash()
+	require.NoError(t, p.Process.Kill())
+	require.Error(t, p.wait("it was killed"))
+	restart()
+	w.serve(at, "")
+	l.accepts(15)
+	l.end()
+	crash()
+	restart()
+	l.accounted()
+}
