@@ -298,7 +298,7 @@ func hangMany(t *testing.T, b *bench) {
 		return nil
 	})))
 	t.Cleanup(func() { close(release) }) // before the process is stopped
-	for round := range 5 {               // the machine may be so busy that their time is over first
+	for round := range 10 {              // the machine may be so busy that their time is over first
 		partitions := map[int]bool{}
 		for k := 0; len(partitions) < hanging; k++ {
 			key := "hangs-" + itoa(round) + "-" + itoa(k)

@@ -62,7 +62,7 @@ func (w kafkaWorld) Open(ctx context.Context, topo *bus.Topology, hosted []strin
 		quiet = slog.New(slog.NewTextHandler(os.Stderr, nil))
 	}
 	return kafkatransport.Open(ctx, kafkatransport.Config{
-		Brokers: w.brokers, Prefix: w.prefix, Session: 1500 * time.Millisecond, Sweep: time.Second, Partitions: 4, Logger: quiet,
+		Brokers: w.brokers, Prefix: w.prefix, Session: 4 * time.Second, Sweep: time.Second, Partitions: 4, Logger: quiet,
 	}, sqltransport.Config{
 		URL: w.url, MaxConnsPerModule: 6, Backoff: o.Backoff, KeepCommands: o.KeepCommands, Poll: o.Poll, LeaseTTL: o.LeaseTTL, Logger: quiet,
 	}, topo, hosted)

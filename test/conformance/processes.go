@@ -163,7 +163,8 @@ func killed(t *testing.T, b *bench) {
 	b.neverAside()
 }
 
-// takeOver tries a few times: what else runs on the machine takes time too.
+// takeOver tries a few times: what else runs on the machine takes time too. The
+// work itself, which a slow machine does slowly, is no part of the time.
 func takeOver(t *testing.T, b *bench) {
 	var took []time.Duration
 	for range 5 {
@@ -188,6 +189,10 @@ func takeOverOnce(t *testing.T, b *bench) time.Duration {
 	killed := time.Now()
 	b.becomes("202", `SELECT count(*) FROM store.effects`)
 	took := time.Since(killed)
+	again := time.Now()
+	p.publish(batch(200, 1)...) // the same without a take-over is what this machine needs now
+	b.becomes("402", `SELECT count(*) FROM store.effects`)
+	took -= time.Since(again)
 	b.everythingOnce()
 	b.neverAside()
 	survivor.stop()

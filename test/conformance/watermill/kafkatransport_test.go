@@ -45,7 +45,7 @@ func overKafka(brokers []string, target string) kafkaWorld {
 func (w kafkaWorld) Open(ctx context.Context, topo *bus.Topology, hosted []string, o conformance.Options) (conformance.Process, error) {
 	quiet := slog.New(slog.DiscardHandler)
 	return kafkatransport.Open(ctx, kafkatransport.Config{
-		Brokers: w.brokers, Prefix: w.prefix, Session: 1500 * time.Millisecond, Sweep: time.Second, Partitions: 4, Logger: quiet,
+		Brokers: w.brokers, Prefix: w.prefix, Session: 4 * time.Second, Sweep: time.Second, Partitions: 4, Logger: quiet,
 	}, sqltransport.Config{
 		URL: w.url, MaxConnsPerModule: 6, Backoff: o.Backoff, Poll: o.Poll, Logger: quiet,
 	}, topo, hosted)
