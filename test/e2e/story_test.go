@@ -158,6 +158,10 @@ func (w *world) load(base *atomic.Pointer[string], stop <-chan struct{}) (orders
 					mu.Unlock()
 				} else {
 					n-- // once more, with the same key
+					select {
+					case <-stop:
+					case <-time.After(20 * time.Millisecond): // the program that starts needs the machine too
+					}
 				}
 			}
 		})
