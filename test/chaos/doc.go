@@ -19,4 +19,10 @@
 // The tests need the build tag, and minutes:
 //
 //	go test -tags chaos -timeout 15m ./test/chaos/...
+//
+// What travels through Kafka does so through a broker in the test's process; with
+// the tag kafka too, what moves an installation there and back has a real one
+// (see test/broker):
+//
+//	go test -tags chaos,kafka -run ApacheKafka ./test/chaos
 package chaos
