@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -225,7 +226,7 @@ func (in *intake) receive(all []arrival) bool {
 			err = in.to.Receive(context.Background(), in.module, rows, marks...)
 		}
 		if errors.Is(err, sqltransport.ErrBehind) {
-			if all[len(all)-1].live() {
+			if slices.ContainsFunc(all, arrival.live) {
 				in.log.Warn("the database does not have what was received before, as after a crash: it is read again", "group", in.group())
 				in.again()
 			}

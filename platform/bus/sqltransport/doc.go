@@ -48,7 +48,9 @@
 //
 // Nothing is handled while the database is away, and nothing is lost then.
 // Connections through a pooler in transaction mode are refused by package
-// postgres: publish locks and sessions would not survive it.
+// postgres: publish locks and sessions would not survive it. So is a database
+// with synchronous_commit = off. One with fsync = off is not: what a crash of the
+// machine leaves of it is the operator's.
 //
 // # Rights
 //
@@ -89,6 +91,6 @@
 //
 // adapter.go (writing), start.go (where to begin), reader.go (reading), task.go, executor.go and batch.go (a run),
 // aside.go (what failed), lease.go, frozen.go and notify.go (several processes),
-// stream.go, relay.go, inbound.go and switch.go (with a carrier), present.go and
+// stream.go, relay.go, inbound.go, received.go and switch.go (with a carrier), present.go, durable.go and
 // housekeeping.go, rights.go and grant.go, subscriber.go and transport.go (the ends).
 package sqltransport

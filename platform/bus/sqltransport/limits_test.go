@@ -9,6 +9,7 @@ import (
 
 	"millrace/platform/bus"
 	"millrace/platform/bus/sqltransport"
+	"millrace/platform/errs"
 	"millrace/platform/postgres"
 	"millrace/platform/postgres/devserver"
 	"millrace/platform/postgres/pgtest"
@@ -77,4 +78,18 @@ func TestAPreparedTransactionThatNobodyEndsStopsNobody(t *testing.T) {
 	require.Equal(t, 1, orphans, "it was there all the time")
 	_, err = admin.ExecContext(t.Context(), `ROLLBACK PREPARED 'orphan'`)
 	require.NoError(t, err)
+}
+
+func TestADatabaseThatForgetsWhatItConfirmedIsRefused(t *testing.T) {
+	t.Parallel()
+	url, topo := pgtest.URL(t), topology(t)
+	require.NoError(t, sqltransport.Migrate(t.Context(), url, topo))
+	db, err := postgres.Open(t.Context(), postgres.Config{URL: url, MaxConns: 1})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, db.Close()) })
+	_, err = db.ExecContext(t.Context(), `DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET synchronous_commit = off', current_database()); END $$`)
+	require.NoError(t, err)
+	_, err = sqltransport.Open(t.Context(), sqltransport.Config{URL: url}, topo, topo.Modules())
+	require.Equal(t, errs.Invalid, errs.KindOf(err), "%v", err)
+	require.ErrorContains(t, err, "SET synchronous_commit = on")
 }

@@ -214,7 +214,8 @@ func (r *reader) fetch(ctx context.Context, partition int, position int64, limit
 		}
 		if want := position + 1 + int64(len(all)); row.offset != want {
 			if r.holes {
-				break // whoever fills it wakes the partition
+				r.windows[partition].dirty.Store(true) // whoever fills it may offer that row, and then this one is not read yet
+				break                                  // and wakes the partition
 			}
 			return nil, fmt.Errorf("%s, partition %d: row %d is missing, the next one is %d", r.topic, partition, want, row.offset)
 		}

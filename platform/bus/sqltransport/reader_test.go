@@ -234,3 +234,20 @@ func TestRowsThatAreGivenToAReaderArriveOnceAndInOrder(t *testing.T) {
 	read(7)
 	require.Equal(t, written, position)
 }
+
+func TestWhatStandsBehindAHoleIsReadWhenTheHoleIsGiven(t *testing.T) {
+	t.Parallel()
+	db := shop(t)
+	r := newReader(db, "shop.events", "shop.log")
+	r.holes = true
+	say(t, db, 3, 10)
+	_, err := db.ExecContext(t.Context(), `CREATE TABLE shop.late AS SELECT * FROM shop.log WHERE "offset" = 2; DELETE FROM shop.log WHERE "offset" = 2`)
+	require.NoError(t, err)
+	require.Equal(t, []int64{1}, next(t, r, 0, 16))
+	require.Empty(t, next(t, r, 1, 16))
+	_, err = db.ExecContext(t.Context(), `INSERT INTO shop.log SELECT * FROM shop.late`)
+	require.NoError(t, err)
+	require.True(t, r.offer(7, record{offset: 2, payload: make([]byte, 10), envelope: &envelope{}}))
+	require.Equal(t, int64(2), next(t, r, 1, 16)[0])
+	require.Equal(t, []int64{3}, next(t, r, 2, 16))
+}

@@ -85,8 +85,8 @@ func (t *Transport) marks(ctx context.Context, module, with string) (marks []Mar
 func (t *Transport) Flush(ctx context.Context, module string) (marks []Mark, err error) {
 	// A commit that waits for the disk takes along what was committed before.
 	return t.marks(ctx, module, `
-		WITH pace AS MATERIALIZED (SELECT set_config('synchronous_commit', 'on', true)), written AS (
-			UPDATE received r SET "offset" = r."offset" FROM pace
+		WITH written AS (
+			UPDATE received r SET "offset" = r."offset"
 			WHERE (r.topic, r.partition) = (SELECT topic, partition FROM received ORDER BY topic, partition LIMIT 1)
 		)`)
 }

@@ -165,6 +165,9 @@ func Open(ctx context.Context, cfg Config, topo *bus.Topology, hosted []string) 
 	if t.db, err = postgres.Open(ctx, postgres.Config{URL: cfg.URL, Schema: "bus", Application: "millrace bus", MaxConns: sharedPool, StatementTimeout: statementTimeout}); err != nil {
 		return nil, err
 	}
+	if err := durable(ctx, t.db); err != nil {
+		return nil, err
+	}
 	quiet, err := withParameter(cfg.URL, "synchronous_commit", "off")
 	if err != nil {
 		return nil, err
