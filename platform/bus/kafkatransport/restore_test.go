@@ -149,3 +149,16 @@ func TestWhatADatabaseForgotOfTheLastRecordsIsReadAgainThoughNothingFollows(t *t
 	eventually(t, "what was forgotten", func() bool { return o.text(marks) == before })
 	o.effects(20)
 }
+
+// A standby that stands in for a server may have less of everything, under a
+// process that lives and believes otherwise.
+func TestWhatADatabaseForgotOfItsPositionsIsHandledAgainThoughNothingFollows(t *testing.T) {
+	t.Parallel()
+	o := open(t, configFor(fake(t)))
+	o.say(0, 20)
+	o.effects(20)
+	o.text(`WITH a AS (DELETE FROM store.effects WHERE n >= 0), b AS (DELETE FROM store.inbox WHERE topic = 'shop.events'),
+		c AS (DELETE FROM store.inbound WHERE stream = 'shop.events'), d AS (UPDATE store.positions SET position = 0 WHERE subscriber = 'store' AND topic = 'shop.events'),
+		e AS (UPDATE store.received SET "offset" = 0 WHERE topic = 'shop.events') SELECT ''`)
+	o.effects(20)
+}

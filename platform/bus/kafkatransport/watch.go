@@ -114,6 +114,9 @@ func (t *Transport) lookAtGroup(ctx context.Context, in *intake) error {
 		return err
 	}
 	stuck := in.isBehind(brought, kept)
+	if stuck {
+		t.Distrust()
+	}
 	for _, name := range in.topics {
 		received := map[int32]int64{}
 		for _, partition := range asked[t.cfg.Prefix+name] {

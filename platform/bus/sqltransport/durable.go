@@ -22,3 +22,18 @@ func durable(ctx context.Context, db *sql.DB) error {
 	}
 	return nil
 }
+
+// Distrust has everything that this process believes of the database's positions
+// and messages read anew: the database has forgotten something, in a crash, or
+// because it was restored or a standby stands in for it.
+func (t *Transport) Distrust() {
+	for _, s := range t.subscribers {
+		for stream, tasks := range s.tasks {
+			for p := range tasks {
+				s.readers[stream].forget(p)
+				s.queue.change(&tasks[p], func() { tasks[p].reload = true })
+			}
+		}
+	}
+	t.lease.now()
+}

@@ -94,6 +94,7 @@ func (t *Transport) Receive(ctx context.Context, module string, rows []Row, mark
 		t.notifier.tell(dirty)
 	}
 	if err == nil && behind {
+		t.Distrust()
 		return ErrBehind
 	}
 	return err

@@ -107,6 +107,15 @@ func newReader(db *sql.DB, topic, from string) *reader {
 // its commit, and a read may be waiting for the database.
 func (r *reader) touch(partition int) { r.windows[partition].dirty.Store(true) }
 
+// forget empties a partition's window.
+func (r *reader) forget(partition int) {
+	w := &r.windows[partition]
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.rows, w.bytes, w.next = nil, 0, 0
+	w.dirty.Store(true)
+}
+
 // offer adds a row that was committed just now to the window of its partition's
 // one subscriber, if it is the next one, so that it need not be read back. If it
 // is not, or somebody reads at this moment, or a page waits already, touch instead.
