@@ -38,6 +38,27 @@ func (s *Server) launch(ctx context.Context, programs programs, who account) (er
 			return err
 		}
 	}
+	again := time.NewTicker(100 * time.Millisecond)
+	defer again.Stop()
+	for {
+		err = s.run(ctx, programs, who, log)
+		if err == nil || !strings.Contains(err.Error(), sharedByOrphans) {
+			return err
+		}
+		select { // they end with the statement that they are at
+		case <-ctx.Done():
+			return err
+		case <-again.C:
+		}
+	}
+}
+
+// sharedByOrphans is what the server says while processes of an earlier one work,
+// whose main process was killed: those notice that when they next wait.
+const sharedByOrphans = "pre-existing shared memory block"
+
+// run starts the server once and waits until it takes connections.
+func (s *Server) run(ctx context.Context, programs programs, who account, log *os.File) (err error) {
 	cmd := who.command(context.WithoutCancel(ctx), programs, "postgres", s.arguments()...)
 	cmd.Stdout, cmd.Stderr = log, log
 	if s.process, err = startProcess(cmd, s.files, s.cfg.Ephemeral); err != nil {

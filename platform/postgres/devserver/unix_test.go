@@ -6,8 +6,11 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -48,6 +51,36 @@ func TestWhyAServerDidNotStartIsInTheError(t *testing.T) {
 	err := startError(t, cfg)
 	require.ErrorContains(t, err, "something nobody foresaw")
 	require.ErrorContains(t, err, "server.log")
+}
+
+// A process of the server lives on after the main one was killed, until it looks.
+func TestAStartWaitsForWhatAKilledServerHasLeft(t *testing.T) {
+	t.Parallel()
+	cfg := config(dataDir(t))
+	server := start(t, cfg)
+	db := connect(t, server, "postgres")
+	db.SetMaxOpenConns(1)
+	busy, err := strconv.Atoi(value(t, db, "SELECT pg_backend_pid()"))
+	require.NoError(t, err)
+	require.NoError(t, syscall.Kill(busy, syscall.SIGSTOP))
+	require.NoError(t, syscall.Kill(server.PID(), syscall.SIGKILL))
+	<-server.Done()
+	require.NoError(t, server.Stop())
+	refused := make(chan struct{})
+	go func() {
+		defer close(refused)
+		tick := time.NewTicker(10 * time.Millisecond)
+		defer tick.Stop()
+		for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); <-tick.C {
+			said, _ := os.ReadFile(filepath.Join(cfg.DataDir, "server.log")) // perhaps it is not there yet
+			if strings.Contains(string(said), "pre-existing shared memory block") {
+				break
+			}
+		}
+		_ = syscall.Kill(busy, syscall.SIGCONT) // if it were gone, the start would have said so
+	}()
+	require.Equal(t, "17", value(t, connect(t, start(t, cfg), "postgres"), "SELECT 17"))
+	<-refused
 }
 
 func TestAnUnusedFolderIsRemovedAndAUsedOneIsNot(t *testing.T) {
