@@ -95,10 +95,14 @@ func rollingRelease(t *testing.T, place func(*testing.T, ...string) *world) {
 }
 
 // errors are those that the program told of, but for what passes by itself: on a
-// busy machine a process may be taken for dead, and its transactions ended.
+// busy machine a process may be taken for dead, and its transactions ended. And
+// but for what is no news beside the version before, which notes nowhere how far
+// it received, and deletes what it did: that nothing is missing is what accounted
+// looks at.
 func (p *program) errors() (told []string) {
 	for line := range strings.Lines(p.stderr.String()) {
-		passes := strings.Contains(line, `"kind":"resource"`) || strings.Contains(line, `"kind":"timeout"`) || strings.Contains(line, `"kind":"contention"`)
+		passes := strings.Contains(line, `"kind":"resource"`) || strings.Contains(line, `"kind":"timeout"`) || strings.Contains(line, `"kind":"contention"`) ||
+			strings.Contains(line, "records are gone from the brokers that were never received")
 		if strings.Contains(line, `"level":"ERROR"`) && !passes {
 			told = append(told, line)
 		}
