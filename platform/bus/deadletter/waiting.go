@@ -1,14 +1,14 @@
 package deadletter
 
-import "fmt"
+import (
+	"fmt"
 
-// behind is what the bus writes on a message that it holds for the sake of an
-// earlier one of its key. What it holds for any other reason, it does not know.
-const behind = "behind an earlier message of its key"
+	"millrace/platform/bus/sqltransport"
+)
 
 // unknown is the condition that a row was put aside by a version that did not
 // know its type.
-const unknown = `(a.state = 'held' AND a.error <> '` + behind + `')`
+const unknown = `(a.state = 'held' AND a.error <> '` + sqltransport.HeldBehind + `')`
 
 // waits is the condition, in SQL, that a row a of a module waits for a version
 // that knows its type. It is the first of its key that is open; and either a

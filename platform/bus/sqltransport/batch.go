@@ -212,7 +212,7 @@ func (r *batchRun) handle(ctx context.Context, p *part, row record, fresh map[uu
 	delete(fresh, row.id) // a second copy in the same run is a repetition
 	if p.t.aside[row.key] || p.aside[row.key] {
 		r.unheld = append(r.unheld, row.id.String())
-		return r.putAside(ctx, p, row, asideRow{state: stateHeld, text: "behind an earlier message of its key"})
+		return r.putAside(ctx, p, row, asideRow{state: stateHeld, text: HeldBehind})
 	}
 	d := &run.Delivery{Tx: r.tx, Out: r.out, Blamed: p.t.blamed[row.offset]}
 	d.Guarded = r.all || p.t.suspects[row.offset] || d.Blamed != nil
@@ -222,6 +222,10 @@ func (r *batchRun) handle(ctx context.Context, p *part, row record, fresh map[uu
 	}
 	return r.deliver(ctx, p.t, row, d)
 }
+
+// HeldBehind is what is written on a message that is held for the sake of an
+// earlier one of its key. What is held for any other reason, nobody knows.
+const HeldBehind = "behind an earlier message of its key"
 
 // patience is how long a handler is waited for before others must not wait with
 // it: the other partitions of its transaction, and the module's other work.

@@ -30,7 +30,7 @@ func (t *Transport) Distrust() {
 	for _, s := range t.subscribers {
 		for stream, tasks := range s.tasks {
 			for p := range tasks {
-				s.readers[stream].forget(p)
+				s.readers[stream].reset(p)
 				s.queue.change(&tasks[p], func() { tasks[p].reload = true })
 			}
 		}

@@ -107,8 +107,8 @@ func newReader(db *sql.DB, topic, from string) *reader {
 // its commit, and a read may be waiting for the database.
 func (r *reader) touch(partition int) { r.windows[partition].dirty.Store(true) }
 
-// forget empties a partition's window.
-func (r *reader) forget(partition int) {
+// reset empties a partition's window.
+func (r *reader) reset(partition int) {
 	w := &r.windows[partition]
 	w.mu.Lock()
 	defer w.mu.Unlock()
