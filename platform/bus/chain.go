@@ -80,11 +80,20 @@ func telemetry(log *slog.Logger) message.HandlerMiddleware {
 				log.Warn("handler failed", "module", module, "subscriber", handler,
 					"message_id", msg.UUID, "correlation_id", msg.Metadata.Get(metaCorrelation), "type", msg.Metadata.Get(metaType),
 					"kind", errs.KindOf(d.Err).String(), "error", d.Err.Error())
+				if err != nil {
+					err = told{err}
+				}
 			}
 			return produced, err
 		}
 	}
 }
+
+// told is an error that is logged already. It claims to be context.Canceled, which
+// the router does not log again, as an ERROR, though it may pass by itself.
+type told struct{ error }
+
+func (told) Is(target error) bool { return target == context.Canceled }
 
 // redo is the error of a message in an unguarded run. Nobody inside the router
 // may act on it: the worker rolls the run back and does it again with

@@ -3,15 +3,18 @@ package sqltransport_test
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"strconv"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/ThreeDotsLabs/watermill"
 	"github.com/stretchr/testify/require"
 
 	"millrace/platform/bus"
 	"millrace/platform/bus/sqltransport"
+	"millrace/platform/errs"
 	"millrace/platform/postgres"
 	"millrace/platform/postgres/pgtest"
 )
@@ -72,6 +75,26 @@ func TestWhoFailsInARunIsBlamedAndNobodyBesideIt(t *testing.T) {
 			}, 60*time.Second, 10*time.Millisecond)
 		})
 	}
+}
+
+// A failure that passes by itself is a warning, with its kind. The router would
+// tell each a second time, as an error, for which somebody may be woken.
+func TestAFailureThatPassesByItselfIsNoErrorOfTheRouter(t *testing.T) {
+	t.Parallel()
+	var tries atomic.Int64
+	done := make(chan struct{})
+	r := start(t, pgtest.URL(t), sqltransport.Config{Logger: slog.New(slog.DiscardHandler)},
+		part{name: "shop", publishes: []bus.Event{paid{}}},
+		part{name: "store", hears: []bus.Subscription{bus.On(func(_ context.Context, tx *bus.Tx, p paid) error {
+			if tries.Add(1) <= 4 {
+				return errs.New(errs.Resource, "what it needs is away")
+			}
+			tx.AfterCommit(func() { close(done) })
+			return nil
+		})}})
+	require.NoError(t, r.transport.DB("shop").InTx(t.Context(), func(tx *bus.Tx) error { return tx.Publish(paid{"order", 1}) }))
+	waitFor(t, "the message", done)
+	require.Empty(t, r.router.Captured()[watermill.ErrorLogLevel])
 }
 
 // keysOf returns n keys of the partition.

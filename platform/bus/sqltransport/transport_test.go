@@ -44,6 +44,7 @@ type rig struct {
 	t         *testing.T
 	url       string
 	transport *sqltransport.Transport
+	router    *watermill.CaptureLoggerAdapter // what it said
 }
 
 func start(t *testing.T, url string, cfg sqltransport.Config, parts ...bus.Module) *rig {
@@ -55,7 +56,8 @@ func start(t *testing.T, url string, cfg sqltransport.Config, parts ...bus.Modul
 	cfg.URL = url
 	tr, err := sqltransport.Open(ctx, cfg, topo, topo.Modules())
 	require.NoError(t, err)
-	router, err := bus.NewRouter(topo, topo.Modules(), tr.Subscriber, slog.Default(), watermill.NopLogger{})
+	said := watermill.NewCaptureLogger()
+	router, err := bus.NewRouter(topo, topo.Modules(), tr.Subscriber, slog.Default(), said)
 	require.NoError(t, err)
 	done := make(chan error, 1)
 	go func() { done <- router.Run(context.Background()) }()
@@ -68,7 +70,7 @@ func start(t *testing.T, url string, cfg sqltransport.Config, parts ...bus.Modul
 		require.NoError(t, <-done)
 		require.NoError(t, tr.Close())
 	})
-	return &rig{t: t, url: url, transport: tr}
+	return &rig{t: t, url: url, transport: tr, router: said}
 }
 
 func TestEveryEventIsHandledInOrderPerKey(t *testing.T) {
