@@ -95,7 +95,11 @@ func Handle[I, O any](api huma.API, op huma.Operation, h func(context.Context, *
 		}
 		problem := problemOf(ctx, err)
 		if problem.Status >= http.StatusInternalServerError {
-			loggerFrom(ctx).ErrorContext(ctx, "request failed", "operation", op.Method+" "+op.Path,
+			level := slog.LevelError
+			if errs.KindOf(err) == errs.Shutdown { // whoever asked has gone, or this process goes
+				level = slog.LevelInfo
+			}
+			loggerFrom(ctx).Log(ctx, level, "request failed", "operation", op.Method+" "+op.Path,
 				"status", problem.Status, "kind", errs.KindOf(err).String(),
 				"correlation_id", bus.CorrelationFrom(ctx), "error", err)
 		}

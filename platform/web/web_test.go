@@ -90,6 +90,19 @@ func problem(t *testing.T, w *httptest.ResponseRecorder, status int) huma.ErrorM
 	return p
 }
 
+// A visitor who closes the page in the middle of a request is no error.
+func TestARequestThatNobodyWaitsForAnyMoreIsNoErrorInTheLog(t *testing.T) {
+	t.Parallel()
+	for err, want := range map[error]string{
+		fmt.Errorf("commit: %w", context.Canceled): `"level":"INFO"`,
+		errs.New(errs.Resource, "away"):            `"level":"ERROR"`,
+	} {
+		send, log := serve(t, err)
+		require.Equal(t, http.StatusServiceUnavailable, send(good).Code)
+		require.Contains(t, log.String(), want, "%v", err)
+	}
+}
+
 func TestAnErrorAnswersWithTheStatusOfItsKind(t *testing.T) {
 	t.Parallel()
 	for _, kind := range errs.Kinds() {
