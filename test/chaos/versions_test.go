@@ -96,7 +96,8 @@ func rollingRelease(t *testing.T, place func(*testing.T, ...string) *world) {
 }
 
 // errors are those that the program told of, but for what passes by itself: on a
-// busy machine a process may be taken for dead, and its transactions ended. What
+// busy machine a process may be taken for dead, and its transactions ended, or
+// whoever asked it something does not wait any longer. What
 // a handler returns is told with its kind; Watermill's line says it again, in the
 // version before, without. And but for what is no news beside the version before,
 // which notes nowhere how far it received, and deletes what it did: that nothing
@@ -108,7 +109,7 @@ func (p *program) errors() (told []string) {
 	for line := range strings.Lines(p.stderr.String()) {
 		switch {
 		case !has(line, `"level":"ERROR"`, `"msg":"handler failed"`),
-			has(line, `"kind":"resource"`, `"kind":"timeout"`, `"kind":"contention"`),
+			has(line, `"kind":"resource"`, `"kind":"timeout"`, `"kind":"contention"`, `"kind":"shutdown"`),
 			has(line, `"msg":"Handler returned error"`),
 			has(line, "records are gone from the brokers that were never received"):
 		default:
