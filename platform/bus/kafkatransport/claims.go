@@ -7,6 +7,7 @@ import (
 	"github.com/IBM/sarama"
 
 	"millrace/platform/bus/sqltransport"
+	"millrace/platform/errs"
 )
 
 // claims hands the records of this member's partitions to the intake, for one
@@ -34,6 +35,11 @@ func (c *claims) Setup(session sarama.ConsumerGroupSession) error {
 	found, err := c.in.admin.describe(c.in.topics)
 	if err != nil {
 		return err
+	}
+	for name := range session.Claims() {
+		if _, there := found[name[len(c.in.cfg.Prefix):]]; !there { // as a broker says that has just started: it is no other topic
+			return errs.New(errs.Resource, "topic %s is not there at the moment", name)
+		}
 	}
 	marks, err := c.in.to.Marks(session.Context(), c.in.module)
 	if err != nil {

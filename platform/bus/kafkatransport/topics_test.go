@@ -2,11 +2,14 @@ package kafkatransport
 
 import (
 	"bytes"
+	"context"
 	"log/slog"
 	"testing"
 
+	"github.com/IBM/sarama"
 	"github.com/stretchr/testify/require"
 
+	"millrace/platform/bus/sqltransport"
 	"millrace/platform/errs"
 )
 
@@ -88,4 +91,32 @@ func TestAWarningReachesTheLog(t *testing.T) {
 	require.NoError(t, a.check([]string{"shop.events"}, found))
 	require.Contains(t, said.String(), "topic=shop.events")
 	require.Contains(t, said.String(), "12 partitions, no power of two")
+}
+
+// session is one in which partitions were assigned.
+type session struct {
+	sarama.ConsumerGroupSession
+	claims map[string][]int32
+}
+
+func (s session) Context() context.Context   { return context.Background() }
+func (s session) Claims() map[string][]int32 { return s.claims }
+
+// A broker that has just started says that it does not know a topic: it would be
+// read from its start, and the database would note that it did so in no topic.
+func TestATopicThatABrokerDoesNotKnowAtTheMomentIsNoOtherTopic(t *testing.T) {
+	t.Parallel()
+	cfg := configFor(fake(t))
+	a, err := newAdmin(cfg)
+	require.NoError(t, err)
+	t.Cleanup(a.close)
+	to := newStore()
+	known := sqltransport.Mark{Topic: "shop.events", Partition: 1, Incarnation: "theirs", To: 17}
+	require.NoError(t, to.BeginAt(t.Context(), "store", []sqltransport.Mark{known}))
+	in := newIntake(cfg, "store", []string{"shop.events"}, topology(t), to, a, &counters{})
+	err = (&claims{in: in}).Setup(session{claims: map[string][]int32{cfg.Prefix + "shop.events": {1}}})
+	require.ErrorContains(t, err, "shop.events is not there at the moment")
+	marks, err := to.Marks(t.Context(), "store")
+	require.NoError(t, err)
+	require.Equal(t, []sqltransport.Mark{known}, marks)
 }
