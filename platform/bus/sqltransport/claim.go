@@ -1,0 +1,133 @@
+package sqltransport
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+
+	"github.com/google/uuid"
+	"github.com/lib/pq"
+)
+
+// claimSQL moves the positions by compare-and-set, and writes the inbox rows of
+// what is new, in one statement. Fewer positions than asked for say that
+// somebody else decided.
+//
+// What an operator discarded is not new, though no inbox row says so: it takes no
+// effect, however often it arrives. (A subquery, so that each message costs one
+// look into the index, whatever lies aside.)
+//
+// It also answers which of the types that this process does not know another
+// version of the subscriber does: whatever was ever registered, and not forgotten
+// since, whether such a version lives now or not, for a release that was taken
+// back comes again. The statement sees every registration that was committed
+// before any of the run's messages, so that none of them is skipped that the
+// other version counts on.
+//
+// And it lets nobody wait long for a lock where several handlers share the
+// transaction: they take their locks in whatever order they like, and the server
+// looks for deadlocks only after a second.
+const claimSQL = `
+WITH moved AS (
+    %s RETURNING 1
+), fresh AS (
+    INSERT INTO inbox (message_id, subscriber, topic, partition, "offset")
+    SELECT m.id, $1, m.topic, m.partition, m."offset" FROM unnest($8::uuid[], $9::text[], $10::smallint[], $11::bigint[]) AS m(id, topic, partition, "offset")
+    WHERE (SELECT count(*) FROM moved) = $7
+    AND (SELECT a.state FROM aside a WHERE a.subscriber = $1 AND a.message_id = m.id) IS DISTINCT FROM 'discarded'
+    ON CONFLICT DO NOTHING
+    RETURNING message_id
+)
+SELECT (SELECT count(*) FROM moved),
+    coalesce((SELECT array_agg(message_id::text) FROM fresh), '{}'),
+    coalesce((SELECT array_agg(r.type) FROM bus.registrations r WHERE r.subscriber = $1 AND r.type = ANY($12)), '{}'),
+    CASE WHEN $13 THEN set_config('lock_timeout', '` + crowdLimit + `', true) END`
+
+// crowdLimit is how long a handler that shares its transaction waits for a lock, in milliseconds.
+const crowdLimit = "100"
+
+// claimSingle is claimSQL for one message of a known type. It has no arrays: what
+// is asked with them is planned anew each time, which takes three times as long
+// as doing it, since a plan for arrays of any length looks worse to the server.
+const claimSingle = `
+WITH moved AS (
+    UPDATE positions SET position = $5
+    WHERE subscriber = $1 AND topic = $2 AND partition = $3 AND position = $4 AND owner = $6 RETURNING 1
+), fresh AS (
+    INSERT INTO inbox (message_id, subscriber, topic, partition, "offset")
+    SELECT $7, $1, $2, $3, $5 FROM moved
+    WHERE (SELECT a.state FROM aside a WHERE a.subscriber = $1 AND a.message_id = $7) IS DISTINCT FROM 'discarded'
+    ON CONFLICT DO NOTHING
+    RETURNING 1
+)
+SELECT EXISTS (SELECT FROM moved), EXISTS (SELECT FROM fresh)`
+
+// The first ANYs of claimSome are for the index, which a join would not use.
+var (
+	claimOne = fmt.Sprintf(claimSQL, `UPDATE positions SET position = $5
+    WHERE subscriber = $1 AND topic = $2 AND partition = $3 AND position = $4 AND owner = $6`)
+	claimSome = fmt.Sprintf(claimSQL, `UPDATE positions p SET position = w.becomes
+    FROM unnest($2::text[], $3::smallint[], $4::bigint[], $5::bigint[]) AS w(topic, partition, was, becomes)
+    WHERE p.subscriber = $1 AND p.topic = ANY($2) AND p.partition = ANY($3) AND p.owner = $6
+    AND p.partition = w.partition AND p.position = w.was AND p.topic = w.topic`)
+)
+
+// claim returns the ids of rows that this subscriber has not handled before.
+func (r *batchRun) claim(ctx context.Context) (map[uuid.UUID]bool, error) {
+	if r.size == 1 && r.s.knows(r.parts[0].rows[0].typ) {
+		return r.claimSingle(ctx, r.parts[0].t, r.parts[0].rows[0])
+	}
+	var ids, topics, unknown, mineTopics []string
+	var partitions, offsets, minePartitions, was, becomes []int64
+	for _, p := range r.parts {
+		mineTopics, minePartitions = append(mineTopics, p.t.topic), append(minePartitions, int64(p.t.partition))
+		was, becomes = append(was, p.t.position), append(becomes, p.last())
+		for _, row := range p.rows {
+			if !r.s.knows(row.typ) {
+				unknown = append(unknown, row.typ)
+				continue
+			}
+			ids, offsets = append(ids, row.id.String()), append(offsets, row.offset)
+			topics, partitions = append(topics, p.t.topic), append(partitions, int64(p.t.partition))
+		}
+	}
+	statement := claimOne
+	positions := []any{mineTopics[0], minePartitions[0], was[0], becomes[0]}
+	if len(r.parts) > 1 {
+		statement = claimSome
+		positions = []any{pq.Array(mineTopics), pq.Array(minePartitions), pq.Array(was), pq.Array(becomes)}
+	}
+	args := append(append([]any{r.s.module}, positions...), r.s.t.process, len(r.parts),
+		pq.Array(ids), pq.Array(topics), pq.Array(partitions), pq.Array(offsets), pq.Array(unknown), r.crowded())
+	var moved int
+	var fresh []string
+	var ignored sql.NullString
+	if err := r.tx.QueryRowContext(ctx, statement, args...).Scan(&moved, pq.Array(&fresh), pq.Array(&r.newer), &ignored); err != nil {
+		return nil, fmt.Errorf("claim: %w", err)
+	}
+	if moved < len(r.parts) {
+		return nil, errMoved
+	}
+	set := make(map[uuid.UUID]bool, len(fresh))
+	for _, id := range fresh {
+		parsed, err := uuid.Parse(id)
+		if err != nil {
+			return nil, fmt.Errorf("claim: %w", err)
+		}
+		set[parsed] = true
+	}
+	return set, nil
+}
+
+func (r *batchRun) claimSingle(ctx context.Context, t *task, row record) (map[uuid.UUID]bool, error) {
+	var moved, fresh bool
+	err := r.tx.QueryRowContext(ctx, claimSingle, r.s.module, t.topic, int64(t.partition), t.position, row.offset, r.s.t.process, row.id.String()).
+		Scan(&moved, &fresh)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("claim: %w", err)
+	case !moved:
+		return nil, errMoved
+	}
+	return map[uuid.UUID]bool{row.id: fresh}, nil
+}
