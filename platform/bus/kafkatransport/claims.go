@@ -17,7 +17,7 @@ type claims struct {
 	found    map[string]topic
 	begin    map[place]int64
 	received map[place]bool  // the database knows how far it is
-	group    map[place]int64 // what the group says
+	group    map[place]int64 // what the group says, if that is more
 	restored bool            // the database has less, it seems
 }
 
@@ -54,6 +54,7 @@ func (c *claims) Setup(session sarama.ConsumerGroupSession) error {
 		known[place{m.Topic, m.Partition}] = m
 	}
 	c.found, c.begin, c.received, c.group = found, map[place]int64{}, map[place]bool{}, map[place]int64{}
+	resume := map[place]int64{}
 	var news []sqltransport.Mark
 	for name, partitions := range session.Claims() {
 		topic := name[len(c.in.cfg.Prefix):]
@@ -71,18 +72,24 @@ func (c *claims) Setup(session sarama.ConsumerGroupSession) error {
 				}
 				news = append(news, sqltransport.Mark{Topic: topic, Partition: partition, Incarnation: now, To: m.To})
 			}
-			c.begin[p] = m.To
+			c.begin[p], resume[p] = m.To, m.To
 			if block := answer.GetBlock(name, partition); block != nil && block.Offset > m.To && block.Metadata == now {
 				c.restored, c.group[p] = true, block.Offset
 				c.in.log.Warn("the database knows of less than its group has received, as after a crash or a restored backup, or after a version that did not note it: the rest is read again",
 					"topic", name, "partition", partition, "database", m.To, "group", block.Offset)
+				oldest, err := c.in.admin.client.GetOffset(name, partition, sarama.OffsetOldest)
+				if err != nil {
+					return fmt.Errorf("oldest offset: %w", err)
+				}
+				// What is gone the group does not forget to have received: the next session looks for that, too.
+				resume[p] = max(m.To, min(oldest, block.Offset))
 			}
 		}
 	}
 	if err := c.in.to.BeginAt(session.Context(), c.in.module, news); err != nil {
 		return err
 	}
-	for p, offset := range c.begin {
+	for p, offset := range resume {
 		session.ResetOffset(c.in.cfg.Prefix+p.topic, p.partition, offset, found[p.topic].incarnation) // back
 		session.MarkOffset(c.in.cfg.Prefix+p.topic, p.partition, offset, found[p.topic].incarnation)  // or on
 	}

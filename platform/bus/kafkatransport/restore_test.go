@@ -1,9 +1,11 @@
 package kafkatransport
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strconv"
 	"testing"
@@ -68,6 +70,7 @@ func TestAHearingModuleThatWasRestoredHearsEverythingAgain(t *testing.T) {
 	o.say(20, 10)
 	o.effects(30)
 	require.Equal(t, "1 6 11 16 21 26", o.text(heard))
+	emptied(t, b)
 	o.stop()
 	restore()
 	o = openOn(t, cfg, url)
@@ -133,6 +136,39 @@ func TestAVersionThatDidNotNoteHowFarItReceivedLosesAndDoublesNothing(t *testing
 		require.Zero(t, o.Counts().Undone)
 		o.stop()
 	}
+}
+
+// The version before deleted commands that it did not note. Nobody is told that
+// they were never received, in whichever session it is looked at.
+func TestCommandsThatAVersionReceivedWithoutNotingItAreNotSaidToBeLost(t *testing.T) {
+	t.Parallel()
+	b := fake(t)
+	cfg, url := configFor(b), pgtest.URL(t)
+	db := looker(t, url)
+	o := openOn(t, cfg, url)
+	o.say(0, 10)
+	o.effects(10)
+	_, err := db.ExecContext(t.Context(), `CREATE TABLE public.noted AS TABLE store.received`)
+	require.NoError(t, err)
+	o.say(10, 10)
+	o.effects(20)
+	emptied(t, b)
+	o.stop()
+	_, err = db.ExecContext(t.Context(), `UPDATE store.received r SET "offset" = n."offset" FROM public.noted n WHERE n.topic = r.topic AND n.partition = r.partition`)
+	require.NoError(t, err)
+	var told bytes.Buffer
+	cfg.Logger = slog.New(slog.NewTextHandler(&told, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	for range 3 { // in a session nothing arrives, so that no mark moves
+		o = openOn(t, cfg, url)
+		eventually(t, "the commands that are gone", func() bool { return o.Counts().Gone == 10 })
+		o.stop()
+	}
+	require.Contains(t, told.String(), "records are gone from the brokers that the group has received")
+	require.NotContains(t, told.String(), "level=ERROR")
+	o = openOn(t, cfg, url)
+	o.say(20, 5)
+	o.effects(25)
+	o.stop()
 }
 
 // A crash of the server may forget what was received last, and nothing may come

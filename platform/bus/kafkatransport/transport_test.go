@@ -164,12 +164,9 @@ func TestBrokersThatWereAwayAreSentWhatWasSaidMeanwhile(t *testing.T) {
 	eventually(t, "flowing", func() bool { return o.Flowing() == nil })
 }
 
-func TestCommandsAreGoneFromTheirTopicWhenTheyWereReceived(t *testing.T) {
-	t.Parallel()
-	b := fake(t)
-	o := open(t, configFor(b))
-	o.say(0, 30)
-	o.effects(30)
+// emptied waits until all commands were deleted.
+func emptied(t *testing.T, b *fakebroker.Broker) {
+	t.Helper()
 	eventually(t, "an empty topic", func() bool {
 		for _, p := range b.PartitionInfos("store.commands") {
 			if p.LogStartOffset != p.HighWatermark {
@@ -178,6 +175,15 @@ func TestCommandsAreGoneFromTheirTopicWhenTheyWereReceived(t *testing.T) {
 		}
 		return true
 	})
+}
+
+func TestCommandsAreGoneFromTheirTopicWhenTheyWereReceived(t *testing.T) {
+	t.Parallel()
+	b := fake(t)
+	o := open(t, configFor(b))
+	o.say(0, 30)
+	o.effects(30)
+	emptied(t, b)
 	require.Len(t, consumed(t, o.cfg, "shop.events", 30), 30)
 	o.say(30, 5)
 	o.effects(35)
