@@ -1,6 +1,7 @@
 package postgres_test
 
 import (
+	"database/sql"
 	"net"
 	"net/url"
 	"testing"
@@ -89,13 +90,28 @@ func TestASettingInTheURLWinsOverTheDefaultAndLosesToTheConfig(t *testing.T) {
 func TestAFrozenTransactionIsEndedByTheServerAndItsWaiterGoesOn(t *testing.T) {
 	t.Parallel()
 	u := pgtest.URL(t)
-	frozen := open(t, postgres.Config{URL: u, IdleInTxTimeout: 100 * time.Millisecond})
-	exec(t, frozen, "CREATE TABLE a (x int); INSERT INTO a VALUES (1)")
-	tx, err := frozen.BeginTx(t.Context(), nil)
-	require.NoError(t, err)
-	exec(t, tx, "UPDATE a SET x = $1", 2)
+	waiter := open(t, postgres.Config{URL: u, LockTimeout: time.Minute})
+	exec(t, waiter, "CREATE TABLE a (x int); INSERT INTO a VALUES (1)")
+	freeze := func(limit time.Duration) (*sql.Tx, error) {
+		frozen, err := postgres.Open(t.Context(), postgres.Config{URL: u, MaxConns: 1, IdleInTxTimeout: limit})
+		if err != nil {
+			return nil, err
+		}
+		t.Cleanup(func() { require.NoError(t, frozen.Close()) })
+		tx, err := frozen.BeginTx(t.Context(), nil)
+		if err == nil {
+			_, err = tx.ExecContext(t.Context(), "UPDATE a SET x = $1", 2)
+		}
+		return tx, err
+	}
+	limit := 250 * time.Millisecond
+	tx, err := freeze(limit)
+	for err != nil { // a busy machine may have been as silent between two statements
+		limit *= 2
+		require.Less(t, limit, time.Minute, "%v", err)
+		tx, err = freeze(limit)
+	}
 
-	waiter := open(t, postgres.Config{URL: u})
 	exec(t, waiter, "UPDATE a SET x = x + $1", 10) // waits for the frozen one, and outlives it
 	require.Equal(t, "11", text(t, waiter, "SELECT x::text FROM a"))
 	require.Error(t, tx.Commit())
@@ -109,8 +125,8 @@ func TestThePoolIsBounded(t *testing.T) {
 
 func TestAMigrationTakesAsLongAsItTakes(t *testing.T) {
 	t.Parallel()
-	db := open(t, postgres.Config{MaxConns: 1, StatementTimeout: 20 * time.Millisecond, IdleInTxTimeout: 20 * time.Millisecond})
-	slow := fstest.MapFS{"00001_slow.sql": {Data: []byte("-- +goose Up\nSELECT pg_sleep(0.2);\nCREATE TABLE here (x int);\n-- +goose Down\nSELECT 1;\n")}}
+	db := open(t, postgres.Config{MaxConns: 1, StatementTimeout: 2 * time.Second, IdleInTxTimeout: 2 * time.Second}) // the pool itself must open in this time
+	slow := fstest.MapFS{"00001_slow.sql": {Data: []byte("-- +goose Up\nSELECT pg_sleep(2.2);\nCREATE TABLE here (x int);\n-- +goose Down\nSELECT 1;\n")}}
 	require.NoError(t, postgres.Migrate(t.Context(), db, "delivery", "delivery_version", slow))
 	require.Equal(t, "delivery.here", text(t, db, "SELECT to_regclass('delivery.here')::text"))
 	require.NoError(t, postgres.Migrate(t.Context(), db, "delivery", "delivery_version", slow), "again is no change")
