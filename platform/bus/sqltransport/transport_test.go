@@ -82,13 +82,15 @@ func TestEveryEventIsHandledInOrderPerKey(t *testing.T) {
 	count := 0
 	r := start(t, pgtest.URL(t), sqltransport.Config{},
 		part{name: "shop", publishes: []bus.Event{paid{}}},
-		part{name: "store", hears: []bus.Subscription{bus.On(func(_ context.Context, _ *bus.Tx, p paid) error {
-			mu.Lock()
-			defer mu.Unlock()
-			got[p.Order] = append(got[p.Order], p.N)
-			if count++; count == keys*each {
-				close(all)
-			}
+		part{name: "store", hears: []bus.Subscription{bus.On(func(_ context.Context, tx *bus.Tx, p paid) error {
+			tx.AfterCommit(func() { // a run that a busy machine holds up is given up, and its handlers are called again
+				mu.Lock()
+				defer mu.Unlock()
+				got[p.Order] = append(got[p.Order], p.N)
+				if count++; count == keys*each {
+					close(all)
+				}
+			})
 			return nil
 		})}})
 	db := r.transport.DB("shop")
