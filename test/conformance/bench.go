@@ -56,6 +56,9 @@ func (b *bench) prepare(parts ...bus.Module) *bus.Topology {
 	for _, module := range topo.Modules() {
 		// Nothing is unique here: a second effect must be seen.
 		b.exec(`CREATE TABLE IF NOT EXISTS ` + module + `.effects (at bigint GENERATED ALWAYS AS IDENTITY, message uuid, type text, key text, n int)`)
+		if module == "store" {
+			b.noteAside()
+		}
 	}
 	return topo
 }
@@ -118,18 +121,38 @@ func (p *process) stop() {
 func (p *process) publish(events ...bus.Event) {
 	p.t.Helper()
 	owner, _, _ := strings.Cut(events[0].EventName(), ".")
+	p.say(owner, func(tx *bus.Tx) error {
+		for _, e := range events {
+			if err := tx.Publish(e); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// send has the shop send the commands in one transaction, likewise.
+func (p *process) send(commands ...bus.Command) {
+	p.t.Helper()
+	p.say("shop", func(tx *bus.Tx) error {
+		for _, c := range commands {
+			if err := tx.Send(c); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func (p *process) say(owner string, words func(*bus.Tx) error) {
+	p.t.Helper()
 	for deadline := time.Now().Add(patience); ; {
 		var transaction string
 		err := p.DB(owner).InTx(context.Background(), func(tx *bus.Tx) error {
 			if err := tx.QueryRowContext(context.Background(), `SELECT pg_current_xact_id()::text`).Scan(&transaction); err != nil {
 				return err
 			}
-			for _, e := range events {
-				if err := tx.Publish(e); err != nil {
-					return err
-				}
-			}
-			return nil
+			return words(tx)
 		})
 		if err == nil {
 			return

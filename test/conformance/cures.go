@@ -47,14 +47,11 @@ func commandStays(t *testing.T, b *bench) {
 	topo := b.prepare(part{name: "shop", sends: []bus.Command{pack{}}}, store(handle))
 	o := Options{Backoff: soon, KeepCommands: time.Millisecond, Poll: 50 * time.Millisecond}
 	source := b.host(o, topo, []string{"shop"})
-	require.NoError(t, source.DB("shop").InTx(t.Context(), func(tx *bus.Tx) error {
-		for n := range commands {
-			if err := tx.Send(pack{"order-0", n}); err != nil {
-				return err
-			}
-		}
-		return nil
-	}))
+	var all []bus.Command
+	for n := range commands {
+		all = append(all, pack{"order-0", n})
+	}
+	source.send(all...)
 	p := b.host(o, topo, []string{"store"})
 	await(t, "the second command's handler", entered)
 	p.stop() // in the middle
@@ -136,14 +133,11 @@ func atOnce(t *testing.T, b *bench) {
 	})
 	topo := b.prepare(part{name: "shop", sends: []bus.Command{pack{}}}, store(handle))
 	p := b.host(Options{Backoff: many(time.Millisecond)}, topo, topo.Modules())
-	require.NoError(t, p.DB("shop").InTx(t.Context(), func(tx *bus.Tx) error {
-		for k := range 8 {
-			if err := tx.Send(pack{Order: "order-" + itoa(k)}); err != nil {
-				return err
-			}
-		}
-		return nil
-	}))
+	var all []bus.Command
+	for k := range 8 {
+		all = append(all, pack{Order: "order-" + itoa(k)})
+	}
+	p.send(all...)
 	await(t, "two handlers of one queue at the same time", met)
 	b.becomes("8", `SELECT count(*) FROM store.effects`)
 }
@@ -223,9 +217,7 @@ func unknownCommand(t *testing.T, b *bench) {
 	require.NoError(t, err)
 	source := b.host(Options{}, young, []string{"shop"})
 	p := b.host(Options{KeepCommands: time.Millisecond, Poll: 50 * time.Millisecond}, old, []string{"store"})
-	require.NoError(t, source.DB("shop").InTx(t.Context(), func(tx *bus.Tx) error {
-		return errors.Join(tx.Send(repack{"order-1"}), tx.Send(pack{"order-2", 0}))
-	}))
+	source.send(repack{"order-1"}, pack{"order-2", 0})
 	b.becomes("order-2", `SELECT string_agg(key, ',') FROM store.effects`)
 	b.becomes("store.repack order-1", `SELECT type || ' ' || key FROM store.aside`) // an operator sees it
 	p.stop()

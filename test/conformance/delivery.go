@@ -193,14 +193,14 @@ func commandOnce(t *testing.T, b *bench) {
 	b.host(o, topo, topo.Modules())
 	for n := range 10 {
 		for k := range 20 {
-			require.NoError(t, first.DB("shop").InTx(t.Context(), func(tx *bus.Tx) error { return tx.Send(pack{"order-" + itoa(k), n}) }))
+			first.send(pack{"order-" + itoa(k), n})
 		}
 	}
 	b.becomes("200", `SELECT count(*) FROM store.effects`)
 	b.onceInOrder("store", 20, 10)
 	// Each partition keeps its newest row, so that its offsets go on.
 	b.becomes("0", `SELECT count(*) - count(DISTINCT partition) FROM store.queue`)
-	require.NoError(t, first.DB("shop").InTx(t.Context(), func(tx *bus.Tx) error { return tx.Send(pack{"order-0", 10}) }))
+	first.send(pack{"order-0", 10})
 	b.becomes("201", `SELECT count(*) FROM store.effects`)
 }
 

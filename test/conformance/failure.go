@@ -161,10 +161,22 @@ func failureTable(t *testing.T, b *bench) {
 	require.Equal(t, "0", b.text(`SELECT count(*) FROM store.child`))
 }
 
-// neverAside checks that no message has been aside at any time.
+// neverAside checks that no message of the store has been aside at any time, but
+// for what took longer than a handler may: a machine that stands still for two
+// seconds does that to any, and what is behind it in its key waits for it.
 func (b *bench) neverAside() {
 	b.t.Helper()
-	require.Equal(b.t, "false", b.text(`SELECT is_called FROM store.aside_id_seq`), "something was aside: %s", b.asides())
+	require.Equal(b.t, "", b.text(`SELECT string_agg(line, ', ') FROM store.went_aside WHERE kind <> 'timeout' AND error <> $1`, sqltransport.HeldBehind),
+		"something was aside: %s", b.asides())
+}
+
+// noteAside has the store note whatever goes aside, also if it does not stay there.
+func (b *bench) noteAside() {
+	b.t.Helper()
+	b.exec(`CREATE TABLE IF NOT EXISTS store.went_aside (line text, kind text, error text)`)
+	b.exec(`CREATE OR REPLACE FUNCTION store.went_aside() RETURNS trigger LANGUAGE plpgsql AS
+		'BEGIN INSERT INTO store.went_aside VALUES (format(''%s/%s %s %s %s'', NEW.key, NEW."offset", NEW.state, NEW.kind, NEW.error), NEW.kind, NEW.error); RETURN NULL; END'`)
+	b.exec(`CREATE OR REPLACE TRIGGER went_aside AFTER INSERT ON store.aside FOR EACH ROW EXECUTE FUNCTION store.went_aside()`)
 }
 
 func contention(t *testing.T, b *bench) {

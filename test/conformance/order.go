@@ -182,7 +182,7 @@ func shutdown(t *testing.T, b *bench) {
 		done := b.text(`SELECT count(*) FROM store.effects`)
 		require.Equal(t, done, b.text(`SELECT count(*) FROM store.inbox`))
 		require.Equal(t, done, b.text(`SELECT count(*) FROM store.log`))
-		require.Equal(t, done, b.text(`SELECT sum(position) FROM `+hearing+``))
+		require.Equal(t, done, b.text(`SELECT sum(position) - (SELECT count(*) FROM store.aside) FROM `+hearing+``)) // what took too long is aside
 	}
 	b.host(Options{}, topo, []string{"store"})
 	b.becomes("400", `SELECT count(*) FROM store.effects`)
