@@ -235,7 +235,8 @@ func observe(t *testing.T, target string) *bus.DB {
 	t.Helper()
 	topo, err := bus.NewTopology(part{name: "shop", publishes: []bus.Event{paid{}}})
 	require.NoError(t, err)
-	tr, err := sqltransport.Open(t.Context(), sqltransport.Config{URL: target, Logger: slog.New(slog.DiscardHandler)}, topo, []string{"shop"})
+	cfg := sqltransport.Config{URL: target, LeaseTTL: time.Minute, Logger: slog.New(slog.DiscardHandler)} // else a busy machine may have it taken for dead in the middle of a word
+	tr, err := sqltransport.Open(t.Context(), cfg, topo, []string{"shop"})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, tr.Close()) })
 	return tr.DB("shop")
