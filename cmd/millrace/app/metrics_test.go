@@ -11,18 +11,21 @@ import (
 	"millrace/platform/postgres/pgtest"
 )
 
+// told asks whether a program's metrics say this now.
+func told(t *testing.T, a *App, metric string) func() bool {
+	return func() bool {
+		_, body := get(t, a.URL()+"/metrics")
+		return strings.Contains(body, "\n"+metric+"\n")
+	}
+}
+
 func TestWhileTheDatabaseIsAwayTheMetricsSaySoAndCountNothing(t *testing.T) {
 	t.Parallel()
 	cfg := local(t)
 	cfg.Modules = []string{"inquiry"}
 	a, _ := start(t, cfg)
-	told := func(metric string) func() bool {
-		return func() bool {
-			_, body := get(t, a.URL()+"/metrics")
-			return strings.Contains(body, "\n"+metric+"\n")
-		}
-	}
-	require.True(t, told("millrace_database_up 1")())
+	told := func(metric string) func() bool { return told(t, a, metric) }
+	require.Eventually(t, told("millrace_database_up 1"), time.Minute, 50*time.Millisecond)
 
 	server, err := postgres.Open(t.Context(), postgres.Config{URL: pgtest.URL(t), MaxConns: 1}) // another database of it
 	require.NoError(t, err)
