@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -61,6 +62,7 @@ func TestAHearingModuleThatWasRestoredHearsEverythingAgain(t *testing.T) {
 	t.Parallel()
 	b := fake(t)
 	cfg, url := configFor(b), pgtest.URL(t)
+	cfg.Session = time.Minute // each session counts what is gone
 	o := openOn(t, cfg, url)
 	o.say(0, 20)
 	o.effects(20)
@@ -144,6 +146,7 @@ func TestCommandsThatAVersionReceivedWithoutNotingItAreNotSaidToBeLost(t *testin
 	t.Parallel()
 	b := fake(t)
 	cfg, url := configFor(b), pgtest.URL(t)
+	cfg.Session = time.Minute // each session counts what is gone
 	db := looker(t, url)
 	o := openOn(t, cfg, url)
 	o.say(0, 10)

@@ -80,7 +80,7 @@ func (t *Transport) incarnations(ctx context.Context, found map[string]topic) er
 // progress is what was seen of a partition's offsets.
 type progress struct {
 	committed int64
-	since     time.Time // committed has not moved since then
+	since     time.Time // since then there is something to read, and committed has not moved
 	empty     int64     // below this one everything was read directly
 	stuck     bool      // and there were records
 }
@@ -187,7 +187,10 @@ func (t *Transport) compare(in *intake, at place, committed int64) (stuck bool, 
 		p.since = time.Now()
 		return false, nil
 	}
-	if newest <= max(committed, p.empty) || time.Since(p.since) < t.cfg.Stall {
+	if newest <= max(committed, p.empty) {
+		p.since = time.Now() // nothing lies unread: what comes after an hour of silence has lain no hour
+	}
+	if time.Since(p.since) < t.cfg.Stall {
 		if !p.stuck {
 			in.settle(at, nil)
 		}
