@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -129,12 +130,13 @@ func TestOneOperatorSeesModulesThatHaveADatabaseEach(t *testing.T) {
 
 	code, listed, complaint := try(t, look, "deadletters")
 	require.Zero(t, code, complaint)
-	require.Contains(t, listed, "consultation/1")
-	code, told, complaint = try(t, look, "deadletters", "retry", "consultation/1")
+	letter := regexp.MustCompile(`consultation/\d+`).FindString(listed) // a try that was rolled back has a number too
+	require.NotEmpty(t, letter, listed)
+	code, told, complaint = try(t, look, "deadletters", "retry", letter)
 	require.Zero(t, code, complaint)
 	require.Contains(t, told, "is tried again")
 	require.Eventually(t, func() bool {
-		code, told, complaint = try(t, look, "deadletters", "discard", "consultation/1", "--reason", "a test order", "--by", "kim")
+		code, told, complaint = try(t, look, "deadletters", "discard", letter, "--reason", "a test order", "--by", "kim")
 		return code == 0
 	}, time.Minute, 100*time.Millisecond)
 	_, listed, _ = try(t, look, "deadletters")
