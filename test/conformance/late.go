@@ -86,7 +86,7 @@ func (b *bench) everywhere(p *process) {
 }
 
 func lateFromNow(t *testing.T, b *bench) {
-	p := b.start(Options{}, shop())
+	p := b.start(Options{LeaseTTL: time.Minute}, shop()) // nobody ends what it is saying
 	p.said(12, 0, 4)
 	// What is being said, and commits after the subscriber is there, is heard
 	// whole, though it began before.
