@@ -49,12 +49,13 @@ func open(t *testing.T, change map[string]http.Handler) *Door {
 		if !changed {
 			handler = module{name, true}
 		}
+		if handler == nil { // a port that was closed may be another server's by now
+			cfg.Front.Modules = append(cfg.Front.Modules, name+"=http://127.0.0.1:1")
+			continue
+		}
 		server := httptest.NewServer(handler)
 		t.Cleanup(server.Close)
 		cfg.Front.Modules = append(cfg.Front.Modules, name+"="+server.URL)
-		if handler == nil {
-			server.Close()
-		}
 	}
 	d, err := New(cfg, "test", slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
