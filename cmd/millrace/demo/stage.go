@@ -111,7 +111,8 @@ func setStage(ctx context.Context, cfg config.Config, seed int64, parties int, d
 }
 
 func lookingAt(url string) postgres.Config {
-	return postgres.Config{URL: url, MaxConns: 3, Application: "millrace demo", StatementTimeout: 2 * time.Minute}
+	// A snapshot may say nothing for long on a busy machine; it only reads.
+	return postgres.Config{URL: url, MaxConns: 3, Application: "millrace demo", StatementTimeout: 2 * time.Minute, IdleInTxTimeout: 2 * time.Minute}
 }
 
 func (s *stage) logPath() string { return filepath.Join(s.dir, "serve.log") }
