@@ -6,6 +6,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"strconv"
 	"syscall"
 	"testing"
 	"time"
@@ -159,9 +160,16 @@ func TestPostgreSQLCrashes(t *testing.T) {
 	l := w.load(3, at)
 	for range 2 {
 		l.accepts(15)
-		var backend int
-		require.NoError(t, w.db.QueryRowContext(t.Context(), `SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'millrace%' ORDER BY state, random() LIMIT 1`).Scan(&backend))
-		require.NoError(t, syscall.Kill(backend, syscall.SIGKILL))
+		w.until(func() string { // it may still be starting anew
+			backend, err := strconv.Atoi(w.one(`SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'millrace%' ORDER BY state, random() LIMIT 1`))
+			if err == nil {
+				err = syscall.Kill(backend, syscall.SIGKILL)
+			}
+			if err != nil {
+				return "no backend to kill: " + err.Error()
+			}
+			return ""
+		})
 	}
 	l.accepts(15)
 	require.NoError(t, syscall.Kill(server.PID(), syscall.SIGKILL))
