@@ -107,7 +107,9 @@ func openFragile(t *testing.T, b *fakebroker.Broker) *fragile {
 	t.Cleanup(func() { require.NoError(t, s.server.Stop()) }) // the last of them, when nobody needs it any more
 	ctx := t.Context()
 	require.NoError(t, s.server.CreateDatabase(ctx, "store"))
-	s.shop = &opened{t: t, cfg: onReal(b.Addresses()), url: pgtest.URL(t)}
+	cfg := onReal(b.Addresses())
+	cfg.SendTimeout = patience // what takes longer may be sent twice, and the records are counted here
+	s.shop = &opened{t: t, cfg: cfg, url: pgtest.URL(t)}
 	// A lease that is renewed takes to the disk what was written before.
 	s.store = &opened{t: t, cfg: s.shop.cfg, url: s.server.URL("store"), lease: 10 * time.Minute}
 	s.shop.topo, s.store.topo = houses(t, 0, &s.shop.working), houses(t, 0, &s.store.working)
