@@ -58,7 +58,7 @@ func (c *Cluster) serves(ctx context.Context, nodes ...*node) error {
 // probe makes one round trip through one broker: a topic that lives there only
 // is created, written and read; a group's coordinator is known; and the broker
 // is in sync wherever it has a replica.
-func (c *Cluster) probe(n *node) (err error) {
+func (c *Cluster) probe(n *node) error {
 	config := Config()
 	config.Producer.Partitioner = sarama.NewManualPartitioner
 	client, err := sarama.NewClient([]string{c.at[n.index][plain]}, config)
@@ -74,7 +74,8 @@ func (c *Cluster) probe(n *node) (err error) {
 	if err != nil {
 		return err
 	}
-	topic := "probe-" + uuid.NewString()
+	own := fmt.Sprintf("probe-%d-", n.index)
+	topic := own + uuid.NewString()
 	one := "1"
 	detail := &sarama.TopicDetail{
 		ReplicaAssignment: map[int32][]int32{0: {int32(n.index + 1)}}, NumPartitions: -1, ReplicationFactor: -1,
@@ -83,18 +84,37 @@ func (c *Cluster) probe(n *node) (err error) {
 	if err := admin.CreateTopic(topic, detail, false); err != nil {
 		return err
 	}
-	defer func() {
-		if gone := admin.DeleteTopic(topic); err == nil {
-			err = gone
-		}
-	}()
 	if err := roundTrip(client, topic); err != nil {
 		return err
 	}
 	if err := hasCoordinator(self); err != nil {
 		return err
 	}
-	return inSync(self, int32(n.index+1))
+	if err := inSync(self, int32(n.index+1)); err != nil {
+		return err
+	}
+	return removeTopics(client, admin, own)
+}
+
+// removeTopics removes those of this prefix: also what earlier probes left, of
+// which one may have been made though its answer came too late.
+func removeTopics(client sarama.Client, admin sarama.ClusterAdmin, prefix string) error {
+	if err := client.RefreshMetadata(); err != nil {
+		return err
+	}
+	all, err := client.Topics()
+	if err != nil {
+		return err
+	}
+	for _, topic := range all {
+		if !strings.HasPrefix(topic, prefix) {
+			continue
+		}
+		if err := admin.DeleteTopic(topic); err != nil && !errors.Is(err, sarama.ErrUnknownTopicOrPartition) {
+			return err
+		}
+	}
+	return nil
 }
 
 func roundTrip(client sarama.Client, topic string) error {
@@ -190,15 +210,25 @@ func (c *Cluster) Coordinator(group string) (int, error) {
 	return c.ask(func(client sarama.Client) (*sarama.Broker, error) { return client.Coordinator(group) })
 }
 
-func (c *Cluster) ask(who func(sarama.Client) (*sarama.Broker, error)) (int, error) {
-	client, err := sarama.NewClient(c.Brokers(), Config())
-	if err != nil {
-		return 0, err
-	}
-	defer client.Close() //nolint:errcheck // it was only asked
-	found, err := who(client)
-	if err != nil {
-		return 0, err
-	}
-	return int(found.ID()) - 1, nil
+// ask asks until it is answered: the brokers may choose somebody this moment.
+func (c *Cluster) ask(who func(sarama.Client) (*sarama.Broker, error)) (index int, err error) {
+	ctx, cancel := context.WithTimeout(context.Background(), startWithin)
+	defer cancel()
+	var last error
+	err = poll(ctx, 100*time.Millisecond, func() (bool, error) {
+		client, err := sarama.NewClient(c.Brokers(), Config())
+		if err != nil {
+			last = err
+			return false, nil
+		}
+		defer client.Close() //nolint:errcheck // it was only asked
+		found, err := who(client)
+		if err != nil {
+			last = err
+			return false, nil
+		}
+		index, last = int(found.ID())-1, nil
+		return true, nil
+	})
+	return index, errors.Join(err, last)
 }

@@ -15,9 +15,11 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/IBM/sarama"
 	"github.com/lib/pq"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"millrace/cmd/millrace/app"
@@ -80,14 +82,16 @@ func TestTheCompiledProgramOnApacheKafka(t *testing.T) {
 		admin, err := sarama.NewClusterAdmin(cluster.Brokers(), broker.Config())
 		require.NoError(t, err)
 		defer func() { require.NoError(t, admin.Close()) }()
-		topics, err := admin.ListTopics()
-		require.NoError(t, err)
-		for topic := range topics {
-			require.True(t, strings.HasPrefix(topic, "__"), topic)
-		}
-		groups, err := admin.ListConsumerGroups()
-		require.NoError(t, err)
-		require.Empty(t, groups)
+		require.EventuallyWithT(t, func(t *assert.CollectT) { // what is deleted is listed for a moment yet
+			topics, err := admin.ListTopics()
+			require.NoError(t, err)
+			for topic := range topics {
+				require.True(t, strings.HasPrefix(topic, "__"), topic)
+			}
+			groups, err := admin.ListConsumerGroups()
+			require.NoError(t, err)
+			require.Empty(t, groups)
+		}, time.Minute, 500*time.Millisecond)
 	})
 }
 
