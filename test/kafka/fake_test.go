@@ -84,7 +84,7 @@ func TestWhatAnotherProducerSendsAgainHasOneEffect(t *testing.T) {
 	o := open(t, onReal(b.Addresses()))
 	o.say(0, 10)
 	o.effects(10)
-	before := written(b, "shop.events") // ten, unless the machine stood still in between
+	before := written(b, "shop.events")                                                                       // ten, unless the machine stood still in between
 	unconfirmed := b.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.RequestTimedOut, Count: -1}) // it is written, and not confirmed
 	require.NoError(t, o.sayOne("order-a", 10))
 	o.effects(11)
