@@ -176,6 +176,11 @@ func (p *program) wait(why string) error {
 	case <-p.ended:
 		return p.err
 	case <-time.After(patience):
+		_ = p.Process.Signal(syscall.SIGQUIT) // it tells where each of its goroutines stands
+		select {
+		case <-p.ended:
+		case <-time.After(patience / 12):
+		}
 		p.t.Fatalf("%s: still running after %s\n%s", why, patience, p.stderr)
 		return nil
 	}
@@ -207,7 +212,7 @@ type tail struct {
 func (l *tail) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	const enough = 16 << 10
+	const enough = 64 << 10 // where all goroutines stand, too
 	l.last = append(l.last, p...)
 	if len(l.last) > 2*enough {
 		l.last = bytes.Clone(l.last[len(l.last)-enough:])
