@@ -16,7 +16,9 @@
 // told by what the server says (who waits for a lock, how many rows there are)
 // wherever the server can tell. No test asserts on speed.
 //
-// The tests about Kafka run watermill-kafka and the library below it with their
+// The tests about watermill-sql run it with its defaults but for the waits: it polls,
+// sends again and tries again each 10 ms, and a deadline that a test is about is
+// shorter than 30 s. The tests about Kafka run watermill-kafka and the library below it with their
 // defaults; where one changes a default, which has a test of its own, it says so.
 // The broker in this process shows what clients do, and nothing about durability;
 // what is about that runs on Apache Kafka, and needs the tag kafka, too.

@@ -27,7 +27,7 @@ func plain(t *testing.T, url string) *sql.DB {
 
 // Replaced by: package postgres's driver, which prepares each text once per
 // connection.
-func TestStockDriverHasEachStatementPlannedAgain(t *testing.T) {
+func TestStockDriverHasEachStatementParsedAgain(t *testing.T) {
 	t.Parallel()
 	db := plain(t, pgtest.URL(t))
 	const query, kept = `SELECT $1::int`, `SELECT count(*) FROM pg_prepared_statements`

@@ -19,8 +19,11 @@ import (
 func TestOffsetsGoOnBehindTwoBillion(t *testing.T) {
 	t.Parallel()
 	url, handled := pgtest.URL(t), make(chan int, 10)
-	hosts := []bus.Module{part{name: "shop", publishes: []bus.Event{paid{}}},
+	hosts := []bus.Module{part{name: "shop", publishes: []bus.Event{paid{}}, sends: []bus.Command{pack{}}},
 		part{name: "store", hears: []bus.Subscription{bus.On(func(_ context.Context, _ *bus.Tx, p paid) error {
+			handled <- p.N
+			return nil
+		}), bus.Handle(func(_ context.Context, _ *bus.Tx, p pack) error {
 			handled <- p.N
 			return nil
 		})}}}
@@ -34,13 +37,21 @@ func TestOffsetsGoOnBehindTwoBillion(t *testing.T) {
 	for _, query := range []string{
 		`INSERT INTO shop.log (partition, "offset", id, type, key, payload, metadata) VALUES ($1, $2, gen_random_uuid(), 'shop.paid', 'x', '{}', '{}')`,
 		`INSERT INTO store.positions (subscriber, topic, partition, position) VALUES ('store', 'shop.events', $1, $2)`,
+		`INSERT INTO store.queue (partition, "offset", id, type, key, payload, metadata) VALUES ($1, $2, gen_random_uuid(), 'store.pack', 'x', '{}', '{}')`,
+		`INSERT INTO store.positions (subscriber, topic, partition, position) VALUES ('store', 'store.commands', $1, $2)`,
 	} {
 		_, err = db.ExecContext(t.Context(), query, p, math.MaxInt32)
 		require.NoError(t, err)
 	}
 	r := start(t, url, sqltransport.Config{}, hosts...)
-	require.NoError(t, r.transport.DB("shop").InTx(t.Context(), func(tx *bus.Tx) error { return tx.Publish(paid{"x", 17}) }))
-	require.Equal(t, 17, waitFor(t, "the message behind them", handled))
+	shop := r.transport.DB("shop")
+	require.NoError(t, shop.InTx(t.Context(), func(tx *bus.Tx) error { return tx.Publish(paid{"x", 17}) }))
+	require.Equal(t, 17, waitFor(t, "the event behind them", handled))
+	require.NoError(t, shop.InTx(t.Context(), func(tx *bus.Tx) error { return tx.Send(pack{"x", 18}) }))
+	require.Equal(t, 18, waitFor(t, "the command behind them", handled))
+	var next int64
+	require.NoError(t, db.QueryRowContext(t.Context(), `SELECT max("offset") FROM store.queue WHERE partition = $1`, p).Scan(&next))
+	require.EqualValues(t, math.MaxInt32+1, next)
 }
 
 // What stops the stock subscriber for ever: nobody is connected who could end it.
