@@ -16,12 +16,13 @@ import (
 	"millrace/platform/postgres"
 	"millrace/platform/postgres/devserver"
 	"millrace/platform/postgres/pgtest"
+	"millrace/test/ports"
 )
 
 func TestConnectionsCutFiveTimesASecond(t *testing.T) {
 	t.Parallel()
 	w := fresh(t)
-	at := freeAddress(t)
+	at := ports.Of(t)
 	w.serve(at, "")
 	l := w.load(3, at)
 	l.accepts(10)
@@ -34,7 +35,7 @@ func TestConnectionsCutFiveTimesASecond(t *testing.T) {
 		require.NoError(t, w.db.QueryRowContext(t.Context(), `SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'millrace%'`).Scan(&n))
 		cut += n
 	}
-	t.Logf("%d connections were cut", cut)
+	require.Greater(t, cut, 60, "connections were cut")
 	l.accepts(10)
 	l.accounted()
 }
@@ -44,7 +45,7 @@ func TestTheAnswersToCommitsAreLost(t *testing.T) {
 	direct := pgtest.URL(t)
 	p, through := newProxy(t, direct)
 	w := newWorld(t, direct, "MILLRACE_DATABASE_URL="+through)
-	at := freeAddress(t)
+	at := ports.Of(t)
 	w.serve(at, "")
 	l := w.load(3, at)
 	l.accepts(10)
@@ -67,7 +68,7 @@ func TestADatabaseThatHangs(t *testing.T) {
 	direct := pgtest.URL(t)
 	p, through := newProxy(t, direct)
 	w := newWorld(t, direct, "MILLRACE_DATABASE_URL="+through)
-	at := freeAddress(t)
+	at := ports.Of(t)
 	w.serve(at, "")
 	l := w.load(3, at)
 	for _, broken := range []bool{false, true} {
@@ -89,7 +90,7 @@ func TestConnectionsThatDieWithoutAWord(t *testing.T) {
 	direct := pgtest.URL(t)
 	p, through := newProxy(t, direct)
 	w := newWorld(t, direct, "MILLRACE_DATABASE_URL="+through)
-	at := freeAddress(t)
+	at := ports.Of(t)
 	w.serve(at, "")
 	l := w.load(3, at)
 	for range 2 {
@@ -105,7 +106,7 @@ func TestConnectionsThatDieWithoutAWord(t *testing.T) {
 func TestDeadlocksAndSerializationFailures(t *testing.T) {
 	t.Parallel()
 	w := fresh(t)
-	at := freeAddress(t)
+	at := ports.Of(t)
 	w.serve(at, "").stop()
 	w.exec(`CREATE SEQUENCE public.failures`)
 	w.exec(`CREATE FUNCTION public.collide() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
@@ -155,7 +156,7 @@ func TestPostgreSQLCrashes(t *testing.T) {
 	t.Cleanup(func() { _ = server.Stop() })
 	require.NoError(t, server.CreateDatabase(t.Context(), "millrace"))
 	w := newWorld(t, server.URL("millrace"))
-	at := freeAddress(t)
+	at := ports.Of(t)
 	w.serve(at, "")
 	l := w.load(3, at)
 	for range 2 {
@@ -186,7 +187,7 @@ func TestPostgreSQLCrashes(t *testing.T) {
 func TestAnIdleWritingTransactionStopsNobody(t *testing.T) {
 	t.Parallel()
 	w := fresh(t)
-	at := freeAddress(t)
+	at := ports.Of(t)
 	w.serve(at, "")
 	tx := w.idle()
 	for _, statement := range []string{
@@ -200,6 +201,8 @@ func TestAnIdleWritingTransactionStopsNobody(t *testing.T) {
 	}
 	l := w.load(3, at)
 	l.accepts(40)
+	w.becomes("true", `SELECT clock_timestamp() - xact_start > interval '60 s' FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'idle'`)
+	l.accepts(10)
 	w.becomes("true", `SELECT count(*) >= 30 FROM delivery.deliveries WHERE state = 'delivered'`)
 	w.becomes("true", `SELECT count(*) >= 60 FROM notification.notifications WHERE state = 'sent'`)
 	w.becomes("true", `SELECT count(*) >= 100 FROM dataplatform.record r JOIN dataplatform.file f ON r.position BETWEEN f.first_position AND f.last_position AND f.written_at IS NOT NULL`)
@@ -222,7 +225,7 @@ func TestAPoolThatIsTooSmallOrTooLargeIsRefusedAtTheStart(t *testing.T) {
 	t.Parallel()
 	for _, conns := range []string{"4", "400"} {
 		w := fresh(t, "MILLRACE_DATABASE_MAX_CONNS_PER_MODULE="+conns)
-		p := w.launch(freeAddress(t), "", "serve")
+		p := w.launch(ports.Of(t), "", "serve")
 		require.Error(t, p.wait("it cannot work with "+conns))
 		require.Contains(t, p.stderr.String(), "max_conns_per_module")
 	}

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"millrace/test/ports"
 )
 
 // The data platform's disk is full: everything else goes on, and its files are
@@ -20,7 +22,7 @@ func TestTheDataPlatformsDiskIsFull(t *testing.T) {
 	w := fresh(t, "MILLRACE_DATAPLATFORM_DIR="+filepath.Join(disk, "events"))
 	w.data = filepath.Join(disk, "events")
 	room := fill(t, disk)
-	at := freeAddress(t)
+	at := ports.Of(t)
 	p := w.serve(at, "")
 	l := w.load(3, at)
 	w.until(func() string {

@@ -16,6 +16,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"millrace/test/ports"
 )
 
 // ways are how to bring the program to a point; under load, unless said.
@@ -82,7 +84,7 @@ func placeOf(name string) func(*testing.T, ...string) *world {
 // underLoad lets some messages fail, so that they go aside, fail there and are
 // released.
 func underLoad(w *world, name, armed string) *load {
-	at := freeAddress(w.t)
+	at := ports.Of(w.t)
 	w.serve(at, "").stop()
 	w.sabotage(9)
 	p := w.launch(at, armed, "serve")
@@ -95,7 +97,7 @@ func underLoad(w *world, name, armed string) *load {
 
 // whileStarting has the first start of all die.
 func whileStarting(w *world, name, armed string) *load {
-	at := freeAddress(w.t)
+	at := ports.Of(w.t)
 	w.launch(at, armed, "serve").dies(name)
 	w.serve(at, "")
 	l := w.load(3, at)
@@ -105,7 +107,7 @@ func whileStarting(w *world, name, armed string) *load {
 
 // whileEnding has it die in the middle of a shutdown under load.
 func whileEnding(w *world, name, armed string) *load {
-	at := freeAddress(w.t)
+	at := ports.Of(w.t)
 	p := w.serve(at, armed)
 	l := w.load(3, at)
 	l.accepts(30)
@@ -118,7 +120,7 @@ func whileEnding(w *world, name, armed string) *load {
 
 // whileSharing has it die when a second process joins.
 func whileSharing(w *world, name, armed string) *load {
-	first, second := freeAddress(w.t), freeAddress(w.t)
+	first, second := ports.Of(w.t), ports.Of(w.t)
 	p := w.serve(first, armed)
 	l := w.load(3, first)
 	l.accepts(20)
@@ -132,7 +134,7 @@ func whileSharing(w *world, name, armed string) *load {
 
 // whileOperating has the operator's command die that hands a dead letter back.
 func whileOperating(w *world, name, armed string) *load {
-	at := freeAddress(w.t)
+	at := ports.Of(w.t)
 	w.serve(at, "")
 	w.sabotage(1)
 	l := w.load(1, at)

@@ -14,6 +14,7 @@ import (
 	"millrace/platform/bus/kafkatransport/fakebroker"
 	"millrace/platform/postgres/devserver"
 	"millrace/platform/postgres/pgtest"
+	"millrace/test/ports"
 )
 
 // freshOnKafka makes a world whose messages travel by Kafka's protocol, through a
@@ -47,7 +48,7 @@ func TestAnInstallationMovesToKafkaAndBackUnderLoad(t *testing.T) {
 func movesToKafkaAndBack(t *testing.T, place func(*testing.T, ...string) *world) {
 	t.Parallel()
 	w := place(t)
-	at := freeAddress(t)
+	at := ports.Of(t)
 	travel := func(transport string) {
 		w.env, w.moved = append(w.env, "MILLRACE_TRANSPORT="+transport), true
 	}
@@ -93,7 +94,7 @@ func TestPostgreSQLCrashesOnKafka(t *testing.T) {
 		w.db.SetMaxIdleConns(0) // they have ended
 		w.db.SetMaxIdleConns(2)
 	}
-	at := freeAddress(t)
+	at := ports.Of(t)
 	p := w.serve(at, "")
 	l := w.load(3, at)
 	for range 2 {

@@ -9,13 +9,15 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"millrace/test/ports"
 )
 
 // A check that was never red is no evidence: each is shown what it is for.
 func TestEachCheckSeesItsFault(t *testing.T) {
 	t.Parallel()
 	w := fresh(t)
-	at := freeAddress(t)
+	at := ports.Of(t)
 	p := w.serve(at, "")
 	l := w.load(3, at)
 	l.accepts(60)

@@ -12,6 +12,7 @@ import (
 	"millrace/platform/postgres"
 	"millrace/platform/postgres/devserver"
 	"millrace/platform/postgres/pgtest"
+	"millrace/test/ports"
 )
 
 // A dump is restored into a new cluster, which counts its transactions from the
@@ -21,7 +22,7 @@ func TestADumpThatIsRestoredIntoANewClusterGoesOn(t *testing.T) {
 	t.Parallel()
 	w := fresh(t)
 	w.exec(`DO $$ BEGIN FOR i IN 1..5000 LOOP PERFORM pg_current_xact_id(); COMMIT; END LOOP; END $$`)
-	at := freeAddress(t)
+	at := ports.Of(t)
 	p := w.serve(at, "")
 	l := w.load(3, at)
 	l.accepts(30)

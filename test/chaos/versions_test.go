@@ -13,6 +13,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"millrace/test/ports"
 )
 
 // versionBefore builds the version before from this repository's history; which
@@ -69,7 +71,7 @@ func rollingRelease(t *testing.T, place func(*testing.T, ...string) *world) {
 	before, err := versionBefore()
 	require.NoError(t, err)
 	w := place(t)
-	addresses := []string{freeAddress(t), freeAddress(t)}
+	addresses := []string{ports.Of(t), ports.Of(t)}
 	version := func(program string) { w.program = program }
 	version(before)
 	serving := []*program{w.serve(addresses[0], ""), w.serve(addresses[1], "")}
@@ -104,8 +106,8 @@ func rollingRelease(t *testing.T, place func(*testing.T, ...string) *world) {
 // what comes after half a minute of silence for unread so long: that nothing is
 // missing is what accounted looks at.
 func (p *program) errors() (told []string) {
-	has := func(line string, any ...string) bool {
-		return slices.ContainsFunc(any, func(s string) bool { return strings.Contains(line, s) })
+	has := func(line string, parts ...string) bool {
+		return slices.ContainsFunc(parts, func(s string) bool { return strings.Contains(line, s) })
 	}
 	for line := range strings.Lines(p.stderr.String()) {
 		switch {

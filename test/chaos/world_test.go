@@ -10,8 +10,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -224,22 +222,6 @@ func (l *tail) String() string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return string(l.last)
-}
-
-// freeAddress is a port that the next program can have, too: below those that a
-// system hands out, or somebody has it while no program does.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	for range 100 {
-		l, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(20000+rand.IntN(10000)))
-		if err != nil {
-			continue
-		}
-		require.NoError(t, l.Close())
-		return l.Addr().String()
-	}
-	require.FailNow(t, "no port is free")
-	return ""
 }
 
 // one reads one value; "?" while the database is away.

@@ -3,10 +3,7 @@ package e2e_test
 import (
 	"bytes"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"os/exec"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -22,6 +19,7 @@ import (
 	"millrace/modules/payment/gateway/simulator"
 	"millrace/platform/bus"
 	"millrace/platform/postgres/pgtest"
+	"millrace/test/ports"
 )
 
 // approved names an order that the gateway approves, whatever else it does.
@@ -173,22 +171,6 @@ func (w *world) load(base *atomic.Pointer[string], stop <-chan struct{}) (orders
 	}
 }
 
-// freeAddress is a port that the next program can have, too: below those that a
-// system hands out, or somebody has it while no program does.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	for range 100 {
-		l, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(20000+rand.IntN(10000))) //nolint:noctx // it is closed at once
-		if err != nil {
-			continue
-		}
-		require.NoError(t, l.Close())
-		return l.Addr().String()
-	}
-	require.FailNow(t, "no port is free")
-	return ""
-}
-
 // accounted checks that every accepted order came to its end, once.
 func (w *world) accounted(orders []string) {
 	w.t.Helper()
@@ -216,7 +198,7 @@ func (w *world) accounted(orders []string) {
 func sigterm(t *testing.T, brokers []string) {
 	t.Parallel()
 	w := newWorld(t, brokers)
-	listen := freeAddress(t)
+	listen := ports.Of(t)
 	p := w.serve(listen)
 	base := &atomic.Pointer[string]{}
 	base.Store(&p.url)
@@ -243,7 +225,7 @@ func sigterm(t *testing.T, brokers []string) {
 func killMinusNine(t *testing.T, brokers []string) {
 	t.Parallel()
 	w := newWorld(t, brokers)
-	listen := freeAddress(t)
+	listen := ports.Of(t)
 	p := w.serve(listen)
 	base := &atomic.Pointer[string]{}
 	base.Store(&p.url)
