@@ -13,6 +13,7 @@ package conformance
 import (
 	"context"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -85,7 +86,8 @@ func Run(t *testing.T, world Factory) {
 
 		{"WhenEveryConnectionIsKilledNothingIsLostDoubledOrDead", connectionsKilled},
 		{"AProcessKilledAtAnyMomentLosesAndDoublesNothing", killed},
-		{"PartitionsOfAKilledProcessAreTakenOverInFiveSeconds", takeOver},
+		{"PartitionsOfAKilledProcessAreTakenOverInFiveSeconds", takeOver(syscall.SIGKILL)},
+		{"PartitionsOfAProcessThatStopsInATransactionAreTakenOverInFiveSeconds", takeOver(syscall.SIGSTOP)},
 		{"AProcessThatWasStoppedDoesNoHarmWhenItGoesOn", stopped},
 		{"ProcessesShareTheWork", shared},
 		{"EveryPartitionIsWorkedOnWhileTwoVersionsLive", twoVersions},
