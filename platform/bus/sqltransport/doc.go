@@ -92,5 +92,5 @@
 // adapter.go (writing), start.go (where to begin), reader.go (reading), task.go, executor.go, batch.go and claim.go (a run),
 // aside.go (what failed), lease.go, frozen.go and notify.go (several processes),
 // stream.go, relay.go, inbound.go, received.go and switch.go (with a carrier), present.go, durable.go and
-// housekeeping.go, rights.go and grant.go, subscriber.go and transport.go (the ends).
+// housekeeping.go, rights.go and grant.go, subscriber.go, transport.go and close.go (the ends).
 package sqltransport

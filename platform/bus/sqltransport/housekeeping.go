@@ -40,7 +40,8 @@ func (t *Transport) keepHouse(ctx context.Context) {
 	}
 }
 
-// poll wakes the partitions that have rows which this process has not read.
+// poll wakes the partitions that have other rows than at the last poll. What was
+// read is no measure: one subscriber may have read what another was not told of.
 func (t *Transport) poll(ctx context.Context, name string, r *reader) error {
 	rows, err := t.db.QueryContext(ctx, fmt.Sprintf(
 		`SELECT p, coalesce((SELECT max("offset") FROM %s WHERE partition = p::smallint), 0) FROM generate_series(0, %d) AS p`, r.from, Partitions-1))
@@ -49,20 +50,21 @@ func (t *Transport) poll(ctx context.Context, name string, r *reader) error {
 	}
 	defer rows.Close()
 	dirty := wakeup{}
+	defer func() { t.wake(dirty) }() // whatever becomes of the rest
 	for rows.Next() {
 		var partition int
 		var newest int64
 		if err := rows.Scan(&partition, &newest); err != nil {
 			return fmt.Errorf("poll %s: %w", name, err)
 		}
-		if newest > r.newest(partition) {
+		if newest != r.polled[partition] {
+			r.polled[partition] = newest
 			dirty[name] |= 1 << partition
 		}
 	}
 	if err := rows.Err(); err != nil {
 		return fmt.Errorf("poll %s: %w", name, err)
 	}
-	t.wake(dirty)
 	return nil
 }
 

@@ -127,7 +127,9 @@ func (t *Transport) listen(ctx context.Context, ready chan<- error) {
 	}
 	l, err := postgres.NewListener(postgres.Config{URL: t.cfg.URL, MaxConns: 1, Application: "millrace listener"}, events)
 	if err == nil {
-		defer l.Close()
+		stop := context.AfterFunc(ctx, func() { _ = l.Close() }) // Listen waits for as long as the database is away
+		defer stop()
+		defer hangUp(l)
 		err = l.Listen(channel)
 	}
 	if err != nil {
@@ -135,21 +137,58 @@ func (t *Transport) listen(ctx context.Context, ready chan<- error) {
 		return
 	}
 	close(ready)
+	t.attend(ctx, l, 30*time.Second)
+}
+
+// line is what is used of *pq.Listener.
+type line interface {
+	NotificationChannel() <-chan *pq.Notification
+	Ping() error
+}
+
+// attend hears what comes until ctx ends, and asks after each silence of a length
+// whether the line is still there. It asks beside hearing: the answer lies behind
+// what was said before, and comes only when that was heard.
+func (t *Transport) attend(ctx context.Context, l line, silence time.Duration) {
+	answered := make(chan error, 1)
+	asking := false
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case n := <-l.Notify:
+		case n := <-l.NotificationChannel():
 			if n == nil { // reconnected
 				t.wakeAll()
 				continue
 			}
 			t.heard(n.Extra)
-		case <-time.After(30 * time.Second):
-			if err := l.Ping(); err != nil {
+		case <-time.After(silence):
+			if !asking {
+				asking = true
+				go func() { answered <- l.Ping() }()
+			}
+		case err := <-answered:
+			asking = false
+			if err != nil {
 				t.cfg.Logger.Warn("notifications interrupted", "error", err.Error())
 			}
 		}
+	}
+}
+
+// hangUp closes a listener, but does not wait long for a server that does not
+// answer. Its connection's reader waits until what it has read is heard.
+func hangUp(l *pq.Listener) {
+	go func() { _ = l.Close() }()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for range l.Notify { //nolint:revive // until it is closed
+		}
+	}()
+	select {
+	case <-done:
+	case <-time.After(time.Second):
 	}
 }
 

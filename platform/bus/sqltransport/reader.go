@@ -78,6 +78,7 @@ type reader struct {
 	hearers int    // subscribers that read here
 	query   string
 	windows [Partitions]window
+	polled  [Partitions]int64 // the newest row when keepHouse looked last
 }
 
 type window struct {
@@ -234,12 +235,4 @@ func (r *reader) fetch(ctx context.Context, partition int, position int64, limit
 		return nil, fmt.Errorf("read partition %d after %d: %w", partition, position, err)
 	}
 	return all, nil
-}
-
-// newest is the offset of the last row that was read of a partition.
-func (r *reader) newest(partition int) int64 {
-	w := &r.windows[partition]
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.next - 1
 }

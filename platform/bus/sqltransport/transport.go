@@ -6,9 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net/url"
-	"slices"
 	"sync"
 	"time"
 
@@ -17,7 +15,6 @@ import (
 
 	"millrace/platform/bus"
 	"millrace/platform/errs"
-	"millrace/platform/failpoint"
 	"millrace/platform/postgres"
 )
 
@@ -172,7 +169,7 @@ func Open(ctx context.Context, cfg Config, topo *bus.Topology, hosted []string) 
 	if err != nil {
 		return nil, err
 	}
-	if t.notifyDB, err = postgres.Open(ctx, postgres.Config{URL: quiet, Schema: "bus", Application: "millrace notifier", MaxConns: 1}); err != nil {
+	if t.notifyDB, err = postgres.Open(ctx, postgres.Config{URL: quiet, Schema: "bus", Application: "millrace notifier", MaxConns: 1, StatementTimeout: statementTimeout}); err != nil {
 		return nil, err
 	}
 	t.lease, t.notifier = newLease(t), newNotifier(t.notifyDB, process.String(), 5*cfg.LeaseTTL)
@@ -205,8 +202,13 @@ func Open(ctx context.Context, cfg Config, topo *bus.Topology, hosted []string) 
 	}
 	listening := make(chan error, 1)
 	t.goFor(running, func(ctx context.Context) { t.listen(ctx, listening) })
-	if err := <-listening; err != nil {
-		return nil, err
+	select {
+	case err := <-listening:
+		if err != nil {
+			return nil, err
+		}
+	case <-ctx.Done():
+		return nil, ctx.Err()
 	}
 	if err := t.notifier.notify(ctx, "hello "+process.String()); err != nil {
 		return nil, err
@@ -331,61 +333,6 @@ func (t *Transport) wakeAll() {
 		all[name] = ^uint64(0)
 	}
 	t.wake(all)
-}
-
-// Drain takes no new message and waits for those in flight, at most until ctx
-// ends. The modules' handles stay open for requests in flight.
-func (t *Transport) Drain(ctx context.Context) error {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		var all sync.WaitGroup
-		for _, s := range t.subscribers {
-			all.Go(s.stop)
-		}
-		all.Wait()
-		failpoint.Here("shutdown.drained")
-	}()
-	select {
-	case <-done:
-		return nil
-	case <-ctx.Done():
-		return errs.New(errs.Timeout, "messages are still in flight: their transactions will be rolled back, and they will be handled again")
-	}
-}
-
-// Close ends everything; call Drain, and the router's Close, before, or what is
-// in flight is rolled back. What a process did not finish another one does, or
-// this one after its next start.
-func (t *Transport) Close() error {
-	t.closeOnce.Do(func() {
-		for _, s := range t.subscribers {
-			s.halt()
-		}
-		t.cancel()
-		t.background.Wait()
-		if t.lease != nil {
-			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-			defer cancel()
-			if err := t.lease.end(ctx); err != nil {
-				t.cfg.Logger.Debug("lease left to expire", "error", err.Error())
-			}
-		}
-		pools := []*sql.DB{t.notifyDB, t.db}
-		for _, of := range []map[string]*sql.DB{t.modules, t.carrying} {
-			pools = slices.AppendSeq(pools, maps.Values(of))
-		}
-		for _, db := range pools {
-			if db == nil {
-				continue
-			}
-			// A connection that broke before cannot say goodbye: nothing is lost with it.
-			if err := db.Close(); err != nil {
-				t.cfg.Logger.Debug("connection was broken already", "error", err.Error())
-			}
-		}
-	})
-	return nil
 }
 
 func withParameter(target, name, value string) (string, error) {
