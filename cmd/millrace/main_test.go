@@ -35,7 +35,7 @@ var client = &http.Client{Timeout: time.Minute}
 // try runs the program in this process.
 func try(t *testing.T, environ []string, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
-	var out, err bytes.Buffer
+	var out, err record // another program of this process may log by it, as the default
 	code = run(t.Context(), args, environ, &out, &err)
 	return code, out.String(), err.String()
 }
