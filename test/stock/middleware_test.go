@@ -157,7 +157,7 @@ func TestStockRetryBlocksEveryKeyWhileItSleeps(t *testing.T) {
 	db := fresh(t)
 	handled := make(chan *message.Message, 10)
 	retry := middleware.Retry{MaxRetries: 3, InitialInterval: time.Hour, MaxInterval: time.Hour, Multiplier: 1}
-	handle(t, newSubscriber(t, db, deadline(stockLog(), 0)), "payments", func(msg *message.Message) error {
+	handle(t, newSubscriber(t, db, stockLog()), "payments", func(msg *message.Message) error {
 		handled <- msg.Copy()
 		if msg.UUID == "bad" {
 			return errFails

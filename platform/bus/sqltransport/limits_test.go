@@ -2,6 +2,7 @@ package sqltransport_test
 
 import (
 	"context"
+	"errors"
 	"math"
 	"testing"
 
@@ -45,13 +46,29 @@ func TestOffsetsGoOnBehindTwoBillion(t *testing.T) {
 	}
 	r := start(t, url, sqltransport.Config{}, hosts...)
 	shop := r.transport.DB("shop")
-	require.NoError(t, shop.InTx(t.Context(), func(tx *bus.Tx) error { return tx.Publish(paid{"x", 17}) }))
-	require.Equal(t, 17, waitFor(t, "the event behind them", handled))
-	require.NoError(t, shop.InTx(t.Context(), func(tx *bus.Tx) error { return tx.Send(pack{"x", 18}) }))
-	require.Equal(t, 18, waitFor(t, "the command behind them", handled))
-	var next int64
-	require.NoError(t, db.QueryRowContext(t.Context(), `SELECT max("offset") FROM store.queue WHERE partition = $1`, p).Scan(&next))
-	require.EqualValues(t, math.MaxInt32+1, next)
+	next := 0
+	for _, say := range []func(tx *bus.Tx, n int) error{
+		func(tx *bus.Tx, n int) error { return tx.Publish(paid{"x", n}) },
+		func(tx *bus.Tx, n int) error { return tx.Send(pack{"x", n}) },
+	} {
+		for _, many := range []int{1, 2} { // one message is written by a function of its own
+			require.NoError(t, shop.InTx(t.Context(), func(tx *bus.Tx) (err error) {
+				for i := range many {
+					err = errors.Join(err, say(tx, next+i))
+				}
+				return err
+			}))
+			for range many {
+				require.Equal(t, next, waitFor(t, "the message behind them", handled))
+				next++
+			}
+		}
+	}
+	for _, table := range []string{"shop.log", "store.queue"} {
+		var last int64
+		require.NoError(t, db.QueryRowContext(t.Context(), `SELECT max("offset") FROM `+table+` WHERE partition = $1`, p).Scan(&last))
+		require.EqualValues(t, math.MaxInt32+3, last, table)
+	}
 }
 
 // What stops the stock subscriber for ever: nobody is connected who could end it.
