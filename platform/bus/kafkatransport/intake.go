@@ -314,7 +314,8 @@ func (in *intake) believed(rows []sqltransport.Row) (kept []sqltransport.Row, er
 }
 
 // accept makes a row of a record. A record that is not ours is taken if the
-// module hears its type; else it is none of its business, and only counted.
+// module hears its type; else it is none of its business, and counted if its type
+// does not even belong into the topic.
 func (in *intake) accept(m *sarama.ConsumerMessage) (row sqltransport.Row, ok bool) {
 	topic := m.Topic[len(in.cfg.Prefix):]
 	row = read(in.topo, topic, m)
