@@ -33,9 +33,10 @@ func (t *Transport) Drain(ctx context.Context) error {
 	}
 }
 
-// Close ends everything, and waits a few seconds for a server that does not answer. Call Drain, and the router's Close, before, or what is
-// in flight is rolled back. What a process did not finish another one does, or
-// this one after its next start.
+// Close ends everything, and waits a few seconds for a server that does not
+// answer. Call Drain, and the router's Close, before, or what is in flight is
+// rolled back. What a process did not finish another one does, or this one after
+// its next start.
 func (t *Transport) Close() error {
 	t.closeOnce.Do(func() {
 		for _, s := range t.subscribers {
