@@ -1,6 +1,13 @@
 # The program alone: one static binary in a small image, run by nobody in
 # particular (65532). Its database and its mail server are elsewhere
-# (docker-compose.yml); it listens where MILLRACE_HTTP_ADDRESS says.
+# (docker-compose.yml); it listens on MILLRACE_HTTP_ADDRESS.
+#
+# Images are named by version, here and in docker-compose.yml. To build for
+# production, pin the digest of a version, for all platforms:
+#
+#   docker buildx imagetools inspect IMAGE:VERSION --format '{{.Manifest.Digest}}'
+#
+# and write FROM IMAGE:VERSION@sha256:… (the digest wins over the version).
 
 FROM golang:1.26.8 AS build
 WORKDIR /src
@@ -14,6 +21,8 @@ RUN CGO_ENABLED=0 go build -trimpath -ldflags="-s -w" -o /out/millrace ./cmd/mil
 # to a mail server needs, and wget for the health check.
 FROM alpine:3.22.2
 COPY --from=build /out/millrace /usr/local/bin/millrace
+# Its own licence, and those of what it contains.
+COPY LICENSE THIRD_PARTY_NOTICES.txt /licenses/
 # A named volume mounted here takes over the owner.
 COPY --from=build --chown=65532:65532 /out/data /var/lib/millrace
 ENV MILLRACE_DATA_DIR=/var/lib/millrace

@@ -1,5 +1,5 @@
 # Everything here is a plain command that also works without make; nothing
-# needs more than Go, but what says so.
+# needs more than Go unless its line names it.
 
 GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 
@@ -22,39 +22,52 @@ build: ## build the program into .build/
 	CGO_ENABLED=0 go build -trimpath -o .build/ ./cmd/millrace
 
 .PHONY: test
-test: ## run all tests; they bring their own PostgreSQL
+test: ## run the default tests, some minutes; they bring their own PostgreSQL
 	go test ./...
 
+.PHONY: test-all
+test-all: ## run every suite, as the gate does (needs Java 17; Maven and Python the first time; an hour)
+	.ci/run
+
 .PHONY: race
-race: ## run all tests with the race detector
-	go test -race ./...
+race: ## run the default and the slow tests with the race detector
+	go test -race -tags slow -timeout 40m ./...
 
 .PHONY: fuzz
 fuzz: ## look for bad input that is not refused, a minute for each target (the seeds run with the tests)
 	go test -run=NONE -fuzz=FuzzCallback -fuzztime=60s -fuzzminimizetime=10x ./modules/payment/gateway
 	go test -run=NONE -fuzz=FuzzEnvelope -fuzztime=60s -fuzzminimizetime=10x ./platform/bus
-	go test -run=NONE -fuzz=FuzzAFileOfOrders -fuzztime=60s -fuzzminimizetime=10x ./cmd/millrace/demo
+	go test -run=NONE -fuzz=FuzzParseOrders -fuzztime=60s -fuzzminimizetime=10x ./cmd/millrace/demo
 
 .PHONY: stock
-stock: ## run the stock parts that were replaced: do they still break what is promised?
-	go test -tags stock ./test/stock
-	go test -tags stock,kafka ./test/stock -run Apache # needs Java 17; Maven the first time
+stock: ## run the stock parts that were replaced: do they still break what is promised? Notes the versions when green (needs Java 17)
+	go test -count=1 -tags stock ./test/stock
+	go test -count=1 -tags stock,kafka ./test/stock -run Apache # Maven the first time
+	.ci/stock-versions > test/stock/verified.versions
+	sha256sum test/stock/*.go > test/stock/verified.sum
 
 .PHONY: kafka-away
 kafka-away: ## take the brokers away for five minutes, under load (the tests do it for one; needs Java 17)
 	MILLRACE_KAFKA_AWAY=5m go test -tags kafka -timeout 15m -v ./test/kafka -run AwayForAMinute
 
 .PHONY: promises
-promises: ## run both sides of every promise, and write the README's table of them (minutes; needs Java 17)
+promises: ## run both sides of every promise, and write their table in docs/watermill.md (minutes; needs Java 17)
 	go test ./test/readme -run Promises -update-promises
 
 .PHONY: model
 model: ## play many random programs on the bus, and compare with the model of its promises (some ten minutes)
-	go test -timeout 60m ./test/model -rapid.checks=100
+	go test -tags slow -timeout 60m ./test/model -rapid.checks=100
 
 .PHONY: arch
 arch: ## check the architecture rules
 	go test ./test/arch
+
+.PHONY: generate
+generate: ## write the files that are derived from the list of modules
+	go test ./test/arch -run Migration -add-migrations
+	go test ./cmd/millrace/app -run Presets -update
+	go test ./test/roles -run Matrix -update
+	go test ./test/readme -run MessageMap -update
 
 .PHONY: fmt
 fmt: ## format the sources

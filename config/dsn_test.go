@@ -8,8 +8,8 @@ import (
 	"millrace/config"
 )
 
-// TestWhatIsNoURLIsNotShown: it may be a DSN of another form, with its password.
-func TestWhatIsNoURLIsNotShown(t *testing.T) {
+// It may be a DSN of another form, with its password.
+func TestRedacted_HidesInvalidDatabaseURL(t *testing.T) {
 	for _, address := range []config.Secret{"host=db user=u password=canary dbname=x", "u:canary@db.example.com/x", "u@db/x?password=canary"} {
 		c := config.Default()
 		c.Database.URL, c.Database.Parts = address, []config.Secret{address}

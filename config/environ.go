@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-// Environ is c as the environment variables of another process of this program,
-// secrets included: Load reads the same from them. An empty value is no value
-// there: it is the default, as always.
+// Environ returns c as environment variables for another process of this
+// program. WARNING: it includes secrets. Load returns the same Config from
+// them. An empty variable means the default.
 func (c Config) Environ() []string {
 	var all []string
 	for _, s := range settingsOf(&c) {
@@ -18,7 +18,7 @@ func (c Config) Environ() []string {
 	return all
 }
 
-// plain is a field as assign takes it.
+// plain formats a field in the form that assign accepts.
 func plain(field reflect.Value) string {
 	if field.Kind() == reflect.Slice {
 		items := make([]string, field.Len())
@@ -31,7 +31,7 @@ func plain(field reflect.Value) string {
 		return d.String()
 	}
 	if field.Kind() == reflect.String {
-		return field.String() // a secret too
+		return field.String() // also for a secret
 	}
 	return fmt.Sprint(field.Interface())
 }

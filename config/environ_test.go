@@ -7,8 +7,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Every setting, also one that is added later, gets to the other process.
-func TestAnotherProcessReadsTheSameConfiguration(t *testing.T) {
+// Every setting reaches the other process, including settings added later.
+func TestEnviron_LoadsTheSameConfiguration(t *testing.T) {
 	t.Parallel()
 	var want Config
 	var fill func(field reflect.Value)

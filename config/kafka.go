@@ -5,32 +5,34 @@ import (
 	"net"
 	"os"
 	"strings"
+
+	"millrace/platform/loopback"
 )
 
-// Kafka is the cluster that carries the messages, with transport: kafka.
+// Kafka is the cluster that transports messages, with transport: kafka.
 type Kafka struct {
-	Brokers     []string  `koanf:"brokers"`     // host:port, two or three to begin with
-	Prefix      string    `koanf:"prefix"`      // before every topic's and group's name; for ever
-	Partitions  int       `koanf:"partitions"`  // of a topic that is created: a power of two, at most 64; for ever
-	Replication int       `koanf:"replication"` // how many brokers keep each record
-	TLS         KafkaTLS  `koanf:"tls"`
-	SASL        KafkaSASL `koanf:"sasl"`
+	Brokers     []string  `yaml:"brokers"`     // host:port, two or three to connect to first
+	Prefix      string    `yaml:"prefix"`      // before every topic and group name; cannot be changed later
+	Partitions  int       `yaml:"partitions"`  // of a topic that is created: a power of two, at most 64; cannot be changed later
+	Replication int       `yaml:"replication"` // number of brokers that store each record
+	TLS         KafkaTLS  `yaml:"tls"`
+	SASL        KafkaSASL `yaml:"sasl"`
 }
 
-// KafkaTLS encrypts the connections to the brokers.
+// KafkaTLS configures encryption of the connections to the brokers.
 type KafkaTLS struct {
-	Enabled         bool   `koanf:"enabled"`
-	CAFile          string `koanf:"ca_file"`          // PEM: the authorities to believe; empty: the system's
-	CertificateFile string `koanf:"certificate_file"` // PEM: our own; empty: none
-	KeyFile         string `koanf:"key_file"`
+	Enabled         bool   `yaml:"enabled"`
+	CAFile          string `yaml:"ca_file"`          // PEM: trusted certificate authorities; empty: the system's
+	CertificateFile string `yaml:"certificate_file"` // PEM: our own; empty: none
+	KeyFile         string `yaml:"key_file"`
 }
 
-// KafkaSASL signs in to the brokers.
+// KafkaSASL configures authentication with the brokers.
 type KafkaSASL struct {
-	Mechanism    string `koanf:"mechanism"` // PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512; empty: nobody signs in
-	User         string `koanf:"user"`
-	Password     Secret `koanf:"password"`
-	PasswordFile string `koanf:"password_file"` // or a file that holds it
+	Mechanism    string `yaml:"mechanism"` // PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512; empty: no authentication
+	User         string `yaml:"user"`
+	Password     Secret `yaml:"password"`
+	PasswordFile string `yaml:"password_file"` // or a file that contains it
 }
 
 // The transports.
@@ -39,14 +41,19 @@ const (
 	OnKafka  = "kafka"
 )
 
-// kafka looks at what would else end as "EOF" in a client's log.
+// kafka reports faults that would otherwise appear only as "EOF" in a client's
+// log.
 func (f *faults) kafka(c Config) {
 	k := c.Kafka
 	if c.Transport == OnKafka && len(k.Brokers) == 0 {
 		f.add("kafka.brokers", "is empty: name the brokers, host:port, as MILLRACE_KAFKA_BROKERS=127.0.0.1:9092. "+
 			"`docker compose --profile kafka up kafka` starts one for development, and `millrace demo --transport kafka` needs none")
 	}
-	for _, broker := range k.Brokers {
+	for i, broker := range k.Brokers {
+		if strings.ContainsAny(broker, "@/") { // may also contain a password
+			f.add("kafka.brokers", "item %d is not host:port alone, as 127.0.0.1:9092: user and password are kafka.sasl.user and kafka.sasl.password, TLS is kafka.tls.enabled", i+1)
+			continue
+		}
 		host, port, err := net.SplitHostPort(broker)
 		if err != nil || host == "" || !isPort(port, 1) {
 			f.add("kafka.brokers", "%q is not host:port, as 127.0.0.1:9092", broker)
@@ -88,9 +95,25 @@ func (f *faults) kafka(c Config) {
 	if signs := k.SASL.Mechanism != ""; signs != (k.SASL.User != "") || signs != password {
 		f.add("kafka.sasl.mechanism", "mechanism, user and password go together: set all or none")
 	}
+	f.plainPassword(k)
 }
 
-// kafkaInProduction refuses what others could read or change.
+// plainPassword rejects SASL PLAIN without TLS, which would send the password
+// unencrypted to brokers on other machines.
+func (f *faults) plainPassword(k Kafka) {
+	if k.TLS.Enabled || k.SASL.Mechanism != "PLAIN" {
+		return
+	}
+	for i, broker := range k.Brokers {
+		if host, _, err := net.SplitHostPort(broker); err != nil || !loopback.Host(host) {
+			f.add("kafka.tls.enabled", "must be true: kafka.sasl.mechanism PLAIN sends the password as it is, and item %d of kafka.brokers is neither a loopback address nor localhost", i+1)
+			return
+		}
+	}
+}
+
+// kafkaInProduction rejects settings that would let others read or change
+// messages.
 func (f *faults) kafkaInProduction(c Config) {
 	if c.Transport != OnKafka {
 		return

@@ -2,15 +2,16 @@ package config
 
 import (
 	"fmt"
+	"log/slog"
 	"reflect"
 	"strconv"
 	"strings"
 	"time"
 )
 
-// Redacted prints c as the YAML file that would give it, each setting with the
-// name of its variable. Secrets show that they are set, URLs lose their
-// password: what is printed may be shown to others.
+// Redacted returns c as a YAML file with the name of each setting's variable.
+// It shows only whether a secret is set and removes passwords from URLs, so the
+// output may be shown to others.
 func (c Config) Redacted() string {
 	var out strings.Builder
 	var section []string
@@ -30,6 +31,9 @@ func (c Config) Redacted() string {
 	return out.String()
 }
 
+// LogValue returns Redacted's text for slog.
+func (c Config) LogValue() slog.Value { return slog.StringValue(c.Redacted()) }
+
 func indent(depth int) string { return strings.Repeat("  ", depth) }
 
 func show(name string, field reflect.Value) string {
@@ -38,14 +42,11 @@ func show(name string, field reflect.Value) string {
 		return value.String()
 	case Secret:
 		if value != "" && (name == "database.url" || name == "database.parts") {
-			return strconv.Quote(redactURL(value.Reveal()))
+			return strconv.Quote(redactDatabase(value.Reveal()))
 		}
 		return strconv.Quote(value.String())
 	case string:
-		if strings.HasSuffix(name, "url") && value != "" {
-			value = redactURL(value)
-		}
-		return strconv.Quote(value)
+		return strconv.Quote(redactText(name, value))
 	}
 	if field.Kind() != reflect.Slice {
 		return fmt.Sprint(field.Interface())

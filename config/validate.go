@@ -1,39 +1,49 @@
 package config
 
 import (
-	"encoding/base64"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/mail"
 	"net/url"
-	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"millrace/platform/errs"
+	"millrace/platform/loopback"
+	"millrace/platform/web"
 )
 
-// Limits of what Validate accepts.
+// Limits that Validate checks.
 const (
 	minSecretBytes = 24
 	maxSecrets     = 2
+	minRequests    = 8
+	maxRequests    = 4096
+	spareConns     = 64 // in addition to max_requests: for probes and slow clients
+	maxConnections = 65536
 	minExecutors   = 1
 	maxExecutors   = 32
 	maxPool        = 200
 	minLease       = time.Second
 	maxLease       = time.Minute
-	maxChase       = 5 * time.Minute // a payment without a result is never left alone for longer
+	maxCheckAfter  = 5 * time.Minute // the maximum delay of the first status check for a payment without a result
 )
 
-// faults collects what is wrong, so that all of it is told at once.
+// faults collects all faults, so that they are reported together.
 type faults []error
 
+// add adds a fault of a setting. It masks the user and password of a URL in the
+// message.
 func (f *faults) add(setting, format string, args ...any) {
-	*f = append(*f, errs.InvalidField(setting, format, args...))
+	*f = append(*f, errs.InvalidField(setting, "%s", userInformation.ReplaceAllString(fmt.Sprintf(format, args...), "//***@")))
 }
+
+var userInformation = regexp.MustCompile(`//[^/\s"]*@`)
 
 func (f *faults) oneOf(setting, value string, allowed ...string) {
 	if !slices.Contains(allowed, value) {
@@ -42,7 +52,7 @@ func (f *faults) oneOf(setting, value string, allowed ...string) {
 }
 
 // Validate reports everything in c that is not acceptable. modules are the
-// names of all modules that there are.
+// names of all existing modules.
 func (c Config) Validate(modules []string) error {
 	var f faults
 	f.oneOf("environment", c.Environment, Development, Production)
@@ -52,11 +62,12 @@ func (c Config) Validate(modules []string) error {
 	f.modules(c.Modules, modules)
 	f.oneOf("transport", c.Transport, Postgres, OnKafka)
 	f.kafka(c)
-	f.front(c.Front, modules)
+	f.proxy(c.Proxy, modules)
 	f.http(c.HTTP)
 	f.database(c)
 	f.bus(c.Bus)
 	f.payment(c.Payment)
+	f.callback(c)
 	f.mail(c.Mail)
 	if c.Delivery.AutoProgressAfter < 0 || c.Delivery.AutoProgressAfter > time.Hour {
 		f.add("delivery.auto_progress_after", "%s is not between 0 and 1h", c.Delivery.AutoProgressAfter)
@@ -74,6 +85,8 @@ func (c Config) Validate(modules []string) error {
 	f.oneOf("log.format", c.Log.Format, "auto", "text", "json")
 	if c.Environment == Production {
 		f.production(c)
+	} else if !c.Simulator() && c.hosts("payment") {
+		f.publicSecrets(c.Payment.Secrets)
 	}
 	return errors.Join(f...)
 }
@@ -92,56 +105,38 @@ func (f *faults) modules(chosen, all []string) {
 }
 
 func (f *faults) http(c HTTP) {
+	for _, host := range c.PublicHosts {
+		if err := web.CheckHost(host); err != nil {
+			f.add("http.public_hosts", "%s", err)
+		}
+	}
+	if c.MaxRequests < minRequests || c.MaxRequests > maxRequests {
+		f.add("http.max_requests", "%d is not between %d and %d", c.MaxRequests, minRequests, maxRequests)
+	}
+	if least := c.MaxRequests + spareConns; c.MaxConnections < least || c.MaxConnections > maxConnections {
+		f.add("http.max_connections", "%d is not between %d (http.max_requests and %d more) and %d", c.MaxConnections, least, spareConns, maxConnections)
+	}
+	shown := redactText("http.address", c.Address)
 	host, port, err := net.SplitHostPort(c.Address)
 	if err != nil || !isPort(port, 0) {
-		f.add("http.address", "%q is not host:port, as 127.0.0.1:8080", c.Address)
+		f.add("http.address", "%q is not host:port, as 127.0.0.1:8080", shown)
 		return
 	}
-	if !loopback(host) && !c.InsecureExposeWithoutLogin {
+	if !loopback.Host(host) && !c.InsecureExposeWithoutLogin {
 		f.add("http.address", "%q can be reached from other machines, and there is no sign-in yet: whoever reaches it may do everything. "+
-			"Use 127.0.0.1, or set http.insecure_expose_without_login to true if something in front of it lets only the right people through", c.Address)
+			"Use 127.0.0.1, or set http.insecure_expose_without_login to true if something in front of it lets only the right people through", shown)
 	}
 }
 
 func (f *faults) database(c Config) {
-	// One for each executor, one for a request, one to spare for the module's own work.
+	// One for each executor, one for a request, one for the module's own work.
 	if least := c.Bus.Executors + 2; c.Database.MaxConnsPerModule < least || c.Database.MaxConnsPerModule > maxPool {
 		f.add("database.max_conns_per_module", "%d is not between %d (bus.executors and 2 more) and %d", c.Database.MaxConnsPerModule, least, maxPool)
 	}
 	if !isRolePrefix(c.Database.RolePrefix) {
 		f.add("database.role_prefix", "%q is not at most 30 of a-z, 0-9 and _, a letter first, as millrace_", c.Database.RolePrefix)
 	}
-	if c.Database.URL != "" {
-		f.databaseURL("database.url", c.Database.URL)
-	}
-	for _, part := range c.Database.Parts {
-		if strings.Contains(part.Reveal(), "://") || part == "" { // else it is a file, for whoever reads it
-			f.databaseURL("database.parts", part)
-		}
-	}
-}
-
-func (f *faults) databaseURL(setting string, value Secret) {
-	u, err := url.Parse(value.Reveal())
-	if err != nil || u.Scheme != "postgres" && u.Scheme != "postgresql" {
-		f.add(setting, "is not postgres://user:password@host:port/database (special characters in a password are written %%XX)")
-		return
-	}
-	if strings.Trim(u.Path, "/") == "" {
-		f.add(setting, "names no database: postgres://user:password@host:port/database")
-	}
-}
-
-// unencrypted refuses a connection that others could read.
-func (f *faults) unencrypted(setting string, value Secret) {
-	u, err := url.Parse(value.Reveal())
-	if err != nil {
-		return
-	}
-	mode, socket := u.Query().Get("sslmode"), filepath.IsAbs(u.Query().Get("host"))
-	if !socket && slices.Contains([]string{"disable", "allow", "prefer"}, mode) {
-		f.add(setting, "sslmode=%s lets the connection be read by others: use verify-full, or at least require", mode)
-	}
+	f.databases(c)
 }
 
 func (f *faults) bus(c Bus) {
@@ -165,29 +160,24 @@ func (f *faults) payment(c Payment) {
 	if !isName(c.Gateway.Name) {
 		f.add("payment.gateway.name", "%q is not 1 to 40 of a-z, 0-9 and -", c.Gateway.Name)
 	}
-	if c.ChaseAfter < time.Second || c.ChaseAfter > maxChase {
-		f.add("payment.chase_after", "%s is not between 1s and %s", c.ChaseAfter, maxChase)
+	if c.ChaseAfter < time.Second || c.ChaseAfter > maxCheckAfter {
+		f.add("payment.chase_after", "%s is not between 1s and %s", c.ChaseAfter, maxCheckAfter)
 	}
-	if c.Gateway.URL != "" && !isHTTP(c.Gateway.URL) {
-		f.add("payment.gateway.url", "is not an http or https address")
+	if c.Gateway.URL != "" {
+		f.web("payment.gateway.url", c.Gateway.URL)
 	}
 	if c.Gateway.Timeout <= 0 || c.Gateway.Timeout > time.Minute {
 		f.add("payment.gateway.timeout", "%s is not between 0 and 1m", c.Gateway.Timeout)
 	}
-	if host, port, err := net.SplitHostPort(c.Gateway.SimulatorAddress); err != nil || !isPort(port, 0) || !loopback(host) {
+	if host, port, err := net.SplitHostPort(c.Gateway.SimulatorAddress); err != nil || !isPort(port, 0) || !loopback.Host(host) {
 		f.add("payment.gateway.simulator_address", "%q is not host:port on this machine, as 127.0.0.1:8081", c.Gateway.SimulatorAddress)
-	}
-	if c.CallbackURL != "" && !isHTTP(c.CallbackURL) {
-		f.add("payment.callback_url", "is not an http or https address")
 	}
 	if len(c.Secrets) == 0 || len(c.Secrets) > maxSecrets {
 		f.add("payment.callback_secrets", "there are %d: name one, or %d while it is being replaced", len(c.Secrets), maxSecrets)
 	}
 	for i, secret := range c.Secrets {
-		encoded, ok := strings.CutPrefix(secret.Reveal(), "whsec_")
-		key, err := base64.StdEncoding.DecodeString(encoded)
-		if !ok || err != nil || len(key) < minSecretBytes {
-			f.add("payment.callback_secrets", "item %d is not whsec_ and the base64 of at least %d bytes: make one with `echo whsec_$(openssl rand -base64 32)`", i+1, minSecretBytes)
+		if key, ok := callbackKey(secret); !ok || len(key) < minSecretBytes {
+			f.add("payment.callback_secrets", "item %d is not whsec_ and the base64 of at least %d bytes: %s", i+1, minSecretBytes, makeSecret)
 		}
 	}
 }
@@ -196,6 +186,9 @@ func (f *faults) mail(c Mail) {
 	if _, err := mail.ParseAddress(c.From); err != nil {
 		f.add("mail.from", "%q is not a mail address, as Shop <shop@example.com>", c.From)
 	}
+	if host := c.SMTP.Host; net.ParseIP(host) == nil && strings.ContainsFunc(host, func(r rune) bool { return r <= ' ' || r > 127 || strings.ContainsRune(":/@?#[]", r) }) {
+		f.add("mail.smtp.host", "is not the name or the IP address of a mail server alone, as mail.example: port, user and password are settings of their own; other than ASCII letters are written in their xn-- form")
+	}
 	if !isPort(strconv.Itoa(c.SMTP.Port), 1) {
 		f.add("mail.smtp.port", "%d is not between 1 and 65535", c.SMTP.Port)
 	}
@@ -203,17 +196,22 @@ func (f *faults) mail(c Mail) {
 		f.add("mail.smtp.user", "user and password go together: set both or none")
 	}
 	f.oneOf("mail.smtp.tls", c.SMTP.TLS, "auto", "mandatory", "plaintext")
+	if c.Limit.Window < time.Second || c.Limit.Window > 24*time.Hour {
+		f.add("mail.limit.window", "%s is not between 1s and 24h", c.Limit.Window)
+	}
+	const most = 1_000_000
+	if c.Limit.Reservations < 1 || c.Limit.Reservations > most {
+		f.add("mail.limit.reservations", "%d is not between 1 and %d mails to one address", c.Limit.Reservations, most)
+	}
+	if c.Limit.Orders < 1 || c.Limit.Orders > most {
+		f.add("mail.limit.orders", "%d is not between 1 and %d mails to one address", c.Limit.Orders, most)
+	}
 }
 
-// production refuses what is only for development.
+// production rejects settings that are for development only.
 func (f *faults) production(c Config) {
 	if c.Embedded() {
 		f.add("database.url", "is empty: production needs a PostgreSQL server of its own, not the embedded one")
-	} else {
-		f.unencrypted("database.url", c.Database.URL)
-	}
-	for _, part := range c.Database.Parts {
-		f.unencrypted("database.parts", part)
 	}
 	if c.Simulator() {
 		f.add("payment.gateway.url", "is empty: production needs a payment gateway, not the simulator")
@@ -223,11 +221,10 @@ func (f *faults) production(c Config) {
 	if !strings.HasPrefix(c.Payment.CallbackURL, "https://") {
 		f.add("payment.callback_url", "must be the https address at which the gateway reaches this server")
 	}
-	if slices.Contains(c.Payment.Secrets, DevelopmentSecret) {
-		f.add("payment.callback_secrets", "has the development secret, which everybody knows")
-	}
+	f.strongSecrets(c.Payment.Secrets)
+	f.knownPasswords(c)
 	if c.Delivery.AutoProgress {
-		f.add("delivery.auto_progress", "must be false: in production the warehouse and the carrier say what they did")
+		f.add("delivery.auto_progress", "must be false: in production the warehouse and the carrier report what they did")
 	}
 	if c.DevInbox() {
 		f.add("mail.smtp.host", "is empty: production needs a mail server, not the development inbox")
@@ -236,15 +233,11 @@ func (f *faults) production(c Config) {
 		f.add("mail.smtp.tls", "plaintext lets every mail be read on its way: use auto or mandatory")
 	}
 	f.kafkaInProduction(c)
+	f.plainHTTP(c.Proxy)
 }
 
-func loopback(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
-}
-
-// isRolePrefix accepts what leaves room for the name of a module in PostgreSQL's
-// 63 bytes, and is none of its own roles.
+// isRolePrefix accepts a prefix that leaves room for a module's name in
+// PostgreSQL's 63 bytes and is not one of PostgreSQL's own roles.
 func isRolePrefix(text string) bool {
 	return text == "" || len(text) <= 30 && text[0] >= 'a' && text[0] <= 'z' && !strings.HasPrefix(text, "pg_") &&
 		!strings.ContainsFunc(text, func(r rune) bool { return (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '_' })

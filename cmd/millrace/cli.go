@@ -3,8 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io"
 	"log/slog"
 	"runtime"
 	"runtime/debug"
@@ -13,74 +11,110 @@ import (
 
 	"millrace/cmd/millrace/app"
 	"millrace/config"
+	"millrace/platform/bus/sqltransport"
 	"millrace/platform/errs"
 )
 
-// cli is the program's command line. A command's Run may ask for the context
-// that a signal ends, the configuration, the log and the standard output; each
-// is made when a command asks for it.
+// cli is the program's command line. A command's Run gets the parameters it
+// declares: the context that a signal ends, the configuration, the log, the
+// standard output. Each is made only if a command declares it.
 type cli struct {
 	ConfigFile string `name:"config" short:"c" env:"MILLRACE_CONFIG" placeholder:"FILE" help:"YAML file of settings; the environment (MILLRACE_…) wins over it."`
 
-	Serve       serveCmd       `cmd:"" default:"withargs" help:"Serve every module, or those named; the default."`
-	Front       frontCmd       `cmd:"" help:"Serve as the front door of modules that are processes of their own."`
-	Demo        demoCmd        `cmd:"" help:"Play orders and consultations from end to end, and prove that nothing was lost or happened twice."`
-	Parity      parityCmd      `cmd:"" help:"Play the same orders over each transport, and compare what is left."`
-	Migrate     migrateCmd     `cmd:"" help:"Bring the database up to date as the owner of its tables, and exit. With database.role_prefix: make the modules' roles and give them their rights, too."`
-	Deadletters deadlettersCmd `cmd:"" help:"List the messages that failed for good, or have them tried again."`
-	Trace       traceCmd       `cmd:"" help:"Tell the conversation of an order or a consultation across the modules."`
-	Transport   transportCmd   `cmd:"" help:"Change how the messages of an installation travel, while it is stopped, as the owner of its tables."`
-	Config      configCmd      `cmd:"" help:"Print the configuration in force, without secrets, and say what is wrong with it."`
+	Serve       serveCmd       `cmd:"" default:"withargs" help:"Serve every module, or the named ones; the default."`
+	Proxy       proxyCmd       `cmd:"" help:"Serve as the reverse proxy in front of modules that are processes of their own."`
+	Demo        demoCmd        `cmd:"" help:"Play orders and consultations from end to end, and check that nothing was lost or doubled."`
+	Parity      parityCmd      `cmd:"" help:"Play the same orders over each transport, and compare the results."`
+	Migrate     migrateCmd     `cmd:"" help:"Migrate the database as the owner of its tables, and exit. With database.role_prefix: create the modules' roles and grant their rights, too."`
+	Deadletters deadlettersCmd `cmd:"" help:"List the messages that failed for good, retry or discard them."`
+	Payments    paymentsCmd    `cmd:"" help:"List the payments that need a person, or acknowledge one."`
+	Trace       traceCmd       `cmd:"" help:"Show every message of an order or a consultation, across the modules."`
+	Transport   transportCmd   `cmd:"" help:"Move a stopped installation to another transport, as the owner of its tables."`
+	Config      configCmd      `cmd:"" help:"Print the configuration in force, without secrets, and what is wrong with it."`
 	Version     versionCmd     `cmd:"" help:"Print the version."`
 	Help        helpCmd        `cmd:"" help:"Print this, or the help of a command."`
 }
 
 type migrateCmd struct {
-	Modules []string `placeholder:"NAME,…" help:"Modules whose tables are made, on Kafka, where modules may have databases of their own; the default is all."`
+	Modules []string `placeholder:"NAME,…" help:"Modules whose tables are created, on Kafka, where modules may have databases of their own; the default is all."`
+	Revoke  bool     `help:"Take rights that this version does not need from the modules' roles even while processes live: one of an older version that needs them fails. Without it they are listed."`
 }
 
-// Run migrates. It may run while the program serves.
-func (c *migrateCmd) Run(ctx context.Context, cfg config.Config, log *slog.Logger, out io.Writer) error {
+// Run migrates the database. It may run while the program serves.
+func (c *migrateCmd) Run(ctx context.Context, cfg config.Config, log *slog.Logger, out *output) error {
 	if len(c.Modules) > 0 {
 		cfg.Modules = c.Modules
 	}
 	if err := cfg.Validate(app.Modules()); err != nil {
 		return err
 	}
-	database, err := app.OpenDatabase(ctx, cfg, log)
+	database, err := app.MakeDatabase(ctx, cfg, log)
 	if err != nil {
 		return err
 	}
-	if err := app.Migrate(ctx, cfg, database); err != nil {
-		_ = database.Close() // the first error is the one to tell
+	left, err := app.MigrateAndRevoke(ctx, cfg, database, c.Revoke)
+	if err != nil {
+		_ = database.Close() // report the first error
 		return err
 	}
-	fmt.Fprintln(out, "The database is up to date.")
+	out.Printf("The database is up to date.\n")
+	printLeft(out, left)
 	return database.Close()
 }
 
-// loaded is the configuration as far as it could be read, and what could not.
+// printLeft lists the excess rights that were not revoked, why, and what to do.
+func printLeft(out *output, left sqltransport.Left) {
+	if len(left.Rights) == 0 {
+		return
+	}
+	out.Printf("\nNOT REVOKED: the modules' roles keep %d rights that this version does not need:\n", len(left.Rights))
+	for _, right := range left.Rights {
+		out.Printf("  %s\n", right)
+	}
+	out.Printf("\nProcesses live, and may be of a version that needs them:\n")
+	for _, process := range left.Processes {
+		out.Printf("  %s\n", process)
+	}
+	out.Printf("\nMigrate again when those of the version before have ended. If all are of this version, or unknown to you (each module's role\n" +
+		"may write that a process lives): millrace migrate --revoke\n")
+}
+
+// loaded is the configuration as far as it could be read, and the read errors.
 type loaded struct {
 	config config.Config
 	err    error
 }
 
+// faults returns the read errors, and adds validation errors unless a file could not
+// be read. If everything could be read, it does not validate, because flags may
+// still change the configuration.
+func (l loaded) faults() error {
+	if l.err == nil || errors.Is(l.err, config.ErrUnread) {
+		return l.err
+	}
+	return errors.Join(l.err, l.config.Validate(app.Modules()))
+}
+
 type configCmd struct{}
 
-// Run prints whatever is wrong: who mends a configuration wants to see it.
-func (*configCmd) Run(read loaded, out io.Writer) error {
-	fmt.Fprint(out, read.config.Redacted())
+// Run prints the configuration and everything that is wrong with it. If a file could
+// not be read, it prints only the error.
+func (*configCmd) Run(read loaded, out *output) error {
+	if errors.Is(read.err, config.ErrUnread) {
+		return read.err
+	}
+	out.Block(read.config.Redacted())
 	return errors.Join(read.err, read.config.Validate(app.Modules()))
 }
 
 type versionCmd struct{}
 
-func (*versionCmd) Run(out io.Writer) error {
-	_, err := fmt.Fprintf(out, "millrace %s %s/%s %s\n", version(), runtime.GOOS, runtime.GOARCH, runtime.Version())
-	return err
+func (*versionCmd) Run(out *output) error {
+	out.Printf("millrace %s %s/%s %s\n", version(), runtime.GOOS, runtime.GOARCH, runtime.Version())
+	return out.to.failure()
 }
 
-// version is the module's version, or the revision that it was built from.
+// version is the module's version, or "development" for a build without one.
 func version() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
@@ -105,7 +139,7 @@ func (h *helpCmd) Run(parser *kong.Kong) error {
 		return errs.As(errs.Invalid, about.Error)
 	}
 	if len(h.Command) == 0 {
-		about.Path = about.Path[:1] // not the default command, which was traced too
+		about.Path = about.Path[:1] // without the default command, which kong added
 	}
 	return about.PrintUsage(false)
 }

@@ -3,42 +3,47 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io"
 	"log/slog"
 
 	"millrace/config"
 	"millrace/platform/bus"
+	"millrace/platform/errs"
 )
 
 type deadlettersCmd struct {
-	List    deadlettersListCmd    `cmd:"" default:"1" help:"List the messages that failed for good, those that no serving version knows, what waits behind them, and the calls to the outside that failed for good."`
-	Retry   deadlettersRetryCmd   `cmd:"" help:"Hand dead letters back to their subscribers, and failed calls to their modules, to be tried anew."`
-	Discard deadlettersDiscardCmd `cmd:"" help:"Dismiss a message of the list for good: it takes no effect, and what waits behind it goes on."`
-	Forget  deadlettersForgetCmd  `cmd:"" help:"No version of a module will hear a type any more: what is held for one takes no effect, and later ones are skipped. For the owner of the tables."`
+	List    deadlettersListCmd    `cmd:"" default:"1" help:"List dead letters, messages that await another version, how many are blocked behind each, and outbound calls that failed for good."`
+	Retry   deadlettersRetryCmd   `cmd:"" help:"Retry dead letters and failed outbound calls, with all attempts."`
+	Discard deadlettersDiscardCmd `cmd:"" help:"Discard a listed message: it takes no effect, and the messages blocked behind it continue."`
+	Forget  deadlettersForgetCmd  `cmd:"" help:"Declare that no version of a module will handle a type any more: messages that await one take no effect, and later ones are skipped. For the owner of the tables."`
 }
 
-type deadlettersListCmd struct{}
+type deadlettersListCmd struct {
+	Limit int `default:"100" help:"How many messages, and how many failed calls, are listed at most, the oldest first."`
+}
 
-// Run lists. It may run while the program serves, and changes nothing. What
-// cannot be read in one database hides nothing of the others.
-func (*deadlettersListCmd) Run(ctx context.Context, cfg config.Config, log *slog.Logger, out io.Writer) error {
+// Run lists the dead letters. It may run while the program serves, and changes
+// nothing. If one database cannot be read, it still lists those of the others.
+func (c *deadlettersListCmd) Run(ctx context.Context, cfg config.Config, log *slog.Logger, out *output) error {
+	if c.Limit < 1 {
+		return errs.InvalidField("--limit", "is %d: it is at least 1", c.Limit)
+	}
 	return look(ctx, cfg, log, func(_ *bus.Topology, found places) error {
-		l := listing{places: found}
+		l := listing{places: found, limit: c.Limit}
 		for _, p := range found {
 			l.add(ctx, p)
 		}
-		return errors.Join(append(l.failures, l.print(out))...)
+		l.print(out.Printer)
+		return errors.Join(l.failures...)
 	})
 }
 
 type deadlettersRetryCmd struct {
-	IDs []string `arg:"" name:"id" help:"As the list shows them: delivery/17, or payment/call/<uuid>."`
+	IDs []string `arg:"" name:"id" help:"IDs of the list: delivery/17, or payment/call/<uuid>."`
 }
 
-// Run hands the letters back, each in a transaction of its own. Those that
-// cannot be are told, and the others are handed back all the same.
-func (c *deadlettersRetryCmd) Run(ctx context.Context, cfg config.Config, log *slog.Logger, out io.Writer) error {
+// Run retries the dead letters, each in a transaction of its own. It reports those
+// that cannot be retried, and still retries the others.
+func (c *deadlettersRetryCmd) Run(ctx context.Context, cfg config.Config, log *slog.Logger, out *output) error {
 	return look(ctx, cfg, log, func(_ *bus.Topology, found places) error {
 		var failures []error
 		for _, id := range c.IDs {
@@ -52,7 +57,7 @@ func (c *deadlettersRetryCmd) Run(ctx context.Context, cfg config.Config, log *s
 				failures = append(failures, p.failed(err))
 				continue
 			}
-			fmt.Fprintf(out, "%s is tried again by %s, as soon as one serves.\n", id, by)
+			out.Printf("%s is tried again by %s, as soon as one serves.\n", id, by)
 		}
 		return errors.Join(failures...)
 	})

@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
-	"io"
 	"log/slog"
 	"os/user"
 
@@ -12,9 +10,9 @@ import (
 	"millrace/platform/bus/deadletter"
 )
 
-// decision is why a message takes no effect, and who says so.
+// decision records why a message is discarded, and who decided.
 type decision struct {
-	Reason string `required:"" help:"Why it may take no effect; it is kept."`
+	Reason string `required:"" help:"Why; it is kept with the decision."`
 	By     string `help:"Who decides; the default is your name on this machine."`
 }
 
@@ -24,18 +22,18 @@ func (d *decision) by() string {
 	}
 	me, err := user.Current()
 	if err != nil {
-		return "" // which is refused: it must be given
+		return "" // an empty name is refused: --by must be given
 	}
 	return me.Username
 }
 
 type deadlettersDiscardCmd struct {
-	ID string `arg:"" name:"id" help:"As the list shows it: delivery/17."`
+	ID string `arg:"" name:"id" help:"ID of the list: delivery/17."`
 	decision
 }
 
-// Run dismisses a message that the list shows for good.
-func (c *deadlettersDiscardCmd) Run(ctx context.Context, cfg config.Config, log *slog.Logger, out io.Writer) error {
+// Run discards a parked message for good: it never takes effect.
+func (c *deadlettersDiscardCmd) Run(ctx context.Context, cfg config.Config, log *slog.Logger, out *output) error {
 	return look(ctx, cfg, log, func(_ *bus.Topology, found places) error {
 		p, err := found.of(c.ID)
 		if err != nil {
@@ -44,19 +42,20 @@ func (c *deadlettersDiscardCmd) Run(ctx context.Context, cfg config.Config, log 
 		if err := deadletter.Discard(ctx, p.db, p.here, c.ID, c.by(), c.Reason); err != nil {
 			return p.failed(err)
 		}
-		fmt.Fprintf(out, "%s takes no effect; what waited behind it goes on.\n", c.ID)
+		out.Printf("%s takes no effect; what waited behind it goes on.\n", c.ID)
 		return nil
 	})
 }
 
 type deadlettersForgetCmd struct {
-	Module string `arg:"" help:"Whose subscription it was: delivery."`
-	Type   string `arg:"" help:"What it heard: payment.completed."`
+	Module string `arg:"" help:"The subscriber: delivery."`
+	Type   string `arg:"" help:"The message type: payment.completed."`
 	decision
 }
 
-// Run says that no version of the module will hear the type any more.
-func (c *deadlettersForgetCmd) Run(ctx context.Context, cfg config.Config, log *slog.Logger, out io.Writer) error {
+// Run records that no version of the module will handle the type again, and
+// discards the messages that wait for such a version.
+func (c *deadlettersForgetCmd) Run(ctx context.Context, cfg config.Config, log *slog.Logger, out *output) error {
 	return look(ctx, cfg, log, func(_ *bus.Topology, found places) error {
 		p, err := found.of(c.Module)
 		if err != nil {
@@ -66,9 +65,9 @@ func (c *deadlettersForgetCmd) Run(ctx context.Context, cfg config.Config, log *
 		if err != nil {
 			return p.failed(err)
 		}
-		fmt.Fprintf(out, "No version of %s hears %s any more. Messages that were held for one, and take no effect: %d.\n", c.Module, c.Type, done.Discarded)
+		out.Printf("No version of %s hears %s any more. Messages that were held for one, and take no effect: %d.\n", c.Module, c.Type, done.Discarded)
 		if done.Left > 0 {
-			fmt.Fprintf(out, "Dead letters of that type, and messages of it behind others of their keys, are left: %d. See: millrace deadletters\n", done.Left)
+			out.Printf("Dead letters of that type, and messages of it behind others of their keys, are left: %d. See: millrace deadletters\n", done.Left)
 		}
 		return nil
 	})

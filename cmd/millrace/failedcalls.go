@@ -8,7 +8,7 @@ import (
 	"millrace/platform/dispatch"
 )
 
-// retryOne hands back what an id names: a call, or a dead letter.
+// retryOne retries the outbound call or the dead letter with that id.
 func retryOne(ctx context.Context, db *sql.DB, modules []string, id string) (by string, err error) {
 	if dispatch.IsCall(id) {
 		return "its module", dispatch.Retry(ctx, db, modules, id)

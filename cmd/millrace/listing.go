@@ -2,14 +2,11 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"slices"
-	"strings"
-	"text/tabwriter"
 	"time"
 
+	"millrace/cmd/millrace/terminal"
 	"millrace/platform/bus/deadletter"
 	"millrace/platform/dispatch"
 )
@@ -17,109 +14,141 @@ import (
 // listing is what `millrace deadletters` prints.
 type listing struct {
 	places   places
-	letters  []lying[deadletter.Letter]
-	calls    []lying[dispatch.FailedCall]
+	letters  []located[deadletter.Letter]
+	calls    []located[dispatch.FailedCall]
+	waiting  []located[dispatch.WaitingCalls]
 	failures []error
+	limit    int  // of dead letters, and of failed calls
+	more     bool // there are more calls
 }
 
-// lying is a thing, and the database where it is, if its module is in several.
-type lying[T any] struct {
+// located is an item, with its database's name if its module is in several.
+type located[T any] struct {
 	it    T
 	where string
 }
 
-// add reads what is in one database.
+// add reads the items of one database.
 func (l *listing) add(ctx context.Context, p place) {
-	letters, err := deadletter.List(ctx, p.db, p.here)
+	letters, err := deadletter.List(ctx, p.db, p.here, l.limit+1)
 	if err != nil {
 		l.failures = append(l.failures, p.failed(err))
 	}
 	for _, letter := range letters {
-		l.letters = append(l.letters, lying[deadletter.Letter]{letter, l.places.where(letter.Subscriber, p)})
+		l.letters = append(l.letters, located[deadletter.Letter]{letter, l.places.where(letter.Subscriber, p)})
 	}
-	calls, err := dispatch.Failed(ctx, p.db, p.here)
+	calls, err := dispatch.Failed(ctx, p.db, p.here, l.limit+1)
 	if err != nil {
 		l.failures = append(l.failures, p.failed(err))
 	}
 	for _, call := range calls {
-		l.calls = append(l.calls, lying[dispatch.FailedCall]{call, l.places.where(call.Module, p)})
+		l.calls = append(l.calls, located[dispatch.FailedCall]{call, l.places.where(call.Module, p)})
+	}
+	waiting, err := dispatch.Waiting(ctx, p.db, p.here)
+	if err != nil {
+		l.failures = append(l.failures, p.failed(err))
+	}
+	for _, calls := range waiting {
+		l.waiting = append(l.waiting, located[dispatch.WaitingCalls]{calls, l.places.where(calls.Module, p)})
 	}
 }
 
-func (l *listing) print(out io.Writer) error {
-	slices.SortStableFunc(l.letters, func(a, b lying[deadletter.Letter]) int { return a.it.FailedAt.Compare(b.it.FailedAt) })
-	slices.SortStableFunc(l.calls, func(a, b lying[dispatch.FailedCall]) int { return a.it.FailedAt.Compare(b.it.FailedAt) })
-	return errors.Join(l.printLetters(out), l.printCalls(out))
+func (l *listing) print(out *terminal.Printer) {
+	slices.SortStableFunc(l.letters, func(a, b located[deadletter.Letter]) int { return a.it.FailedAt.Compare(b.it.FailedAt) })
+	slices.SortStableFunc(l.calls, func(a, b located[dispatch.FailedCall]) int { return a.it.FailedAt.Compare(b.it.FailedAt) })
+	if l.more = len(l.calls) > l.limit; l.more {
+		l.calls = l.calls[:l.limit]
+	}
+	l.printLetters(out)
+	l.printCalls(out)
+	l.printWaiting(out)
 }
 
-func (l *listing) printLetters(out io.Writer) error {
+func (l *listing) printLetters(out *terminal.Printer) {
 	switch {
 	case len(l.letters) == 0 && len(l.failures) > 0:
-		fmt.Fprintln(out, "No dead letters could be read.")
-		return nil
+		out.Printf("No dead letters could be read.\n")
+		return
 	case len(l.letters) == 0:
-		fmt.Fprintln(out, "There are no dead letters.")
-		return nil
+		out.Printf("There are no dead letters.\n")
+		return
+	}
+	more := len(l.letters) > l.limit
+	if more {
+		l.letters = l.letters[:l.limit]
 	}
 	var dead, waiting []string
 	var rows [][]string
-	for _, lying := range l.letters {
-		letter := lying.it
+	for _, located := range l.letters {
+		letter := located.it
 		rows = append(rows, []string{letter.ID, letter.Type, letter.Key, fmt.Sprint(letter.Attempts), moment(letter.FailedAt), fmt.Sprint(letter.Behind),
-			letter.State, letter.Kind, oneLine(letter.Error, 120), lying.where})
+			letter.State, letter.Kind, oneLine(letter.Error, 120), located.where})
 		if letter.State == deadletter.Dead {
 			dead = append(dead, letter.ID)
 		} else {
-			waiting = append(waiting, letter.Subscriber+" "+letter.Type)
+			waiting = append(waiting, terminal.Command("millrace deadletters forget --reason …", letter.Subscriber, letter.Type))
 		}
 	}
-	if err := table(out, []string{"ID", "MESSAGE", "KEY", "ATTEMPTS", "FAILED", "BEHIND IT", "STATE", "KIND", "ERROR", "DATABASE"}, rows); err != nil {
-		return err
+	table(out, []string{"ID", "MESSAGE", "KEY", "ATTEMPTS", "FAILED", "BEHIND IT", "STATE", "KIND", "ERROR", "DATABASE"}, rows)
+	if more {
+		out.Printf("There are more; these are the %d oldest (--limit).\n", l.limit)
 	}
-	fmt.Fprintln(out)
+	out.Printf("\n")
 	if dead != nil {
-		fmt.Fprintln(out, "Mend the cause, then: millrace deadletters retry ID")
+		out.Printf("Mend the cause, then: millrace deadletters retry ID\n")
 	}
 	if waiting != nil {
-		fmt.Fprintln(out, "What is not dead waits for a version of its module that knows its type, and goes on as soon as one serves. If none ever will:")
+		out.Printf("What is not dead waits for a version of its module that knows its type, and goes on as soon as one serves. If none ever will:\n")
 		slices.Sort(waiting)
-		for _, subscription := range slices.Compact(waiting) {
-			fmt.Fprintf(out, "  millrace deadletters forget %s --reason …\n", subscription)
+		for _, command := range slices.Compact(waiting) {
+			out.Printf("  %s\n", command)
 		}
 	}
-	return nil
 }
 
-// printCalls shows the calls to the outside that failed for good, if there are any.
-func (l *listing) printCalls(out io.Writer) error {
+// printCalls prints the outbound calls that were given up, if there are any.
+func (l *listing) printCalls(out *terminal.Printer) {
 	if len(l.calls) == 0 {
-		return nil
+		return
 	}
-	fmt.Fprintln(out, "\nCalls to the outside that failed for good:")
+	out.Printf("\nCalls to the outside that failed for good:\n")
 	var rows [][]string
-	for _, lying := range l.calls {
-		call := lying.it
-		rows = append(rows, []string{call.ID, call.Name, call.Key, fmt.Sprint(call.Attempts), moment(call.FailedAt), oneLine(call.Error, 120), lying.where})
+	for _, located := range l.calls {
+		call := located.it
+		rows = append(rows, []string{call.ID, call.Name, call.Key, fmt.Sprint(call.Attempts), moment(call.FailedAt), oneLine(call.Error, 120), located.where})
 	}
-	if err := table(out, []string{"ID", "CALL", "KEY", "ATTEMPTS", "FAILED", "ERROR", "DATABASE"}, rows); err != nil {
-		return err
+	table(out, []string{"ID", "CALL", "KEY", "ATTEMPTS", "FAILED", "ERROR", "DATABASE"}, rows)
+	if l.more {
+		out.Printf("There are more; these are the %d oldest (--limit).\n", l.limit)
 	}
-	fmt.Fprintln(out, "\nMend the cause, then: millrace deadletters retry", l.calls[0].it.ID)
-	return nil
+	out.Printf("\nMend the cause, then: %s\n", terminal.Command("millrace deadletters retry", l.calls[0].it.ID))
 }
 
-// table prints rows under their heads, without the last column if nobody has it.
-func table(out io.Writer, heads []string, rows [][]string) error {
+// printWaiting prints the outbound calls that wait after an error, if there are
+// any. They are retried without an operator.
+func (l *listing) printWaiting(out *terminal.Printer) {
+	if len(l.waiting) == 0 {
+		return
+	}
+	out.Printf("\nCalls to the outside that wait and are made again without your doing:\n")
+	var rows [][]string
+	for _, located := range l.waiting {
+		calls := located.it
+		rows = append(rows, []string{calls.Module, calls.Name, fmt.Sprint(calls.Waiting), moment(calls.Oldest), oneLine(calls.Error, 300), located.where})
+	}
+	table(out, []string{"MODULE", "CALL", "WAITING", "OLDEST", "LAST ERROR", "DATABASE"}, rows)
+}
+
+// table prints rows under their headings, without the last column if it is empty.
+func table(out *terminal.Printer, heads []string, rows [][]string) {
 	last := len(heads) - 1
 	if !slices.ContainsFunc(rows, func(row []string) bool { return row[last] != "" }) {
 		heads = heads[:last]
+		for i := range rows {
+			rows[i] = rows[i][:last]
+		}
 	}
-	to := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(to, strings.Join(heads, "\t"))
-	for _, row := range rows {
-		fmt.Fprintln(to, strings.Join(row[:len(heads)], "\t"))
-	}
-	return to.Flush()
+	out.Table(0, append([][]string{heads}, rows...)...)
 }
 
 func moment(at time.Time) string { return at.Local().Format("2006-01-02 15:04:05") }

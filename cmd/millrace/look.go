@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
-	"net/url"
 	"os"
 	"strings"
 
@@ -20,18 +19,19 @@ import (
 	"millrace/platform/bus/sqltransport"
 	"millrace/platform/errs"
 	"millrace/platform/postgres"
+	"millrace/platform/postgres/pgurl"
 )
 
-// place is a database that a command looks into, and the modules that are there
-// for the database's user.
+// place is a database that a command reads, and the modules in it that the
+// database's user may read.
 type place struct {
 	db   *sql.DB
 	here []string
-	name string // which item of database.parts it is, without its password; "" if there are no parts
-	same string // two places are one database if this is the same
+	name string // the item of database.parts, without its password; "" without parts
+	same string // identifies the database: two places may be two users of one database
 }
 
-// failed says what failed there, and what to do about it.
+// failed adds the place's name and the next step to an error.
 func (p place) failed(err error) error {
 	if err = understood(err); err == nil || p.name == "" {
 		return err
@@ -39,15 +39,15 @@ func (p place) failed(err error) error {
 	return fmt.Errorf("%s: %w", p.name, err)
 }
 
-// look gives a command the databases of the configuration, as they are, and the
-// map of messages. It is the program's one database, or each of database.parts:
-// modules that are processes of their own may have a database each, or a role
-// each. The owner of the tables sees all, a member of a module's role that
-// module. Looking must not migrate what an older version serves.
+// look calls do with the configured databases and the topology. The databases are
+// the program's only one, or each of database.parts: modules that run as separate
+// processes may each have a database or a role. The owner of the tables can read
+// all modules; a member of a module's role only that module. look never migrates,
+// because an older version may serve.
 //
-// A part that cannot be looked into is an error of the command, which does what
-// it can with the others all the same. A module that is nowhere is told, and so
-// is one that two databases have: one of them is what a move left behind.
+// If a part cannot be read, do still gets the others, and the error is returned
+// afterwards. look logs a warning about a module that is in no database, and about
+// one that is in two: one of them is left over from a move.
 func look(ctx context.Context, cfg config.Config, log *slog.Logger, do func(topo *bus.Topology, found places) error) error {
 	if err := cfg.Validate(app.Modules()); err != nil {
 		return err
@@ -78,10 +78,10 @@ func look(ctx context.Context, cfg config.Config, log *slog.Logger, do func(topo
 	return errors.Join(append(failures, end())...)
 }
 
-// part is a database to look into; its name is as a place's.
+// part is the URL of a database to read; name is the name of its place.
 type part struct{ url, name string }
 
-// databases are those to look into, and what is wrong with the others.
+// databases returns the databases to read, and an error for each that is not usable.
 func databases(ctx context.Context, cfg config.Config, log *slog.Logger) (parts []part, failures []error, end func() error) {
 	end = func() error { return nil }
 	if len(cfg.Database.Parts) == 0 {
@@ -98,53 +98,53 @@ func databases(ctx context.Context, cfg config.Config, log *slog.Logger) (parts 
 			if err != nil {
 				var at *fs.PathError
 				if errors.As(err, &at) {
-					err = at.Err // its path may be no path, and hold a password
+					err = at.Err // the item may be no path, but text with a password
 				}
 				failures = append(failures, errs.InvalidField("database.parts", "item %d is neither postgres://… nor a file that can be read: %s (an embedded server's is there while it serves)", i+1, err))
 				continue
 			}
-			text = strings.TrimSpace(string(held))
+			text = string(held)
+			if err := cfg.CheckDatabase(fmt.Sprintf("database.parts: the file of item %d", i+1), text); err != nil {
+				failures = append(failures, err)
+				continue
+			}
 		}
 		parts = append(parts, part{url: text, name: fmt.Sprintf("item %d of database.parts%s", i+1, shown(text))})
 	}
 	return parts, failures, end
 }
 
-// shown is what of a URL may be shown: who goes where.
+// shown is the part of a URL that may be printed: user, server and database.
 func shown(text string) string {
-	u, err := url.Parse(text)
-	if err != nil || u.Path == "" {
-		return "" // whatever it is may hold a password
+	u, err := pgurl.Parse(text)
+	if err != nil {
+		return "" // the text may contain a password
 	}
-	host := u.Host
-	if host == "" {
-		host = u.Query().Get("host")
-	}
-	if user := u.User.Username(); user != "" {
-		host = user + "@" + host
-	}
-	return " (" + host + u.Path + ")"
+	return " (" + u.Where() + ")"
 }
 
 func visit(ctx context.Context, from part, topo *bus.Topology) (p place, hidden []string, err error) {
 	p.name = from.name
 	p.db, err = postgres.Open(ctx, postgres.Config{URL: from.url, Schema: "bus", MaxConns: 2, Application: "millrace operator"})
 	if err != nil {
+		if p.name == "" {
+			err = app.DatabaseError(err)
+		}
 		return p, nil, err
 	}
 	if p.here, err = sqltransport.Present(ctx, p.db, topo); err == nil {
 		hidden, err = sqltransport.Hidden(ctx, p.db, topo)
 	}
-	if err == nil { // the server's start tells it from a copy of it
+	if err == nil { // the server's start time distinguishes a database from a copy of it
 		err = p.db.QueryRowContext(ctx, `SELECT pg_postmaster_start_time()::text || ' ' || oid FROM pg_database WHERE datname = current_database()`).Scan(&p.same)
 	}
 	if err != nil {
-		_ = p.db.Close() // the first error is the one to tell
+		_ = p.db.Close() // report the first error
 	}
 	return p, hidden, err
 }
 
-// understood says what to do about what the database alone cannot explain.
+// understood adds the next step to a database's error.
 func understood(err error) error {
 	switch {
 	case pq.As(err, pqerror.UndefinedTable, pqerror.InvalidSchemaName, pqerror.UndefinedColumn) != nil:

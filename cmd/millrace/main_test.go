@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"fmt"
 	"io"
 	"net"
@@ -19,7 +18,7 @@ import (
 	"millrace/platform/postgres/pgtest"
 )
 
-// beMillrace makes the test's own binary the program.
+// beMillrace is the variable that makes the test binary run as the program.
 const beMillrace = "TEST_BINARY_IS_MILLRACE"
 
 func TestMain(m *testing.M) {
@@ -30,17 +29,20 @@ func TestMain(m *testing.M) {
 	m.Run()
 }
 
+// patience is the time limit for anything the program does on a slow machine.
+const patience = 2 * time.Minute
+
 var client = &http.Client{Timeout: time.Minute}
 
-// try runs the program in this process.
+// try runs a command in this process.
 func try(t *testing.T, environ []string, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
-	var out, err record // another program of this process may log by it, as the default
+	var out, err record // safe for concurrent use: slog's default logger may write to it
 	code = run(t.Context(), args, environ, &out, &err)
 	return code, out.String(), err.String()
 }
 
-func TestHelpListsTheCommands(t *testing.T) {
+func TestHelp_ListsCommands(t *testing.T) {
 	t.Parallel()
 	for _, args := range [][]string{{"help"}, {"--help"}} {
 		code, out, _ := try(t, nil, args...)
@@ -54,14 +56,14 @@ func TestHelpListsTheCommands(t *testing.T) {
 	require.Contains(t, out, "--modules")
 }
 
-func TestVersionNeedsNoConfiguration(t *testing.T) {
+func TestVersion_NeedsNoConfiguration(t *testing.T) {
 	t.Parallel()
 	code, out, _ := try(t, []string{"MILLRACE_NONSENSE=1"}, "version")
 	require.Zero(t, code)
 	require.Contains(t, out, "millrace ")
 }
 
-func TestAWrongCommandLineExits2AndSaysWhereHelpIs(t *testing.T) {
+func TestCommandLine_InvalidExits2AndNamesHelp(t *testing.T) {
 	t.Parallel()
 	for _, args := range [][]string{{"srve"}, {"serve", "--module", "x"}, {"help", "nothing"}} {
 		code, _, complaint := try(t, nil, args...)
@@ -69,7 +71,7 @@ func TestAWrongCommandLineExits2AndSaysWhereHelpIs(t *testing.T) {
 	}
 }
 
-func TestConfigIsPrintedWithoutSecretsAndWithAllItsFaults(t *testing.T) {
+func TestConfig_PrintsAllFaultsAndNoSecrets(t *testing.T) {
 	t.Parallel()
 	code, out, _ := try(t, []string{"MILLRACE_MAIL_SMTP_PASSWORD=canary", "MILLRACE_MAIL_SMTP_USER=u", "DATABASE_URL=postgres://u:canary@h/d"}, "config")
 	require.Zero(t, code)
@@ -83,14 +85,14 @@ func TestConfigIsPrintedWithoutSecretsAndWithAllItsFaults(t *testing.T) {
 	}
 }
 
-func TestAnAddressThatOthersReachIsRefused(t *testing.T) {
+func TestServe_RefusesAddressThatOthersCanReach(t *testing.T) {
 	t.Parallel()
 	code, _, complaint := try(t, []string{"MILLRACE_HTTP_ADDRESS=0.0.0.0:0"}, "serve")
 	require.Equal(t, exitUsage, code)
 	require.Contains(t, complaint, "http.insecure_expose_without_login")
 }
 
-func TestAModuleThatIsNoneIsRefused(t *testing.T) {
+func TestServe_RefusesUnknownModule(t *testing.T) {
 	t.Parallel()
 	code, _, complaint := try(t, nil, "--modules", "billing,payment")
 	require.Equal(t, exitUsage, code)
@@ -101,22 +103,34 @@ func TestAModuleThatIsNoneIsRefused(t *testing.T) {
 type program struct {
 	*exec.Cmd
 	url    string
-	stderr *bytes.Buffer
+	stderr *record
+}
+
+// prepared is `millrace serve` with a fresh database, not started yet.
+func prepared(t *testing.T, environ ...string) *program {
+	t.Helper()
+	self, err := os.Executable()
+	require.NoError(t, err)
+	p := &program{Cmd: exec.Command(self, "serve"), stderr: &record{}}
+	p.Env = append(os.Environ(), beMillrace+"=1", "MILLRACE_HTTP_ADDRESS=127.0.0.1:0",
+		"MILLRACE_DATABASE_URL="+pgtest.URL(t), "MILLRACE_DATA_DIR="+t.TempDir(), "MILLRACE_DATABASE_MAX_CONNS_PER_MODULE=5")
+	p.Env = append(p.Env, environ...)
+	p.Stderr = p.stderr
+	t.Cleanup(func() {
+		if p.Process != nil {
+			_ = p.Process.Kill() // has already ended, unless the test failed
+		}
+	})
+	return p
 }
 
 // serve starts a program and waits until it is ready.
 func serve(t *testing.T) *program {
 	t.Helper()
-	self, err := os.Executable()
-	require.NoError(t, err)
-	p := &program{Cmd: exec.Command(self, "serve"), stderr: &bytes.Buffer{}}
-	p.Env = append(os.Environ(), beMillrace+"=1", "MILLRACE_HTTP_ADDRESS=127.0.0.1:0",
-		"MILLRACE_DATABASE_URL="+pgtest.URL(t), "MILLRACE_DATA_DIR="+t.TempDir(), "MILLRACE_DATABASE_MAX_CONNS_PER_MODULE=5")
-	p.Stderr = p.stderr
+	p := prepared(t)
 	out, err := p.StdoutPipe()
 	require.NoError(t, err)
 	require.NoError(t, p.Start())
-	t.Cleanup(func() { _ = p.Process.Kill() }) // it has ended, unless the test failed
 	ready := make(chan string, 1)
 	go func() {
 		lines := bufio.NewScanner(out)
@@ -128,8 +142,8 @@ func serve(t *testing.T) *program {
 	}()
 	select {
 	case p.url = <-ready:
-	case <-time.After(2 * time.Minute):
-		t.Fatalf("not ready after two minutes:\n%s", p.stderr)
+	case <-time.After(patience):
+		t.Fatalf("not ready in time:\n%s", p.stderr)
 	}
 	return p
 }
@@ -139,22 +153,22 @@ func (p *program) signal(t *testing.T) {
 	require.NoError(t, p.Process.Signal(syscall.SIGTERM))
 }
 
-// exit waits for the program's end.
+// exit waits until the program ends, and returns its exit code.
 func (p *program) exit(t *testing.T, limit time.Duration) int {
 	t.Helper()
-	stop := time.AfterFunc(limit, func() { _ = p.Process.Kill() }) // the exit code shows it
+	stop := time.AfterFunc(limit, func() { _ = p.Process.Kill() }) // the exit code then shows it
 	defer stop.Stop()
-	_ = p.Wait() // the code is what counts
+	_ = p.Wait() // the test checks the exit code
 	return p.ProcessState.ExitCode()
 }
 
-// TestATerminatedProgramFinishesItsRequestAndExits0 is a part of promise L6.
-func TestATerminatedProgramFinishesItsRequestAndExits0(t *testing.T) {
+// TestServe_SIGTERMFinishesRequestAndExits0 tests a part of promise L6.
+func TestServe_SIGTERMFinishesRequestAndExits0(t *testing.T) {
 	t.Parallel()
 	p := serve(t)
 	finish, answer := slowRequest(t, p.url)
 	p.signal(t)
-	require.Eventually(t, func() bool { // it takes no more
+	require.Eventually(t, func() bool { // it accepts no more requests
 		_, err := client.Get(p.url + "/livez")
 		return err != nil
 	}, 30*time.Second, 5*time.Millisecond)
@@ -163,15 +177,15 @@ func TestATerminatedProgramFinishesItsRequestAndExits0(t *testing.T) {
 	require.Zero(t, p.exit(t, 25*time.Second), p.stderr.String())
 }
 
-func TestASecondSignalExitsAtOnce(t *testing.T) {
+func TestServe_SecondSignalExitsAtOnce(t *testing.T) {
 	t.Parallel()
 	p := serve(t)
-	finish, _ := slowRequest(t, p.url) // keeps it from ending
+	finish, _ := slowRequest(t, p.url) // the open request delays the shutdown
 	defer finish()
 	p.signal(t)
 	done := make(chan struct{})
 	defer close(done)
-	go func() { // the second counts once a second has passed
+	go func() { // a second signal counts only a second after the first
 		again := time.NewTicker(100 * time.Millisecond)
 		defer again.Stop()
 		for {
@@ -186,8 +200,8 @@ func TestASecondSignalExitsAtOnce(t *testing.T) {
 	require.Equal(t, exitInterrupted, p.exit(t, time.Minute), p.stderr.String())
 }
 
-// slowRequest sends all of a request but its last byte, and returns what sends
-// that, and the answer's first line.
+// slowRequest sends a request without its last byte. finish sends that byte; answer
+// gets the response's first line.
 func slowRequest(t *testing.T, url string) (finish func(), answer <-chan string) {
 	t.Helper()
 	connection, err := net.Dial("tcp", strings.TrimPrefix(url, "http://"))
@@ -196,7 +210,7 @@ func slowRequest(t *testing.T, url string) (finish func(), answer <-chan string)
 	_, err = io.WriteString(connection, "POST /consultations HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n")
 	require.NoError(t, err)
 	reader := bufio.NewReader(connection)
-	line, err := reader.ReadString('\n') // the handler is reading the body: the request is in flight
+	line, err := reader.ReadString('\n') // the handler has begun to read the body: the request is in flight
 	require.NoError(t, err)
 	require.Contains(t, line, "100 Continue")
 	_, err = reader.ReadString('\n')

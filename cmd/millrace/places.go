@@ -9,12 +9,13 @@ import (
 	"millrace/platform/errs"
 )
 
-// places are all databases that could be reached; at least one.
+// places are the databases that a command could open; at least one.
 type places []place
 
-// of is the one with the module that an id begins with, as "delivery/17"; else
-// any: what knows no such module says so. A module that is in two databases is a
-// Conflict: the decision could be made in the one that nobody serves any more.
+// of returns the place of the module that an id begins with, as in "delivery/17". If
+// no place has that module, it returns any place, whose query then reports it. If
+// two places have the module, the error is Conflict: a decision might be stored in
+// the database that is no longer served.
 func (all places) of(id string) (place, error) {
 	module, _, _ := strings.Cut(id, "/")
 	with := all.with(module)
@@ -44,7 +45,7 @@ func (all places) names() string {
 	return strings.Join(names, " and in ")
 }
 
-// dbs are their databases.
+// dbs returns the places' databases.
 func (all places) dbs() []*sql.DB {
 	dbs := make([]*sql.DB, len(all))
 	for i, p := range all {
@@ -53,7 +54,7 @@ func (all places) dbs() []*sql.DB {
 	return dbs
 }
 
-// where is the place's name, if a module is not only there.
+// where is the place's name if other places have the module, too; otherwise "".
 func (all places) where(module string, p place) string {
 	if len(all.with(module)) < 2 {
 		return ""
@@ -61,8 +62,8 @@ func (all places) where(module string, p place) string {
 	return p.name
 }
 
-// distinct has each module once for each database: parts may be users of one
-// database, of whom some see more than others.
+// distinct keeps each module once per database, because several parts may be users
+// of the same database with different rights.
 func (all places) distinct() (kept places) {
 	order := slices.Clone(all)
 	slices.SortStableFunc(order, func(a, b place) int { return len(b.here) - len(a.here) })
@@ -79,9 +80,9 @@ func (all places) distinct() (kept places) {
 	return kept
 }
 
-// warn tells what of the modules is not to be seen, or to be seen twice.
+// warn logs the modules that are hidden from the user, in no database, or in two.
 func (all places) warn(log *slog.Logger, modules, hidden, seen []string) {
-	hidden = slices.DeleteFunc(hidden, func(module string) bool { return slices.Contains(seen, module) }) // by one user, not by another
+	hidden = slices.DeleteFunc(hidden, func(module string) bool { return slices.Contains(seen, module) }) // hidden from one user, but visible to another
 	if len(hidden) > 0 {
 		log.Warn("this database user may not see all modules; the owner of the tables may", "hidden", hidden)
 	}

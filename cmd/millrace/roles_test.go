@@ -26,18 +26,18 @@ import (
 	"millrace/platform/postgres/pgtest"
 )
 
-// split is an installation of one program for each module, none of which signs
-// in to its database as the owner of the tables.
+// split is an installation with one process for each module. No process connects
+// as the owner of the tables.
 type split struct {
 	t       *testing.T
-	prefix  string            // of the roles
-	admin   map[string]string // module → its database, as the superuser
-	environ []string          // of all programs
-	urls    map[string]string // module → where its program is
-	said    *record           // what all of them said on standard error
+	prefix  string            // of the roles' names
+	admin   map[string]string // module → its database's URL as the superuser
+	environ []string          // of all processes
+	urls    map[string]string // module → its process's URL
+	stderr  *record           // standard error of all processes
 }
 
-// record is a writer for several programs.
+// record is a concurrent writer that keeps everything.
 type record struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -57,9 +57,9 @@ func (r *record) String() string {
 
 const rolePassword = "test"
 
-// newSplit makes the users as an administrator would, migrates as the owner, and
-// starts a program for each module: on one database, or, with brokers, on one
-// for each.
+// newSplit creates the users like an administrator, migrates as the owner, and
+// starts a process for each module. Without brokers they share a database; with
+// brokers each has its own.
 func newSplit(t *testing.T, brokers []string) *split {
 	t.Helper()
 	s := migrated(t, brokers)
@@ -71,7 +71,7 @@ func newSplit(t *testing.T, brokers []string) *split {
 
 func migrated(t *testing.T, brokers []string) *split {
 	t.Helper()
-	s := &split{t: t, prefix: pgtest.RolePrefix(t), admin: map[string]string{}, urls: map[string]string{}, said: &record{}}
+	s := &split{t: t, prefix: pgtest.RolePrefix(t), admin: map[string]string{}, urls: map[string]string{}, stderr: &record{}}
 	s.environ = []string{
 		"MILLRACE_HTTP_ADDRESS=127.0.0.1:0", "MILLRACE_DATABASE_MAX_CONNS_PER_MODULE=5", "MILLRACE_LOG_LEVEL=debug",
 		"MILLRACE_DELIVERY_AUTO_PROGRESS_AFTER=10ms", "MILLRACE_DATAPLATFORM_FLUSH_EVERY=100ms",
@@ -91,7 +91,7 @@ func migrated(t *testing.T, brokers []string) *split {
 		for _, module := range hosted {
 			s.admin[module] = url
 		}
-		if first { // roles are the server's
+		if first { // roles belong to the server, not to a database
 			s.do(hosted[0], `CREATE ROLE `+s.prefix+`owner LOGIN CREATEROLE PASSWORD '`+rolePassword+`'`)
 			first = false
 		}
@@ -109,7 +109,7 @@ func migrated(t *testing.T, brokers []string) *split {
 	return s
 }
 
-// goodSeed is a simulator's that takes all the orders of the story.
+// goodSeed returns a seed with which the simulator approves all orders of story.
 func goodSeed() uint64 {
 	for seed := uint64(1); ; seed++ {
 		if !slices.ContainsFunc([]string{goods, nowhere, deposit}, func(order string) bool {
@@ -120,34 +120,34 @@ func goodSeed() uint64 {
 	}
 }
 
-// as is the environment of who signs in as one of the users.
+// as is the environment of a program that connects as one of the users.
 func (s *split) as(module, user string) []string {
 	return append(slices.Clone(s.environ), "MILLRACE_DATABASE_URL="+pgtest.As(s.admin[module], s.prefix+user, rolePassword), "MILLRACE_DATA_DIR="+s.t.TempDir())
 }
 
-// serve runs `millrace serve --modules <modules>`, in this process, to the end of
-// the test.
+// serve runs `millrace serve --modules <modules>` in this process until the test
+// ends.
 func (s *split) serve(environ []string, modules ...string) {
 	s.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	out, in := io.Pipe()
 	ended := make(chan int, 1)
 	go func() {
-		ended <- run(ctx, []string{"serve", "--modules", strings.Join(modules, ",")}, environ, in, s.said)
-		_ = in.Close() // it has no error
+		ended <- run(ctx, []string{"serve", "--modules", strings.Join(modules, ",")}, environ, in, s.stderr)
+		_ = in.Close() // Close never fails
 	}()
 	s.t.Cleanup(func() {
 		cancel()
 		require.Zero(s.t, <-ended, modules)
 	})
 	line, err := bufio.NewReader(out).ReadString('\n')
-	require.NoError(s.t, err, "%s: %s", modules, s.said)
+	require.NoError(s.t, err, "%s: %s", modules, s.stderr)
 	_, url, found := strings.Cut(strings.TrimSpace(line), "is ready: ")
 	require.True(s.t, found, line)
 	for _, module := range modules {
 		s.urls[module] = strings.TrimSuffix(url, "/")
 	}
-	go func() { _, _ = io.Copy(io.Discard, out) }() // to its end
+	go func() { _, _ = io.Copy(io.Discard, out) }() // until the pipe is closed
 }
 
 func (s *split) do(module, statement string) {
@@ -159,7 +159,7 @@ func (s *split) do(module, statement string) {
 	require.NoError(s.t, err, statement)
 }
 
-// one asks a module's tables for one text; of no rows it is empty.
+// one returns the result of a query on a module's tables; "" for no rows.
 func (s *split) one(module, query string) string {
 	s.t.Helper()
 	db, err := postgres.Open(s.t.Context(), postgres.Config{URL: s.admin[module], Schema: module, MaxConns: 1})
@@ -170,7 +170,7 @@ func (s *split) one(module, query string) string {
 	return answer.String
 }
 
-// until looks until a module's tables answer what is wanted, for two minutes.
+// until polls a query for two minutes until it returns want.
 func (s *split) until(module, query, want string) {
 	s.t.Helper()
 	s.eventually(module+": "+query+": "+want, func() bool { return s.one(module, query) == want })
@@ -186,7 +186,7 @@ func (s *split) eventually(what string, holds func() bool) {
 		select {
 		case <-look.C:
 		case <-ctx.Done():
-			s.unhindered() // perhaps it says why
+			s.unhindered() // a missing right may be the reason
 			s.t.Fatalf("not within two minutes: %s", what)
 		}
 	}
@@ -213,12 +213,12 @@ func (s *split) call(module, method, path, body string) map[string]any {
 
 const (
 	goods   = "goods-roles-1"
-	nowhere = "goods-roles-2"   // no carrier goes there
-	deposit = "deposit-5600000" // of the first consultation that there will be
+	nowhere = "goods-roles-2"   // an address that no carrier delivers to
+	deposit = "deposit-5600000" // the deposit of the first consultation
 )
 
-// story goes all the ways that messages have: every module hears, says, sends
-// and handles what it ever does. One message fails for good, and is retried.
+// story makes every module publish, send and handle each of its messages. One
+// message becomes a dead letter and is retried.
 func (s *split) story() {
 	pay := func(order string) {
 		s.call("payment", "POST", "/payments", fmt.Sprintf(`{"orderKey":%q,"userId":"kim","amount":12000,"currency":"KRW","method":"card"}`, order))
@@ -233,14 +233,14 @@ func (s *split) story() {
 	pay(deposit)
 	s.until("delivery", `SELECT string_agg(order_key || ' ' || state, ', ' ORDER BY order_key) FROM deliveries`, goods+" delivered, "+nowhere+" failed")
 	s.until("payment", `SELECT string_agg(order_key || ' ' || status, ', ' ORDER BY order_key) FROM payments`, deposit+" completed, "+goods+" completed, "+nowhere+" refunded")
-	s.until("consultation", `SELECT count(*)::text FROM aside WHERE state = 'dead'`, "1")
+	s.until("consultation", `SELECT count(*)::text FROM parked_messages WHERE state = 'dead'`, "1")
 
 	code, listed, complaint := try(s.t, s.as("consultation", "in_consultation"), "deadletters")
 	require.Zero(s.t, code, complaint)
 	require.Contains(s.t, listed, deposit)
 	made := s.call("consultation", "POST", "/consultations", `{"hospitalId":4848,"memberId":77,"reservationAt":"2026-12-01T10:00:00+09:00"}`)
 	require.Equal(s.t, deposit, fmt.Sprintf("deposit-%.0f", made["consultationId"]))
-	letter := "consultation/" + s.one("consultation", `SELECT id::text FROM aside WHERE state = 'dead'`)
+	letter := "consultation/" + s.one("consultation", `SELECT id::text FROM parked_messages WHERE state = 'dead'`)
 	require.Contains(s.t, listed, letter+" ")
 	code, out, complaint := try(s.t, s.as("consultation", "in_consultation"), "deadletters", "retry", letter)
 	require.Zero(s.t, code, complaint)
@@ -251,57 +251,57 @@ func (s *split) story() {
 	s.until("payment", `SELECT string_agg(order_key || ' ' || status, ', ' ORDER BY order_key) FROM payments`, deposit+" refunded, "+goods+" completed, "+nowhere+" refunded")
 	s.until("inquiry", `SELECT count(*)::text FROM entry WHERE card IS NOT NULL`, "3")
 	for _, module := range app.Modules() {
-		s.until(module, `SELECT count(*)::text FROM aside`, "0")
+		s.until(module, `SELECT count(*)::text FROM parked_messages`, "0")
 	}
 	s.until("notification", `SELECT count(*)::text FROM notifications WHERE state <> 'sent'`, "0")
 	s.eventually("every event is in a file", func() bool {
-		said := 0
+		events := 0
 		for _, module := range app.Modules() {
 			var n int
 			_, err := fmt.Sscan(s.one(module, `SELECT count(*)::text FROM log`), &n)
 			require.NoError(s.t, err)
-			said += n
+			events += n
 		}
-		return s.one("dataplatform", `SELECT count(*)::text FROM record r JOIN file f ON f.written_at IS NOT NULL AND r.position BETWEEN f.first_position AND f.last_position`) == fmt.Sprint(said)
+		return s.one("dataplatform", `SELECT count(*)::text FROM record r JOIN file f ON f.written_at IS NOT NULL AND r.position BETWEEN f.first_position AND f.last_position`) == fmt.Sprint(events)
 	})
 
-	code, told, complaint := try(s.t, s.as("consultation", "in_consultation"), "trace", "5600000")
+	code, printed, complaint := try(s.t, s.as("consultation", "in_consultation"), "trace", "5600000")
 	require.Zero(s.t, code, complaint)
-	require.Contains(s.t, told, "consultation.changed")
+	require.Contains(s.t, printed, "consultation.changed")
 }
 
-// unhindered makes sure that no right was missing anywhere.
+// unhindered fails the test if a process logged a missing right.
 func (s *split) unhindered() {
 	s.t.Helper()
-	for line := range strings.Lines(s.said.String()) {
+	for line := range strings.Lines(s.stderr.String()) {
 		for _, sign := range []string{"permission denied", "42501", "must be owner", "must be a member"} {
 			require.NotContains(s.t, line, sign)
 		}
 	}
-	require.Contains(s.t, s.said.String(), "ready")
+	require.Contains(s.t, s.stderr.String(), "ready")
 }
 
-func TestModulesWithARoleEachShareADatabaseAndPlayToTheEnd(t *testing.T) {
+func TestRoles_ModulesShareADatabase(t *testing.T) {
 	t.Parallel()
 	s := newSplit(t, nil)
 	s.story()
 	s.unhindered()
 
-	// What is the owner's says so, to anybody else.
+	// Commands that only the owner may run report that to other users.
 	for _, args := range [][]string{{"transport", "kafka"}, {"migrate"}} {
 		code, _, complaint := try(t, s.as("payment", "in_payment"), args...)
 		require.Equal(t, exitFailed, code, "%v", args)
 		require.Contains(t, complaint, "does not own the tables of this database", "%v", args)
 	}
-	// A module's role sees its module, and is told that there is more.
-	code, told, complaint := try(t, s.as("payment", "in_payment"), "trace", goods)
+	// A module's role can read its module, and is warned that it cannot read others.
+	code, printed, complaint := try(t, s.as("payment", "in_payment"), "trace", goods)
 	require.Zero(t, code, complaint)
-	require.Contains(t, told, "payment.completed")
-	require.NotContains(t, told, "delivery.shipped")
+	require.Contains(t, printed, "payment.completed")
+	require.NotContains(t, printed, "delivery.shipped")
 	require.Contains(t, complaint, "may not see all modules")
-	code, told, complaint = try(t, s.as("payment", "owner"), "trace", goods)
+	code, printed, complaint = try(t, s.as("payment", "owner"), "trace", goods)
 	require.Zero(t, code, complaint)
-	require.Contains(t, told, "delivery.shipped")
+	require.Contains(t, printed, "delivery.shipped")
 	s.do("payment", `CREATE ROLE `+s.prefix+`nobody LOGIN PASSWORD '`+rolePassword+`'`)
 	for _, args := range [][]string{{"trace", goods}, {"deadletters"}, {"deadletters", "retry", "payment/1"}} {
 		code, _, complaint = try(t, s.as("payment", "nobody"), args...)
@@ -310,7 +310,7 @@ func TestModulesWithARoleEachShareADatabaseAndPlayToTheEnd(t *testing.T) {
 	}
 }
 
-func TestModulesOnKafkaHaveADatabaseEachAndNeedNotOwnIt(t *testing.T) {
+func TestRoles_ModulesOnKafkaDoNotOwnTheirDatabases(t *testing.T) {
 	t.Parallel()
 	broker, err := fakebroker.Start()
 	require.NoError(t, err)
@@ -320,9 +320,9 @@ func TestModulesOnKafkaHaveADatabaseEachAndNeedNotOwnIt(t *testing.T) {
 	s.unhindered()
 }
 
-// TestOneProgramServesEachModuleInItsOwnRole: its user is a member of all roles,
-// but what a module does it does in its own.
-func TestOneProgramServesEachModuleInItsOwnRole(t *testing.T) {
+// TestRoles_OneProcessUsesEachModulesRole: the process's user is a member of all
+// roles, but each module uses only the rights of its own role.
+func TestRoles_OneProcessUsesEachModulesRole(t *testing.T) {
 	t.Parallel()
 	s := migrated(t, nil)
 	s.do("payment", `CREATE ROLE `+s.prefix+`in_all LOGIN PASSWORD '`+rolePassword+`' IN ROLE `+s.prefix+strings.Join(app.Modules(), ", "+s.prefix))

@@ -3,8 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io"
 	"log/slog"
 
 	"millrace/cmd/millrace/app"
@@ -16,29 +14,29 @@ type serveCmd struct {
 }
 
 // Run serves until ctx ends.
-func (c *serveCmd) Run(ctx context.Context, cfg config.Config, log *slog.Logger, out io.Writer) error {
+func (c *serveCmd) Run(ctx context.Context, cfg config.Config, log *slog.Logger, out *output) error {
 	if len(c.Modules) > 0 {
 		cfg.Modules = c.Modules
 	}
 	a, err := app.New(ctx, cfg, app.Options{Version: version(), Log: log})
 	if err != nil {
 		if ctx.Err() != nil {
-			return nil //nolint:nilerr // asked to end before it had begun: nothing was in flight
+			return nil //nolint:nilerr // a signal arrived before the start was complete; no work was in flight
 		}
 		return err
 	}
 	ended := make(chan struct{})
-	told := make(chan struct{})
+	announced := make(chan struct{})
 	go func() {
-		defer close(told)
+		defer close(announced)
 		select {
 		case <-a.Ready():
-			fmt.Fprintf(out, "Millrace is ready: %s/\n", a.URL())
+			out.announce(log, "Millrace is ready: %s/\n", a.URL())
 		case <-ended:
 		}
 	}()
 	err = a.Run(ctx)
 	close(ended)
-	<-told
+	<-announced
 	return errors.Join(err, a.Close())
 }

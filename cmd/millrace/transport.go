@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
-	"io"
 	"log/slog"
 
 	"millrace/cmd/millrace/app"
@@ -15,14 +13,14 @@ type transportCmd struct {
 	Name string `arg:"" enum:"postgres,kafka" help:"postgres or kafka."`
 }
 
-// Run moves an installation from one transport to the other. It refuses while a
-// process lives on the database.
-func (c *transportCmd) Run(ctx context.Context, cfg config.Config, log *slog.Logger, out io.Writer) error {
+// Run moves an installation from one transport to the other. It refuses while any
+// process serves from the database.
+func (c *transportCmd) Run(ctx context.Context, cfg config.Config, log *slog.Logger, out *output) error {
 	database, err := app.OpenDatabase(ctx, cfg, log)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = database.Close() }() // nothing is left to do on it
+	defer func() { _ = database.Close() }() // all work on it is done
 	topo, err := app.Topology()
 	if err != nil {
 		return err
@@ -33,6 +31,6 @@ func (c *transportCmd) Run(ctx context.Context, cfg config.Config, log *slog.Log
 	if err := sqltransport.Switch(ctx, database.URL(), topo, c.Name); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(out, "Messages travel by %[1]s from now on: start the program with MILLRACE_TRANSPORT=%[1]s (transport: %[1]s).\n", c.Name)
-	return err
+	out.Printf("Messages travel by %[1]s from now on: start the program with MILLRACE_TRANSPORT=%[1]s (transport: %[1]s).\n", c.Name)
+	return nil
 }

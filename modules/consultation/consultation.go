@@ -10,7 +10,7 @@ import (
 	"millrace/platform/errs"
 )
 
-// consultation is one row, and the last word on what status it is in.
+// consultation is a consultation's current state, as stored in its row.
 type consultation struct {
 	id            int64
 	hospitalID    int64
@@ -19,23 +19,24 @@ type consultation struct {
 	status        consultationapi.Status
 	reservationAt *time.Time
 	fields        fields
-	moves         int64 // rows of history
+	moves         int64 // number of rows in history
+	version       int64 // incremented by every change, also of a deposit
 	raisedAt      time.Time
 	changedAt     time.Time
 }
 
-// fields are what may be changed without a move. They are personal data.
+// fields are the fields that can change without a move. They are personal data.
 type fields struct{ visitorName, phone, memo string }
 
-// wish is a move that somebody asks for: to a status, or, when to is empty, to
-// a new time.
-type wish struct {
+// moveRequest is a requested move: to a status, or to a new reservation time if to
+// is empty.
+type moveRequest struct {
 	to            consultationapi.Status
 	actor         consultationapi.Actor
 	reservationAt *time.Time
 }
 
-// move is one row of history, and what is told of it.
+// move is one row of history, and its JSON form in the API.
 type move struct {
 	Position      int64                      `json:"position" doc:"1, 2, 3, … in the consultation's history"`
 	Transition    consultationapi.Transition `json:"transition"`
@@ -46,7 +47,7 @@ type move struct {
 	ReservationAt *time.Time                 `json:"reservationAt,omitempty" doc:"The reservation's time after the move"`
 }
 
-// booking is the first move of a consultation that a customer booked.
+// booking returns the first move of a consultation that a customer booked.
 func booking(c consultation) move {
 	return move{
 		Position: 1, Transition: consultationapi.To(consultationapi.Received), Actor: consultationapi.Member,
@@ -54,25 +55,40 @@ func booking(c consultation) move {
 	}
 }
 
-// next returns the move that fulfils the wish, without its time.
-func (c consultation) next(w wish) (move, error) {
-	m := move{Position: c.moves + 1, Actor: w.actor, From: c.status, ReservationAt: c.reservationAt}
+// state returns the current state, for conditions and for refusals.
+func (c consultation) state() errs.State {
+	return errs.State{Status: string(c.status), Version: c.version}
+}
+
+// next returns the requested move, without its time, or an error if it is not
+// allowed. paid is the state of the consultation's deposit.
+func (c consultation) next(want moveRequest, paid depositState) (move, error) {
+	m := move{Position: c.moves + 1, Actor: want.actor, From: c.status, ReservationAt: c.reservationAt}
 	switch {
-	case !w.actor.Valid():
+	case !want.actor.Valid():
 		return m, errs.InvalidField("actor", "is MEMBER, HOSPITAL or SYSTEM")
-	case w.to == "" && w.reservationAt == nil:
+	case want.to == "" && want.reservationAt == nil:
 		return m, errs.InvalidField("to", "give a status, or reservationAt for a new time")
-	case w.to != "" && w.reservationAt != nil:
+	case want.to != "" && want.reservationAt != nil:
 		return m, errs.InvalidField("reservationAt", "a new time is a move of its own: leave out to")
-	case w.to == "":
-		if c.reservationAt != nil && c.reservationAt.Equal(*w.reservationAt) {
-			return m, errs.New(errs.Conflict, "the reservation of consultation %d has this time already", c.id)
+	case want.to == "":
+		if cancelledGroup(c.status) {
+			return m, errs.Refuse(c.state(), "consultation %d is %s: a new time needs a re-opening first, as a move to RECEIVED", c.id, c.status)
 		}
-		m.Transition, m.ReservationAt = consultationapi.ReservationChanged, w.reservationAt
-	case w.to == c.status:
-		return m, errs.New(errs.Conflict, "consultation %d is %s already", c.id, c.status)
+		if c.reservationAt != nil && c.reservationAt.Equal(*want.reservationAt) {
+			return m, errs.Refuse(c.state(), "the reservation of consultation %d has this time already", c.id)
+		}
+		m.Transition, m.ReservationAt = consultationapi.ReservationChanged, want.reservationAt
+	case want.to == c.status:
+		return m, errs.Refuse(c.state(), "consultation %d is %s already", c.id, c.status)
+	case want.to == consultationapi.Fixed && cancelledGroup(c.status):
+		return m, errs.Refuse(c.state(), "consultation %d is %s: a confirmation needs a re-opening first, as a move to RECEIVED", c.id, c.status)
+	case want.to == consultationapi.Fixed && paid == refundRequested:
+		return m, errs.Refuse(c.state(), "the deposit of consultation %d is being refunded: it is confirmed when the deposit was refunded and is paid again", c.id)
+	case want.to == consultationapi.Fixed && paid == depositRefunded:
+		return m, errs.Refuse(c.state(), "the deposit of consultation %d was refunded: it is confirmed when the deposit is paid again", c.id)
 	default:
-		m.Transition = consultationapi.To(w.to)
+		m.Transition = consultationapi.To(want.to)
 	}
 	target, ok := m.Transition.Target(c.status)
 	if !ok {
@@ -82,9 +98,9 @@ func (c consultation) next(w wish) (move, error) {
 	return m, nil
 }
 
-// reservationTime is the second of a reservation that somebody asks for, or nil
-// for none. Its year is 1900 to 9999 in UTC: others have no RFC 3339 form, in
-// which the reservation is told again, or are a slip of the pen.
+// reservationTime truncates a requested reservation time to the second; nil stays
+// nil. The year must be 1900 to 9999 in UTC: years beyond 9999 and below 0 have no
+// RFC 3339 format, and others are typing errors.
 func reservationTime(t *time.Time) (*time.Time, error) {
 	if t == nil {
 		return nil, nil
@@ -96,22 +112,28 @@ func reservationTime(t *time.Time) (*time.Time, error) {
 	return &at, nil
 }
 
-// cancels reports whether a consultation in the status is called off, so that
-// a deposit goes back. A customer who did not come loses it.
+// cancelledGroup reports whether customers see the status as cancelled.
+func cancelledGroup(s consultationapi.Status) bool {
+	return s.Customer() == consultationapi.CustomerCancelled
+}
+
+// cancels reports whether the status calls the consultation off, so that its
+// deposit is refunded. After a no-show the deposit is kept.
 func cancels(s consultationapi.Status) bool {
 	return s == consultationapi.Canceled || s == consultationapi.Rejected
 }
 
-// reaction is what a deposit that was just paid does to a consultation.
+// reaction is the effect of a deposit payment on a consultation.
 type reaction string
 
 const (
-	confirm    reaction = "confirm"     // it was what the hospital's confirmation waited for
-	giveBack   reaction = "give back"   // it came too late
-	onlyRecord reaction = "only record" // it changes nothing
+	confirm    reaction = "confirm"     // it completes the hospital's confirmation
+	giveBack   reaction = "give back"   // it arrived after a cancellation and is refunded
+	onlyRecord reaction = "only record" // it is stored and changes nothing else
 )
 
-// onDeposit returns what a paid deposit does to a consultation in the status.
+// onDeposit returns the effect of a deposit payment on a consultation in the
+// status.
 func onDeposit(s consultationapi.Status) reaction {
 	switch {
 	case cancels(s):
@@ -123,8 +145,9 @@ func onDeposit(s consultationapi.Status) reaction {
 	}
 }
 
-// depositOrder and consultationOf map a consultation to the order key of its
-// deposit and back. An id has one order key: no sign, no leading zero.
+// depositOrder returns the order key of a consultation's deposit. consultationOf
+// is its inverse; each id has exactly one order key, without sign or leading
+// zeros.
 func depositOrder(id int64) string {
 	return string(paymentapi.Deposit) + "-" + strconv.FormatInt(id, 10)
 }

@@ -12,15 +12,16 @@ import (
 
 var noon = time.Date(2026, 4, 5, 3, 0, 0, 0, time.UTC)
 
-func TestAnyStatusMayMoveToAnyOtherByAnyone(t *testing.T) {
+func TestConsultation_AnyMoveIsAllowedExceptByTheTwoGuards(t *testing.T) {
 	t.Parallel()
 	for _, from := range consultationapi.Statuses() {
 		for _, to := range consultationapi.Statuses() {
 			for _, actor := range consultationapi.Actors() {
-				c := consultation{id: 5600000, status: from, moves: 4, reservationAt: &noon}
-				made, err := c.next(wish{to: to, actor: actor})
-				if from == to {
-					require.Equal(t, errs.Conflict, errs.KindOf(err), "%s to itself is no move", from)
+				c := consultation{id: 5600000, status: from, moves: 4, version: 9, reservationAt: &noon}
+				made, err := c.next(moveRequest{to: to, actor: actor}, noDeposit)
+				if from == to || to == consultationapi.Fixed && cancelledGroup(from) {
+					require.Equal(t, errs.Conflict, errs.KindOf(err), "%s to %s", from, to)
+					require.Equal(t, &errs.State{Status: string(from), Version: 9}, errs.StateOf(err))
 					continue
 				}
 				require.NoError(t, err)
@@ -32,13 +33,30 @@ func TestAnyStatusMayMoveToAnyOtherByAnyone(t *testing.T) {
 	}
 }
 
-func TestANewTimeIsAMoveToTheSameStatus(t *testing.T) {
+func TestConsultation_CanBeConfirmedUnlessDepositWasRefunded(t *testing.T) {
+	t.Parallel()
+	for deposit, confirmed := range map[depositState]bool{noDeposit: true, depositPaid: true, refundRequested: false, depositRefunded: false} {
+		for _, actor := range consultationapi.Actors() {
+			c := consultation{status: consultationapi.Received}
+			_, err := c.next(moveRequest{to: consultationapi.Fixed, actor: actor}, deposit)
+			require.Equal(t, confirmed, err == nil, "%q: %v", deposit, err)
+			_, err = c.next(moveRequest{to: consultationapi.Visited, actor: actor}, deposit)
+			require.NoError(t, err, "only the confirmation is refused")
+		}
+	}
+}
+
+func TestConsultation_NewTimeIsAMoveToTheSameStatus(t *testing.T) {
 	t.Parallel()
 	later := noon.Add(time.Hour)
 	for _, status := range consultationapi.Statuses() {
 		for _, before := range []*time.Time{nil, &noon} {
 			for _, actor := range consultationapi.Actors() {
-				made, err := consultation{status: status, reservationAt: before}.next(wish{actor: actor, reservationAt: &later})
+				made, err := consultation{status: status, reservationAt: before}.next(moveRequest{actor: actor, reservationAt: &later}, noDeposit)
+				if cancelledGroup(status) {
+					require.Equal(t, errs.Conflict, errs.KindOf(err), status)
+					continue
+				}
 				require.NoError(t, err)
 				require.Equal(t, move{
 					Position: 1, Transition: consultationapi.ReservationChanged, Actor: actor, From: status, To: status, ReservationAt: &later,
@@ -47,27 +65,27 @@ func TestANewTimeIsAMoveToTheSameStatus(t *testing.T) {
 		}
 	}
 	same := noon
-	_, err := consultation{status: consultationapi.Fixed, reservationAt: &noon}.next(wish{actor: consultationapi.Member, reservationAt: &same})
-	require.Equal(t, errs.Conflict, errs.KindOf(err), "the time that it has already is no move")
+	_, err := consultation{status: consultationapi.Fixed, reservationAt: &noon}.next(moveRequest{actor: consultationapi.Member, reservationAt: &same}, noDeposit)
+	require.Equal(t, errs.Conflict, errs.KindOf(err), "the current time is a conflict")
 }
 
-func TestAWishThatIsNoMoveNamesTheField(t *testing.T) {
+func TestConsultation_InvalidMoveNamesTheField(t *testing.T) {
 	t.Parallel()
 	c := consultation{status: consultationapi.Received}
-	for field, w := range map[string]wish{
+	for field, w := range map[string]moveRequest{
 		"actor":         {to: consultationapi.Fixed, actor: "ROBOT"},
 		"to":            {actor: consultationapi.Member},
 		"reservationAt": {to: consultationapi.Fixed, actor: consultationapi.Member, reservationAt: &noon},
 	} {
-		_, err := c.next(w)
+		_, err := c.next(w, noDeposit)
 		require.Equal(t, errs.Invalid, errs.KindOf(err))
 		require.Equal(t, field, errs.FieldOf(err))
 	}
-	_, err := c.next(wish{to: "NOWHERE", actor: consultationapi.Member})
+	_, err := c.next(moveRequest{to: "NOWHERE", actor: consultationapi.Member}, noDeposit)
 	require.Equal(t, "to", errs.FieldOf(err))
 }
 
-func TestWhatAPaidDepositDoesDependsOnTheStatus(t *testing.T) {
+func TestOnDeposit_ReactionDependsOnStatus(t *testing.T) {
 	t.Parallel()
 	want := map[consultationapi.Status]reaction{
 		consultationapi.Received: confirm, consultationapi.Contacting: confirm, consultationapi.Absent: confirm,
@@ -82,7 +100,7 @@ func TestWhatAPaidDepositDoesDependsOnTheStatus(t *testing.T) {
 	}
 }
 
-func TestADepositsOrderKeyNamesOneConsultation(t *testing.T) {
+func TestConsultationOf_AcceptsDepositOrderKeysOnly(t *testing.T) {
 	t.Parallel()
 	id, err := consultationOf(depositOrder(5621989))
 	require.NoError(t, err)
@@ -93,10 +111,10 @@ func TestADepositsOrderKeyNamesOneConsultation(t *testing.T) {
 	}
 }
 
-func TestTwoRequestsAreTheSameOnlyIfTheyAskForTheSame(t *testing.T) {
+func TestRequest_FingerprintDependsOnOperationAndBody(t *testing.T) {
 	t.Parallel()
 	of := func(what string, body any) string {
-		r, err := newRequest("key", what, body)
+		r, err := newRequest("key", what, "member 1", body)
 		require.NoError(t, err)
 		return string(r.fingerprint)
 	}

@@ -25,14 +25,25 @@ func paid(id int64) paymentapi.Completed {
 	}
 }
 
-func gaveBack(id int64) paymentapi.Refunded {
+// nthPayment returns the n-th payment for the i-th consultation, with unique ids.
+func nthPayment(id int64, i, n int) paymentapi.Completed {
+	p := paid(id)
+	p.PaymentID, p.OccurredAt = fmt.Sprintf("0195a3f0-0000-7000-8000-%06d%06d", i+1, n+1), paidAt.Add(time.Duration(n)*time.Hour)
+	return p
+}
+
+func refundOf(id int64, paymentID string) paymentapi.Refund {
+	return paymentapi.Refund{OrderKey: fmt.Sprintf("deposit-%d", id), PaymentID: paymentID, RequestID: paymentID}
+}
+
+func refundedEvent(id int64) paymentapi.Refunded {
 	return paymentapi.Refunded{
 		PaymentID: payment, OrderKey: fmt.Sprintf("deposit-%d", id), OrderKind: paymentapi.Deposit, UserID: "90210",
 		Amount: 30000, Currency: "KRW", Provider: "simulator", TransactionKey: "tx-1", RefundID: refund, Reason: "cancelled", OccurredAt: paidAt.Add(time.Hour),
 	}
 }
 
-func TestAPaidDepositCompletesTheHospitalsConfirmation(t *testing.T) {
+func TestDeposit_PaymentConfirmsReceivedConsultation(t *testing.T) {
 	h := start(t)
 	id := book(t, h)
 	h.When(paid(id))
@@ -45,7 +56,7 @@ func TestAPaidDepositCompletesTheHospitalsConfirmation(t *testing.T) {
 	require.Equal(t, "paid", seen.Deposits[0].State)
 }
 
-func TestADepositOfAConfirmedConsultationIsOnlyRecorded(t *testing.T) {
+func TestDeposit_PaymentOfConfirmedConsultationIsOnlyRecorded(t *testing.T) {
 	h := start(t)
 	id := book(t, h)
 	h.Given(moves(id), `{"to":"FIXED","actor":"HOSPITAL"}`)
@@ -55,7 +66,7 @@ func TestADepositOfAConfirmedConsultationIsOnlyRecorded(t *testing.T) {
 	h.ThenRow(`SELECT state FROM deposit`, "paid")
 }
 
-func TestADepositPaidAfterACancellationGoesBack(t *testing.T) {
+func TestDeposit_PaymentAfterCancellationIsRefunded(t *testing.T) {
 	h := start(t)
 	for _, status := range []string{"CANCELED", "REJECTED"} {
 		id := book(t, h)
@@ -64,13 +75,13 @@ func TestADepositPaidAfterACancellationGoesBack(t *testing.T) {
 		late := paid(id)
 		late.PaymentID = fmt.Sprintf("0195a3f0-0000-7000-8000-%012d", id)
 		h.When(late)
-		h.Then(paymentapi.Refund{OrderKey: late.OrderKey, Reason: "the deposit was paid after the consultation was " + status, RequestID: late.PaymentID})
+		h.Then(paymentapi.Refund{OrderKey: late.OrderKey, Reason: paymentapi.DepositPaidLate, RequestID: late.PaymentID})
 		h.ThenAgainNothing()
 		h.ThenRow(fmt.Sprintf(`SELECT state FROM deposit WHERE consultation_id = %d`, id), "refund_requested")
 	}
 }
 
-func TestACancellationAsksOnceForTheRefundOfAPaidDeposit(t *testing.T) {
+func TestDeposit_CancellationRequestsOneRefund(t *testing.T) {
 	h := start(t)
 	id := book(t, h)
 	h.When(paid(id))
@@ -79,13 +90,13 @@ func TestACancellationAsksOnceForTheRefundOfAPaidDeposit(t *testing.T) {
 	h.Given(moves(id), `{"to":"CANCELED","actor":"MEMBER"}`)
 	h.Then(
 		consultationapi.Changed{ConsultationID: id, StateTransition: "CONSULTATION_CANCELED", StateTransitionActor: "MEMBER", PrevState: "FIXED"},
-		paymentapi.Refund{OrderKey: fmt.Sprintf("deposit-%d", id), Reason: "the consultation was CANCELED by MEMBER", RequestID: payment},
+		paymentapi.Refund{OrderKey: fmt.Sprintf("deposit-%d", id), Reason: paymentapi.CanceledByMember, RequestID: payment},
 	)
 	h.Given(moves(id), `{"to":"REJECTED","actor":"HOSPITAL"}`)
 	h.Given(moves(id), `{"to":"RECEIVED","actor":"MEMBER"}`)
-	h.When(gaveBack(id))
+	h.When(refundedEvent(id))
 	h.Given(moves(id), `{"to":"CANCELED","actor":"HOSPITAL"}`)
-	h.Then( // and no second refund
+	h.Then( // without a second refund
 		consultationapi.Changed{ConsultationID: id, StateTransition: "CONSULTATION_REJECTED"},
 		consultationapi.Changed{ConsultationID: id, StateTransition: "CONSULTATION_RECEIVED"},
 		consultationapi.Changed{ConsultationID: id, StateTransition: "CONSULTATION_CANCELED"},
@@ -94,8 +105,8 @@ func TestACancellationAsksOnceForTheRefundOfAPaidDeposit(t *testing.T) {
 	h.ThenRow(`SELECT state, refund_id, refunded_at > paid_at FROM deposit`, "refunded", refund, true)
 }
 
-// Whichever comes first, the money goes back, once.
-func TestACancellationAndAPaymentAtOnceLeadToOneRefund(t *testing.T) {
+// Whichever commits first, the deposit is refunded once.
+func TestDeposit_ConcurrentCancellationAndPaymentRequestOneRefund(t *testing.T) {
 	h := start(t)
 	ids := make([]int64, 10)
 	for i := range ids {
@@ -113,7 +124,7 @@ func TestACancellationAndAPaymentAtOnceLeadToOneRefund(t *testing.T) {
 	}
 }
 
-func TestTheDepositOfACustomerWhoDidNotComeIsKept(t *testing.T) {
+func TestDeposit_IsKeptAfterNoShow(t *testing.T) {
 	h := start(t)
 	id := book(t, h)
 	h.When(paid(id))
@@ -126,20 +137,20 @@ func TestTheDepositOfACustomerWhoDidNotComeIsKept(t *testing.T) {
 	h.ThenRow(`SELECT state FROM deposit`, "paid")
 }
 
-func TestPaymentsOfGoodsAreNotDeposits(t *testing.T) {
+func TestDeposit_PaymentsOfGoodsAreIgnored(t *testing.T) {
 	h := start(t)
 	book(t, h)
 	h.When(
-		paymentapi.Completed{PaymentID: payment, OrderKey: "goods-5600000", OrderKind: paymentapi.Goods, Amount: 1, Currency: "KRW"},
-		paymentapi.Refunded{PaymentID: payment, OrderKey: "goods-5600000", OrderKind: paymentapi.Goods, Amount: 1, Currency: "KRW"},
+		paymentapi.Completed{PaymentID: payment, OrderKey: "goods-5600000", OrderKind: paymentapi.Goods, UserID: "90210", Amount: 1, Currency: "KRW"},
+		paymentapi.Refunded{PaymentID: payment, OrderKey: "goods-5600000", OrderKind: paymentapi.Goods, UserID: "90210", Amount: 1, Currency: "KRW"},
 	)
 	h.ThenNothing()
 	h.ThenRow(`SELECT count(*) FROM deposit`, 0)
 	require.Empty(t, h.DeadLetters())
 }
 
-// Somebody paid and nobody knows what for: a person must look.
-func TestADepositForNoConsultationIsADeadLetter(t *testing.T) {
+// The customer paid for nothing: a person must look.
+func TestDeposit_ForUnknownConsultationIsDeadLetter(t *testing.T) {
 	h := start(t)
 	nonsense := paid(1)
 	nonsense.OrderKey = "deposit-tomorrow"
@@ -149,5 +160,5 @@ func TestADepositForNoConsultationIsADeadLetter(t *testing.T) {
 	dead := h.DeadLetters()
 	require.Len(t, dead, 2)
 	require.Contains(t, dead[0], "there is no consultation 1")
-	require.Contains(t, dead[1], `"deposit-tomorrow" is not the order key of a deposit`)
+	require.Contains(t, dead[1], "orderKey: must be")
 }

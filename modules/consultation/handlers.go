@@ -8,11 +8,11 @@ import (
 	"millrace/platform/bus"
 )
 
-// depositPaid records a deposit. It completes the hospital's confirmation of a
-// consultation that is open, and goes back if it came after a cancellation.
-func (m *Module) depositPaid(ctx context.Context, tx *bus.Tx, paid paymentapi.Completed) error {
+// depositWasPaid records a deposit payment. If the consultation is still open, the
+// payment confirms it. If it was cancelled, the payment is refunded.
+func (m *Module) depositWasPaid(ctx context.Context, tx *bus.Tx, paid paymentapi.Completed) error {
 	if paid.OrderKind != paymentapi.Deposit {
-		return nil // an order of goods is delivery's
+		return nil // delivery handles orders of goods
 	}
 	id, err := consultationOf(paid.OrderKey)
 	if err != nil {
@@ -22,32 +22,34 @@ func (m *Module) depositPaid(ctx context.Context, tx *bus.Tx, paid paymentapi.Co
 	if err != nil {
 		return err
 	}
-	if fresh, err := insertDeposit(ctx, tx, id, paid); err != nil || !fresh {
+	if fresh, err := recordDeposit(ctx, tx, id, paid); err != nil || !fresh {
 		return err
 	}
 	switch onDeposit(c.status) {
 	case confirm:
-		_, err = advance(ctx, tx, c, wish{to: consultationapi.Fixed, actor: consultationapi.Hospital})
+		_, _, err = advance(ctx, tx, c, moveRequest{to: consultationapi.Fixed, actor: consultationapi.Hospital})
 		return err
 	case giveBack:
-		return refundDeposit(ctx, tx, id, "the deposit was paid after the consultation was "+string(c.status))
+		return refundDeposit(ctx, tx, id, paymentapi.DepositPaidLate)
 	default:
 		return nil
 	}
 }
 
-// depositRefunded records that a deposit went back, whoever asked for it. The
-// status stays: a confirmed reservation is cancelled by people, not by money.
-func (m *Module) depositRefunded(ctx context.Context, tx *bus.Tx, refunded paymentapi.Refunded) error {
-	if refunded.OrderKind != paymentapi.Deposit {
+// depositWasRefunded records the refund of a deposit, requested or not. It
+// does not change the consultation's status: people cancel a confirmed
+// reservation, not payments. It ignores the refund of a duplicate charge, which
+// was never recorded as a deposit.
+func (m *Module) depositWasRefunded(ctx context.Context, tx *bus.Tx, refunded paymentapi.Refunded) error {
+	if refunded.OrderKind != paymentapi.Deposit || refunded.Duplicate {
 		return nil
 	}
 	id, err := consultationOf(refunded.OrderKey)
 	if err != nil {
 		return err
 	}
-	if _, err := lock(ctx, tx, id); err != nil { // first, as in a move: the same order of locks everywhere
+	if _, err := lock(ctx, tx, id); err != nil { // lock the consultation first, as moves do, to avoid deadlocks
 		return err
 	}
-	return recordRefund(ctx, tx, refunded)
+	return recordRefund(ctx, tx, id, refunded)
 }

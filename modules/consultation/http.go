@@ -3,13 +3,15 @@ package consultation
 import (
 	"context"
 	"fmt"
+	"math"
 	"net/http"
-	"strings"
+	"strconv"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
 	"millrace/modules/consultation/consultationapi"
+	"millrace/modules/payment/paymentapi"
 	"millrace/platform/errs"
 	"millrace/platform/web"
 )
@@ -25,7 +27,7 @@ type (
 		ReservationAt *time.Time            `json:"reservationAt,omitempty" doc:"RFC 3339, to the second; a year from 1900 to 9999, in UTC"`
 		VisitorName   string                `json:"visitorName,omitempty" maxLength:"100"`
 		Phone         string                `json:"phone,omitempty" maxLength:"30"`
-		Memo          string                `json:"memo,omitempty" maxLength:"2000"`
+		Memo          string                `json:"memo,omitempty" maxLength:"2000" format:"multiline"`
 	}
 	createInput struct {
 		Key  string `header:"Idempotency-Key" maxLength:"128" doc:"Makes it safe to repeat this request: a copy with the same key has no second effect and gets the first one's answer"`
@@ -35,11 +37,13 @@ type (
 	consultationFields struct {
 		VisitorName *string `json:"visitorName,omitempty" maxLength:"100"`
 		Phone       *string `json:"phone,omitempty" maxLength:"30"`
-		Memo        *string `json:"memo,omitempty" maxLength:"2000"`
+		Memo        *string `json:"memo,omitempty" maxLength:"2000" format:"multiline"`
 	}
 	changeInput struct {
-		ID   int64 `path:"id" minimum:"1" doc:"The consultation's id"`
-		Body consultationFields
+		web.IfMatch
+		ExpectedStatus consultationapi.Status `query:"expectedStatus" enum:"RECEIVED,CONTACTING,ABSENT,COUNSELED,RECONTACT,HOLD,FIXED,VISITED,TREATED,CLOSED,NO_SHOW,CANCELED,REJECTED" doc:"Make the change only in this status; otherwise 409, which says in current what it is now"`
+		ID             int64                  `path:"id" minimum:"1" doc:"The consultation's id"`
+		Body           consultationFields
 	}
 
 	newMove struct {
@@ -48,13 +52,29 @@ type (
 		Actor         consultationapi.Actor  `json:"actor" enum:"MEMBER,HOSPITAL,SYSTEM" doc:"Who decided it"`
 	}
 	moveInput struct {
-		ID   int64  `path:"id" minimum:"1" doc:"The consultation's id"`
-		Key  string `header:"Idempotency-Key" maxLength:"128" doc:"Makes it safe to repeat this request: a copy with the same key has no second effect and gets the first one's answer"`
-		Body newMove
+		web.IfMatch
+		ExpectedStatus consultationapi.Status `query:"expectedStatus" enum:"RECEIVED,CONTACTING,ABSENT,COUNSELED,RECONTACT,HOLD,FIXED,VISITED,TREATED,CLOSED,NO_SHOW,CANCELED,REJECTED" doc:"Make the move only from this status; otherwise 409, which says in current what it is now"`
+		ID             int64                  `path:"id" minimum:"1" doc:"The consultation's id"`
+		Key            string                 `header:"Idempotency-Key" maxLength:"128" doc:"Makes it safe to repeat this request: a copy with the same key has no second effect and gets the first one's answer"`
+		Body           newMove
 	}
 
 	moveOutput struct {
+		ETag string `header:"ETag" doc:"Of the consultation, for If-Match"`
 		Body move
+	}
+
+	movesInput struct {
+		web.Page
+		ID int64 `path:"id" minimum:"1" doc:"The consultation's id"`
+	}
+	movesView struct {
+		Moves []move `json:"moves" doc:"Newest first"`
+		Next  string `json:"next,omitempty" doc:"There are older ones: ask again with cursor set to this"`
+	}
+	movesOutput struct {
+		Link string `header:"Link" doc:"The next page, as <?…>; rel=\"next\""`
+		Body movesView
 	}
 
 	consultationView struct {
@@ -70,10 +90,13 @@ type (
 		Memo           string                         `json:"memo"`
 		RaisedAt       time.Time                      `json:"raisedAt"`
 		ChangedAt      time.Time                      `json:"changedAt"`
+		Version        int64                          `json:"version" doc:"Grows with every change, also of a deposit; in quotes, it is the ETag"`
 		Deposits       []deposit                      `json:"deposits"`
-		History        []move                         `json:"history" doc:"Every move, oldest first"`
+		History        []move                         `json:"history" doc:"The newest 100 moves, oldest first; GET /consultations/{id}/moves has every one"`
+		Truncated      []string                       `json:"truncated,omitempty" enum:"history,deposits" doc:"Lists that have older entries than the 100 that are shown"`
 	}
 	viewOutput struct {
+		ETag string `header:"ETag" doc:"Of the consultation, for If-Match"`
 		Body consultationView
 	}
 )
@@ -87,17 +110,25 @@ func (m *Module) Routes(api huma.API) {
 	}, m.create)
 	web.Handle(api, huma.Operation{
 		OperationID: "change-consultation", Method: http.MethodPatch, Path: "/consultations/{id}", Tags: tags,
-		Summary: "Change fields of a consultation", Description: "Fields that are left out keep their value. The status is changed by a move.",
+		RejectUnknownQueryParameters: true,
+		Summary:                      "Change fields of a consultation",
+		Description:                  "Fields that are left out keep their value. The status is changed by a move. Without a condition (If-Match, expectedStatus) the later change wins.",
 	}, m.change)
 	web.Handle(api, huma.Operation{
 		OperationID: "move-consultation", Method: http.MethodPost, Path: "/consultations/{id}/moves", DefaultStatus: http.StatusCreated, Tags: tags,
-		Summary:     "Move a consultation to another status, or its reservation to another time",
-		Description: "Any status may move to any other. The status that it is in already, or the time that it has, is refused with 409.",
+		RejectUnknownQueryParameters: true,
+		Summary:                      "Move a consultation to another status, or its reservation to another time",
+		Description: "Any status may move to any other, and without a condition (If-Match, expectedStatus) the later move wins. Refused with 409: the status that it is in already, or the time that it has; " +
+			"FIXED, or a new time, while it is cancelled (NO_SHOW, CANCELED, REJECTED), until another move has re-opened it; FIXED while its deposit is refunded or being refunded, until it is paid again.",
 	}, m.move)
 	web.Handle(api, huma.Operation{
 		OperationID: "get-consultation", Method: http.MethodGet, Path: "/consultations/{id}", Tags: tags,
 		Summary: "Read a consultation with its history",
 	}, m.get)
+	web.Handle(api, huma.Operation{
+		OperationID: "list-moves", Method: http.MethodGet, Path: "/consultations/{id}/moves", Tags: tags,
+		Summary: "List the moves of a consultation, newest first",
+	}, m.moves)
 }
 
 func (m *Module) create(ctx context.Context, in *createInput) (*viewOutput, error) {
@@ -105,6 +136,9 @@ func (m *Module) create(ctx context.Context, in *createInput) (*viewOutput, erro
 		in.Body.OpenedBy = consultationapi.Member
 	}
 	b := in.Body
+	if fault := paymentapi.UserIDFault(strconv.FormatInt(b.MemberID, 10)); fault != "" { // the member's mails go to the contact with this id
+		return nil, errs.InvalidField("memberId", "%s", fault)
+	}
 	at, err := reservationTime(b.ReservationAt)
 	if err != nil {
 		return nil, err
@@ -113,10 +147,11 @@ func (m *Module) create(ctx context.Context, in *createInput) (*viewOutput, erro
 		hospitalID: b.HospitalID, memberID: b.MemberID, openedBy: b.OpenedBy, reservationAt: at,
 		fields: fields{visitorName: b.VisitorName, phone: b.Phone, memo: b.Memo},
 	}
-	if err := storable(c.fields); err != nil {
-		return nil, err
+	by := fmt.Sprintf("member %d", b.MemberID)
+	if b.OpenedBy == consultationapi.Hospital {
+		by = fmt.Sprintf("hospital %d", b.HospitalID)
 	}
-	r, err := newRequest(in.Key, "create", b)
+	r, err := newRequest(in.Key, "create", by, b)
 	if err != nil {
 		return nil, err
 	}
@@ -138,10 +173,7 @@ func (m *Module) change(ctx context.Context, in *changeInput) (*viewOutput, erro
 		set(&f.memo, b.Memo)
 		return f
 	}
-	if err := storable(edit(fields{})); err != nil {
-		return nil, err
-	}
-	now, err := m.service.change(ctx, in.ID, edit)
+	now, err := m.service.change(ctx, in.ID, in.Expect(string(in.ExpectedStatus)), edit)
 	if err != nil {
 		return nil, err
 	}
@@ -154,15 +186,15 @@ func (m *Module) move(ctx context.Context, in *moveInput) (*moveOutput, error) {
 	if err != nil {
 		return nil, err
 	}
-	r, err := newRequest(in.Key, fmt.Sprintf("move %d", in.ID), b)
+	r, err := newRequest(in.Key, fmt.Sprintf("move %d", in.ID), string(b.Actor), b)
 	if err != nil {
 		return nil, err
 	}
-	made, err := m.service.move(ctx, r, in.ID, wish{to: b.To, actor: b.Actor, reservationAt: at})
+	made, version, err := m.service.move(ctx, r, in.ID, in.Expect(string(in.ExpectedStatus)), moveRequest{to: b.To, actor: b.Actor, reservationAt: at})
 	if err != nil {
 		return nil, err
 	}
-	return &moveOutput{Body: made}, nil
+	return &moveOutput{ETag: web.ETag(version), Body: made}, nil
 }
 
 func (m *Module) get(ctx context.Context, in *getInput) (*viewOutput, error) {
@@ -173,24 +205,30 @@ func (m *Module) get(ctx context.Context, in *getInput) (*viewOutput, error) {
 	return r.view(), nil
 }
 
-// view is what is told of a consultation.
+func (m *Module) moves(ctx context.Context, in *movesInput) (*movesOutput, error) {
+	scope := fmt.Sprintf("moves of consultation %d", in.ID)
+	before, err := web.Behind(in.Page, scope, int64(math.MaxInt64))
+	if err != nil {
+		return nil, err
+	}
+	found, err := newestMoves(ctx, m.service.db, in.ID, before, in.Fetch())
+	if err != nil {
+		return nil, err
+	}
+	out := &movesOutput{}
+	shown, next := web.Cut(in.Page, scope, found, func(m move) int64 { return m.Position })
+	out.Body.Moves, out.Body.Next, out.Link = shown, next.Cursor, next.Link
+	return out, nil
+}
+
+// view returns the API's representation of a consultation.
 func (r record) view() *viewOutput {
-	return &viewOutput{Body: consultationView{
+	return &viewOutput{ETag: web.ETag(r.version), Body: consultationView{
 		ID: r.id, HospitalID: r.hospitalID, MemberID: r.memberID, OpenedBy: r.openedBy,
 		Status: r.status, CustomerStatus: r.status.Customer(), ReservationAt: r.reservationAt,
 		VisitorName: r.fields.visitorName, Phone: r.fields.phone, Memo: r.fields.memo,
-		RaisedAt: r.raisedAt, ChangedAt: r.changedAt, Deposits: r.deposits, History: r.history,
+		RaisedAt: r.raisedAt, ChangedAt: r.changedAt, Version: r.version, Deposits: r.deposits, History: r.history, Truncated: r.truncated,
 	}}
-}
-
-// storable refuses the one character that PostgreSQL cannot keep in a text.
-func storable(f fields) error {
-	for name, value := range map[string]string{"visitorName": f.visitorName, "phone": f.phone, "memo": f.memo} {
-		if strings.ContainsRune(value, 0) {
-			return errs.InvalidField(name, "contains the character U+0000")
-		}
-	}
-	return nil
 }
 
 func set(field, value *string) {

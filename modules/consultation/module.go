@@ -1,101 +1,102 @@
-// Package consultation keeps the consultations between customers and hospitals:
-// their fields, the status each is in, and every move it made.
+// Package consultation manages the consultations between customers and hospitals:
+// their fields, status, and history of moves.
 //
-// # What it promises
+// # Guarantees
 //
-//   - Every move is a row of history (who, from, to, when), written in the
-//     transaction that moves the consultation and publishes the event. There is
-//     no move without its event, and no event of a move without its row.
-//   - prevState of an event is the status that the move before it left behind:
-//     a consultation is locked while it moves, and events of one consultation
-//     are published in the order of its moves.
-//   - Any status may move to any other. Moving to the status that it is in
-//     already is a conflict (409), so that a click repeated by mistake makes no
-//     second card; a new time for the reservation is a move of its own.
-//   - Changing any other field publishes consultation.changed without a
-//     transition; changing nothing publishes nothing.
+//   - Every move is a row of history (who, from, to, when). The same transaction
+//     moves the consultation, writes the row and publishes the event, so none of
+//     them exists without the others.
+//   - prevState of an event is the status after the previous move: a consultation
+//     is locked during a move, and its events are published in the order of its
+//     moves.
+//   - Any status may move to any other, with two exceptions, which are a conflict
+//     (409). A cancelled consultation (NO_SHOW, CANCELED, REJECTED) cannot be
+//     confirmed (FIXED) and cannot get a new time until another move has
+//     re-opened it. No consultation can be confirmed while its deposit is refunded
+//     or being refunded.
+//   - A move to the current status is a conflict (409), so that a repeated click
+//     does not make a second card. A new reservation time is a move of its own.
+//   - A change may have a condition, If-Match or the expected status, which is
+//     checked under the same lock as the change. Every response has the version in
+//     ETag; it grows with every change of the consultation, its history and its
+//     deposits.
+//   - A change of another field publishes consultation.changed without a
+//     transition. A request that changes nothing publishes nothing.
 //   - A request that is repeated with the same Idempotency-Key has no second
-//     effect and gets the first one's answer. A key belongs to one request for
-//     ever; used for another request it is refused (422).
+//     effect and gets the first response. A key belongs to one request
+//     permanently; with another request it is refused (422).
 //
 // # Deposits
 //
-// The order key of a consultation's deposit is deposit-<consultation id>. A
-// deposit that was paid completes the hospital's confirmation: the consultation
-// moves to FIXED, decided by HOSPITAL, if the customer still sees it as
-// received. If it is confirmed or done, or the customer did not come, the
-// deposit is only recorded. If it was cancelled or rejected in the meantime,
-// payment is asked to refund.
+// The order key of a consultation's deposit is deposit-<consultation id>. The
+// effect of a deposit payment depends on the status. If the customer sees the
+// consultation as received, the payment completes the hospital's confirmation: the
+// consultation moves to FIXED, by HOSPITAL. If it was cancelled or rejected, the
+// module sends payment the command to refund. Otherwise (confirmed, done, no-show)
+// the payment is only recorded.
 //
-// A move to CANCELED or REJECTED, by anyone, asks payment to refund a deposit
-// that is paid, once. NO_SHOW does not: the deposit is there for that.
+// A move to CANCELED or REJECTED, by anyone, sends payment the command to refund a
+// paid deposit, once. The deposit counts as being refunded from that transaction
+// on. NO_SHOW does not refund the deposit.
 //
-// A deposit for a consultation that does not exist is a dead letter, which an
-// operator sees: somebody paid, and must be paid back by hand or have the order
-// key corrected. Ids are given out by this module only, so waiting cannot help.
+// A consultation that was cancelled, refunded and re-opened may be paid again: the
+// new payment confirms it like the first one. Refunds are matched by payment id,
+// so a late refund of an earlier payment does not affect a later one.
 //
-// # What it does not promise
+// A deposit for a consultation that does not exist is a dead letter, because the
+// customer paid for nothing: an operator must refund it or correct the order key.
+// Waiting cannot help, since only this module assigns ids.
+//
+// # Not guaranteed
 //
 //   - That a deposit is required: a hospital may confirm without one.
-//   - Amounts: what a deposit costs is the business of who asks for the payment.
+//   - The amount of a deposit: the program that requests the payment decides it.
 //
-// Names, telephone numbers and memos never leave this module but by its own
-// HTTP answers.
+// Names, telephone numbers and memos leave this module only in its own HTTP
+// responses.
 package consultation
 
 import (
-	"context"
 	"embed"
 	"io/fs"
 
 	"millrace/modules/consultation/consultationapi"
 	"millrace/modules/payment/paymentapi"
 	"millrace/platform/bus"
+	"millrace/platform/module"
 )
 
 //go:embed migrations/*.sql
 var migrations embed.FS
 
-// Config is empty: nothing about this module is configurable.
-type Config struct{}
-
 // Module is the consultation module.
-type Module struct{ service service }
+type Module struct {
+	module.Base
+	service service
+}
 
-// New makes the module on its database, which is nil where the module is only
-// declared and not hosted.
-func New(db *bus.DB, _ Config) *Module { return &Module{service: service{db: db}} }
+// New returns the module. db is nil where the module is only declared and does
+// not run.
+func New(db *bus.DB) *Module { return &Module{service: service{db: db}} }
 
-// Name is the module's schema and subscriber.
+// Name is the module's schema and subscriber name.
 func (m *Module) Name() string { return "consultation" }
 
-// Publishes lists its events.
+// Publishes lists the module's events.
 func (m *Module) Publishes() []bus.Event {
 	return []bus.Event{consultationapi.Created{}, consultationapi.Changed{}}
 }
 
-// Sends lists the commands that it sends to others.
+// Sends lists the commands that the module sends to other modules.
 func (m *Module) Sends() []bus.Command { return []bus.Command{paymentapi.Refund{}} }
 
-// Subscriptions lists what it hears.
+// Subscriptions lists the events that the module handles.
 func (m *Module) Subscriptions() []bus.Subscription {
 	return []bus.Subscription{
-		bus.On(m.depositPaid),     // payment.completed
-		bus.On(m.depositRefunded), // payment.refunded
+		bus.On(m.depositWasPaid),     // payment.completed
+		bus.On(m.depositWasRefunded), // payment.refunded
 	}
 }
 
-// Migrations are its tables.
-func (m *Module) Migrations() fs.FS {
-	files, err := fs.Sub(migrations, "migrations")
-	if err != nil {
-		panic(err) // the folder is compiled in
-	}
-	return files
-}
-
-// Run has no background work to do.
-func (m *Module) Run(ctx context.Context) error {
-	<-ctx.Done()
-	return nil
-}
+// Migrations returns the module's migrations.
+func (m *Module) Migrations() fs.FS { return module.Migrations(migrations) }

@@ -20,10 +20,10 @@ import (
 func start(t *testing.T) *bustest.Harness {
 	t.Helper()
 	t.Parallel()
-	return bustest.Start(t, func(db *bus.DB) bustest.Module { return consultation.New(db, consultation.Config{}) })
+	return bustest.Start(t, func(db *bus.DB) bustest.Module { return consultation.New(db) })
 }
 
-// shape is what the tests read of a consultation or a move.
+// shape has the fields of a consultation or a move that the tests read.
 type shape struct {
 	ConsultationID int64
 	Status         consultationapi.Status
@@ -45,7 +45,7 @@ func decode(t *testing.T, body []byte) (s shape) {
 	return s
 }
 
-// book creates a consultation and returns its id; its event has been said.
+// book creates a consultation and returns its id. It consumes the event.
 func book(t *testing.T, h *bustest.Harness) int64 {
 	t.Helper()
 	made := decode(t, h.Given(`POST /consultations`, `{"hospitalId":4848,"memberId":90210}`).Body.Bytes())
@@ -61,7 +61,7 @@ func get(t *testing.T, h *bustest.Harness, id int64) shape {
 	return decode(t, h.Given(one(id), "").Body.Bytes())
 }
 
-func TestABookingIsReceivedByTheMemberWithoutAPreviousState(t *testing.T) {
+func TestCreate_BookingHasTransitionWithoutPreviousState(t *testing.T) {
 	h := start(t)
 	made := decode(t, h.Given(`POST /consultations`, `{"hospitalId":4848,"memberId":90210,"reservationAt":"2026-12-01T10:00:00+09:00","memo":"first visit"}`).Body.Bytes())
 	require.GreaterOrEqual(t, made.ConsultationID, int64(5600000))
@@ -76,11 +76,11 @@ func TestABookingIsReceivedByTheMemberWithoutAPreviousState(t *testing.T) {
 	h.ThenRow(`SELECT count(*) FROM log WHERE convert_from(payload, 'UTF8')::jsonb ? 'prevState'`, 0)
 }
 
-func TestAConsultationThatTheHospitalOpensCarriesNoTransition(t *testing.T) {
+func TestCreate_ByHospitalHasNoTransition(t *testing.T) {
 	h := start(t)
 	made := decode(t, h.Given(`POST /consultations`, `{"hospitalId":4848,"memberId":90210,"openedBy":"HOSPITAL"}`).Body.Bytes())
 	require.Equal(t, consultationapi.Received, made.Status)
-	require.Empty(t, made.History, "nobody moved it")
+	require.Empty(t, made.History, "it was not moved")
 	h.Then(consultationapi.Created{ConsultationID: made.ConsultationID, HospitalID: 4848, MemberID: 90210})
 	h.ThenRow(`SELECT count(*) FROM log WHERE convert_from(payload, 'UTF8')::jsonb ?| '{stateTransition,stateTransitionActor,prevState}'`, 0)
 
@@ -90,7 +90,7 @@ func TestAConsultationThatTheHospitalOpensCarriesNoTransition(t *testing.T) {
 	})
 }
 
-func TestAFieldThatChangesIsAChangeWithoutATransitionAndWithoutPersonalData(t *testing.T) {
+func TestChange_EventHasNoTransitionAndNoPersonalData(t *testing.T) {
 	h := start(t)
 	id := book(t, h)
 	patch := fmt.Sprintf("PATCH /consultations/%d", id)
@@ -101,13 +101,13 @@ func TestAFieldThatChangesIsAChangeWithoutATransitionAndWithoutPersonalData(t *t
 	h.ThenRow(`SELECT count(*) FROM history`, 1)
 
 	h.Given(patch, `{"memo":"canary-memo"}`)
-	h.ThenNothing() // the memo was that already
+	h.ThenNothing() // the memo is unchanged
 	require.Equal(t, 422, h.Do(patch, `{}`).Code)
 	require.Equal(t, 422, h.Do(patch, `{"status":"FIXED"}`).Code, "the status is changed by a move")
 }
 
-// tour visits every pair of statuses once, each move starting where the one
-// before it ended; the pair of a status with itself is a new time.
+// tour returns a path that contains every pair of statuses as consecutive elements
+// exactly once. A pair of equal statuses stands for a new time.
 func tour() []consultationapi.Status {
 	var path []consultationapi.Status
 	used := map[[2]consultationapi.Status]bool{}
@@ -126,40 +126,62 @@ func tour() []consultationapi.Status {
 	return path
 }
 
-func TestEveryMoveHasItsEventAndItsHistoryWithThePreviousStateRight(t *testing.T) {
+func joined(statuses []consultationapi.Status) string {
+	var all []string
+	for _, s := range statuses {
+		all = append(all, string(s))
+	}
+	return strings.Join(all, ",")
+}
+
+func TestMove_EveryMoveHasEventAndHistoryWithPreviousState(t *testing.T) {
 	h := start(t)
 	path := tour()
 	require.Len(t, path, 13*13+1)
 	for _, actor := range consultationapi.Actors() {
 		id := book(t, h)
-		var said []any
-		for i, to := range path[1:] {
-			from, transition, body := path[i], consultationapi.To(to), fmt.Sprintf(`{"to":%q,"actor":%q}`, to, actor)
+		var published []any
+		visited := []consultationapi.Status{path[0]}
+		step := func(i int, to consultationapi.Status) {
+			from, transition, body := visited[len(visited)-1], consultationapi.To(to), fmt.Sprintf(`{"to":%q,"actor":%q}`, to, actor)
 			if from == to {
 				transition, body = consultationapi.ReservationChanged, fmt.Sprintf(`{"reservationAt":"2026-12-01T10:%02d:00Z","actor":%q}`, i%60, actor)
 			}
 			h.Given(moves(id), body)
-			said = append(said, consultationapi.Changed{
+			visited = append(visited, to)
+			published = append(published, consultationapi.Changed{
 				ConsultationID: id, HospitalID: 4848, StateTransition: transition, StateTransitionActor: actor, PrevState: from,
 			})
 		}
-		h.Then(said...)
+		for i, to := range path[1:] {
+			from := path[i]
+			if from.Customer() == consultationapi.CustomerCancelled && to == consultationapi.Fixed {
+				require.Equal(t, 409, h.Do(moves(id), fmt.Sprintf(`{"to":%q,"actor":%q}`, to, actor)).Code)
+				step(i, consultationapi.Received) // re-open it first
+			}
+			if from.Customer() == consultationapi.CustomerCancelled && to == from {
+				require.Equal(t, 409, h.Do(moves(id), fmt.Sprintf(`{"reservationAt":"2026-12-01T10:00:00Z","actor":%q}`, actor)).Code)
+				continue
+			}
+			step(i, to)
+		}
+		h.Then(published...)
 		seen := get(t, h, id)
 		require.Equal(t, path[len(path)-1], seen.Status)
-		require.Len(t, seen.History, len(path), "the booking and every move")
-		for i, to := range path {
-			require.EqualValues(t, i+1, seen.History[i].Position)
-			require.Equal(t, to, seen.History[i].To)
-			if i > 0 {
-				require.Equal(t, path[i-1], seen.History[i].From)
-				require.Equal(t, actor, seen.History[i].Actor)
-			}
+		require.Len(t, seen.History, 100, "the newest moves")
+		h.ThenRow(fmt.Sprintf(`SELECT count(*), string_agg(to_status, ',' ORDER BY position) FROM history WHERE consultation_id = %d`, id), len(visited), joined(visited))
+		for i, shown := range seen.History {
+			position := len(visited) - len(seen.History) + i
+			require.EqualValues(t, position+1, shown.Position)
+			require.Equal(t, visited[position], shown.To)
+			require.Equal(t, visited[position-1], shown.From)
+			require.Equal(t, actor, shown.Actor)
 		}
 	}
 	h.ThenNothing()
 }
 
-func TestTheStatusThatItHasAlreadyIsNoMove(t *testing.T) {
+func TestMove_ToCurrentStatusOrTimeIsConflict(t *testing.T) {
 	h := start(t)
 	id := book(t, h)
 	require.Equal(t, 409, h.Do(moves(id), `{"to":"RECEIVED","actor":"HOSPITAL"}`).Code)
@@ -169,7 +191,7 @@ func TestTheStatusThatItHasAlreadyIsNoMove(t *testing.T) {
 	h.ThenNothing()
 }
 
-func TestARefusedRequestChangesNothingAndNamesTheField(t *testing.T) {
+func TestConsultation_InvalidRequestNamesFieldAndChangesNothing(t *testing.T) {
 	h := start(t)
 	id := book(t, h)
 	for body, field := range map[string]string{
@@ -185,7 +207,16 @@ func TestARefusedRequestChangesNothingAndNamesTheField(t *testing.T) {
 		require.Contains(t, answer.Body.String(), `"location":"`+field+`"`, body)
 	}
 	require.Equal(t, 422, h.Do(`POST /consultations`, `{"hospitalId":0,"memberId":1}`).Code)
+	require.Contains(t, h.Do(`POST /consultations`, `{"hospitalId":1,"memberId":821012345678}`).Body.String(), `"body.memberId"`)
 	require.Equal(t, 422, h.Do(`POST /consultations`, `{"hospitalId":1,"memberId":1,"memo":"`+strings.Repeat("가", 2001)+`"}`).Code)
+	for body, field := range map[string]string{
+		`{"visitorName":"김\u202e민"}`: "visitorName", `{"phone":"010\u200b1234"}`: "phone", `{"memo":"\u200b"}`: "memo", `{"visitorName":"a\nb"}`: "visitorName",
+		`{"VISITORNAME":"x"}`: "VISITORNAME", `{"memo":"a","memo":"b"}`: "memo", `{"memo":null}`: "memo", `{"visitorName":"Z` + strings.Repeat(`\u0335`, 30) + `"}`: "visitorName",
+	} {
+		answer := h.Do(fmt.Sprintf("PATCH /consultations/%d", id), body)
+		require.Equal(t, 422, answer.Code, body)
+		require.Contains(t, answer.Body.String(), `"location":"body.`+field+`"`, body)
+	}
 	require.Equal(t, 404, h.Do(`POST /consultations/1/moves`, `{"to":"FIXED","actor":"MEMBER"}`).Code)
 	require.Equal(t, 404, h.Do(`PATCH /consultations/1`, `{"memo":"x"}`).Code)
 	require.Equal(t, 404, h.Do(`GET /consultations/1`, ``).Code)
@@ -193,9 +224,9 @@ func TestARefusedRequestChangesNothingAndNamesTheField(t *testing.T) {
 	h.ThenRow(`SELECT count(*), sum(moves) FROM consultation`, 1, 1)
 }
 
-// PostgreSQL writes the year 0 as "0001 BC", and a year after 9999 with five
-// digits: such a time would be accepted and could never be told again.
-func TestAReservationIsAtATimeThatCanBeTold(t *testing.T) {
+// PostgreSQL formats the year 0 as "0001 BC", and years after 9999 with five
+// digits. Such a time could be stored but not returned as RFC 3339.
+func TestReservationTime_MustHaveRFC3339Year(t *testing.T) {
 	h := start(t)
 	id := book(t, h)
 	for _, at := range []string{"0000-01-01T00:00:00Z", "0001-01-01T00:00:00Z", "1900-01-01T00:00:00+00:01", "9999-12-31T23:59:59-00:01"} {
@@ -216,7 +247,7 @@ func TestAReservationIsAtATimeThatCanBeTold(t *testing.T) {
 		AND connamespace = current_schema()::regnamespace`, 2)
 }
 
-func TestARequestRepeatedWithItsKeyHasNoSecondEffect(t *testing.T) {
+func TestIdempotencyKey_RepeatedRequestHasNoSecondEffect(t *testing.T) {
 	h := start(t)
 	const body = `{"hospitalId":4848,"memberId":90210,"memo":"once"}`
 	first := h.Do(`POST /consultations`, body, "Idempotency-Key: create-1")
@@ -235,29 +266,61 @@ func TestARequestRepeatedWithItsKeyHasNoSecondEffect(t *testing.T) {
 	h.Given(moves(id), `{"to":"VISITED","actor":"HOSPITAL"}`)
 	repeated := h.Do(moves(id), fix, "Idempotency-Key: move-1")
 	require.Equal(t, 201, repeated.Code)
-	require.Equal(t, moved.Body.String(), repeated.Body.String(), "the first answer, though it moved on since")
+	require.Equal(t, moved.Body.String(), repeated.Body.String(), "the first response, although it moved since")
 	require.Equal(t, consultationapi.Visited, get(t, h, id).Status)
 	h.Then(
 		consultationapi.Changed{ConsultationID: id, StateTransition: "CONSULTATION_FIXED", PrevState: "RECEIVED"},
 		consultationapi.Changed{ConsultationID: id, StateTransition: "CONSULTATION_VISITED", PrevState: "FIXED"},
 	)
 	again = h.Do(`POST /consultations`, body, "Idempotency-Key: create-1")
-	require.Equal(t, first.Body.String(), again.Body.String(), "the first answer, of a booking that was just received")
-	for _, other := range [][2]string{
-		{moves(id), `{"to":"CLOSED","actor":"HOSPITAL"}`}, {moves(id + 1), fix}, {`POST /consultations`, body},
-	} {
-		refused := h.Do(other[0], other[1], "Idempotency-Key: move-1")
-		require.Equal(t, 422, refused.Code)
-		require.Contains(t, refused.Body.String(), "header.Idempotency-Key")
-	}
-	// A refused request does not use its key up.
+	require.Equal(t, first.Body.String(), again.Body.String(), "the first response, with the original status")
+	refused := h.Do(moves(id), `{"to":"CLOSED","actor":"HOSPITAL"}`, "Idempotency-Key: move-1")
+	require.Equal(t, 422, refused.Code)
+	require.Contains(t, refused.Body.String(), "header.Idempotency-Key")
+	// A refused request does not use up its key.
 	require.Equal(t, 409, h.Do(moves(id), `{"to":"VISITED","actor":"HOSPITAL"}`, "Idempotency-Key: move-2").Code)
 	require.Equal(t, 201, h.Do(moves(id), `{"to":"TREATED","actor":"HOSPITAL"}`, "Idempotency-Key: move-2").Code)
 	h.Then(consultationapi.Changed{ConsultationID: id, StateTransition: "CONSULTATION_TREATED", PrevState: "VISITED"})
 	h.ThenNothing()
 }
 
-func TestCopiesOfARequestAtOnceHaveOneEffect(t *testing.T) {
+func TestIdempotencyKey_BelongsToOneOperationOfOnePrincipal(t *testing.T) {
+	h := start(t)
+	const booking, key = `{"hospitalId":4848,"memberId":%d,"openedBy":%q}`, "Idempotency-Key: k"
+	seen := map[int64]bool{}
+	for _, by := range []string{fmt.Sprintf(booking, 90210, "MEMBER"), fmt.Sprintf(booking, 90211, "MEMBER"), fmt.Sprintf(booking, 90210, "HOSPITAL")} {
+		made := h.Do(`POST /consultations`, by, key)
+		require.Equal(t, 201, made.Code, made.Body)
+		require.Equal(t, made.Body.String(), h.Do(`POST /consultations`, by, key).Body.String())
+		seen[decode(t, made.Body.Bytes()).ConsultationID] = true
+	}
+	require.Len(t, seen, 3)
+	for id := range seen {
+		for _, actor := range []string{"HOSPITAL", "MEMBER"} {
+			to := map[string]string{"HOSPITAL": "FIXED", "MEMBER": "CANCELED"}[actor]
+			require.Equal(t, 201, h.Do(moves(id), fmt.Sprintf(`{"to":%q,"actor":%q}`, to, actor), key).Code)
+		}
+	}
+}
+
+func TestIdempotencyKey_OfEarlierReleaseStillWorks(t *testing.T) {
+	t.Parallel()
+	var db *bus.DB
+	h := bustest.Start(t, func(own *bus.DB) bustest.Module {
+		db = own
+		return consultation.New(own)
+	})
+	const body = `{"hospitalId":4848,"memberId":90210}`
+	first := h.Do(`POST /consultations`, body, "Idempotency-Key: k")
+	require.NoError(t, db.InTx(t.Context(), func(tx *bus.Tx) error { // the earlier format of keys
+		_, err := tx.ExecContext(t.Context(), `UPDATE request SET key = 'k'`)
+		return err
+	}))
+	require.Equal(t, first.Body.String(), h.Do(`POST /consultations`, body, "Idempotency-Key: k").Body.String())
+	h.ThenRow(`SELECT count(*) FROM consultation`, 1)
+}
+
+func TestIdempotencyKey_ConcurrentCopiesHaveOneEffect(t *testing.T) {
 	h := start(t)
 	answers := make([]string, 8)
 	together(len(answers), func(i int) {
@@ -278,10 +341,9 @@ func TestCopiesOfARequestAtOnceHaveOneEffect(t *testing.T) {
 	h.ThenNothing()
 }
 
-// If the consultation were not locked while it changes, a memo that is written
-// at the same moment would take a move back, and the next previous state would
-// not be the one that the move before it left.
-func TestMovesAtOnceAreInOneOrderEverywhere(t *testing.T) {
+// Without the lock, a concurrent change of the memo would overwrite the status, and
+// the next prevState would be wrong.
+func TestMove_ConcurrentMovesHaveOneOrderInHistoryAndEvents(t *testing.T) {
 	h := start(t)
 	id := book(t, h)
 	statuses := consultationapi.Statuses()
@@ -313,4 +375,15 @@ func together(n int, f func(int)) {
 		all.Go(func() { f(i) })
 	}
 	all.Wait()
+}
+
+func TestChange_NormalizesNamesAndMemos(t *testing.T) {
+	h := start(t)
+	id := book(t, h)
+	for typed, want := range map[string]string{
+		`{"visitorName":" \u1100\u1175\u11b7 "}`: `"visitorName":"김"`, `{"visitorName":"José O'Brien-Ñ"}`: `"visitorName":"José O'Brien-Ñ"`,
+		`{"visitorName":"محمد علی\u200cرضا"}`: `"visitorName":"محمد علی` + "\u200c" + `رضا"`, `{"memo":"첫 방문\r\n오전 희망"}`: `"memo":"첫 방문\n오전 희망"`,
+	} {
+		require.Contains(t, h.Given(fmt.Sprintf("PATCH /consultations/%d", id), typed).Body.String(), want)
+	}
 }

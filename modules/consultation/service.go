@@ -2,7 +2,6 @@ package consultation
 
 import (
 	"context"
-	"fmt"
 
 	"millrace/modules/consultation/consultationapi"
 	"millrace/modules/payment/paymentapi"
@@ -10,13 +9,17 @@ import (
 	"millrace/platform/errs"
 )
 
-// service holds the use cases. Each is one transaction.
+// condition checks what the caller of a change expects. It is called under the
+// row's lock, before anything is changed.
+type condition func(now errs.State) error
+
+// service holds the use cases. Each one runs in a single transaction.
 type service struct{ db *bus.DB }
 
-// create raises a consultation. A customer's is a booking, which is its first
-// move; one that the hospital opens has made no move yet. It returns the
-// consultation as it was made, for a copy of the request too: what the row does
-// not keep from then is in the request.
+// create stores a new consultation. One that a customer booked starts with a move;
+// one that a hospital opened has no move yet. create returns the consultation as
+// it was created, also for a repeated request; it builds that from the request,
+// because the row may have changed since.
 func (s service) create(ctx context.Context, r request, c consultation) (made record, err error) {
 	defer errs.Wrap(&err, "create a consultation")
 	err = s.db.InTx(ctx, func(tx *bus.Tx) error {
@@ -26,16 +29,16 @@ func (s service) create(ctx context.Context, r request, c consultation) (made re
 		}
 		c.status = consultationapi.Received
 		if before.done {
-			if c.id, c.raisedAt, err = raised(ctx, tx, before.consultationID); err != nil {
+			if c.id, c.raisedAt, err = readRaised(ctx, tx, before.consultationID); err != nil {
 				return err
 			}
-			made = asMade(c)
+			made = newRecord(c)
 			return nil
 		}
 		if c, err = insert(ctx, tx, c); err != nil {
 			return err
 		}
-		made = asMade(c)
+		made = newRecord(c)
 		event := consultationapi.Created{
 			ConsultationID: c.id, HospitalID: c.hospitalID, MemberID: c.memberID,
 			TxDateTime: consultationapi.At(c.raisedAt), RaisedAt: consultationapi.At(c.raisedAt),
@@ -48,7 +51,7 @@ func (s service) create(ctx context.Context, r request, c consultation) (made re
 			}
 			event.StateTransition, event.StateTransitionActor = first.Transition, first.Actor
 		}
-		if err := settle(ctx, tx, r, c.id, first.Position); err != nil {
+		if err := storeOutcome(ctx, tx, r, c.id, first.Position); err != nil {
 			return err
 		}
 		return tx.Publish(event)
@@ -56,17 +59,19 @@ func (s service) create(ctx context.Context, r request, c consultation) (made re
 	return made, err
 }
 
-// change gives fields of a consultation other values; edit returns them. What
-// it returns is read before the commit: a change that is answered with a
-// failure to read was not made.
-func (s service) change(ctx context.Context, id int64, edit func(fields) fields) (now record, err error) {
+// change edits fields of a consultation; edit returns the new values. It reads the
+// result before the commit, so that an error means that nothing was changed.
+func (s service) change(ctx context.Context, id int64, expected condition, edit func(fields) fields) (now record, err error) {
 	defer errs.Wrap(&err, "change consultation %d", id)
 	err = s.db.InTx(ctx, func(tx *bus.Tx) error {
 		c, err := lock(ctx, tx, id)
 		if err != nil {
 			return err
 		}
-		if edited := edit(c.fields); edited != c.fields { // else there is nothing to tell
+		if err := expected(c.state()); err != nil {
+			return err
+		}
+		if edited := edit(c.fields); edited != c.fields { // otherwise there is nothing to publish
 			c.fields = edited
 			if c, err = update(ctx, tx, c); err != nil {
 				return err
@@ -81,8 +86,11 @@ func (s service) change(ctx context.Context, id int64, edit func(fields) fields)
 	return now, err
 }
 
-// move fulfils a wish and returns the row of history that it made.
-func (s service) move(ctx context.Context, r request, id int64, w wish) (made move, err error) {
+// move makes a requested move. It returns the row of history and the
+// consultation's version. A repeated request gets the earlier row without a check
+// of the condition, and version 0: the caller must not use an old response as a
+// condition for another change.
+func (s service) move(ctx context.Context, r request, id int64, expected condition, want moveRequest) (made move, version int64, err error) {
 	defer errs.Wrap(&err, "move consultation %d", id)
 	err = s.db.InTx(ctx, func(tx *bus.Tx) error {
 		before, err := claim(ctx, tx, r)
@@ -97,51 +105,65 @@ func (s service) move(ctx context.Context, r request, id int64, w wish) (made mo
 		if err != nil {
 			return err
 		}
-		if made, err = advance(ctx, tx, c, w); err != nil {
+		if err := expected(c.state()); err != nil {
 			return err
 		}
-		return settle(ctx, tx, r, id, made.Position)
+		if made, version, err = advance(ctx, tx, c, want); err != nil {
+			return err
+		}
+		return storeOutcome(ctx, tx, r, id, made.Position)
 	})
-	return made, err
+	return made, version, err
 }
 
-// advance moves a locked consultation: the row, its history, the event, and the
-// refund of a deposit if the move calls the consultation off.
-func advance(ctx context.Context, tx *bus.Tx, c consultation, w wish) (move, error) {
-	made, err := c.next(w)
+// advance moves a locked consultation: it writes the row and its history,
+// publishes the event, and requests the refund of a deposit if the move calls the
+// consultation off. It returns the move and the new version. The deposit counts as
+// being refunded from this transaction on, so no confirmation can follow.
+func advance(ctx context.Context, tx *bus.Tx, c consultation, want moveRequest) (move, int64, error) {
+	paid, err := depositOf(ctx, tx, c.id)
 	if err != nil {
-		return made, err
+		return move{}, 0, err
+	}
+	made, err := c.next(want, paid)
+	if err != nil {
+		return made, 0, err
 	}
 	c.status, c.reservationAt, c.moves = made.To, made.ReservationAt, made.Position
 	if c, err = update(ctx, tx, c); err != nil {
-		return made, err
+		return made, 0, err
 	}
 	made.At = c.changedAt
 	if err := insertMove(ctx, tx, c.id, made); err != nil {
-		return made, err
+		return made, 0, err
 	}
 	event := changed(c)
 	event.StateTransition, event.StateTransitionActor, event.PrevState = made.Transition, made.Actor, made.From
 	if err := tx.Publish(event); err != nil {
-		return made, err
+		return made, 0, err
 	}
-	if !cancels(made.To) {
-		return made, nil
+	if cancels(made.To) {
+		err = refundDeposit(ctx, tx, c.id, paymentapi.ConsultationEnded(string(made.To), string(made.Actor)))
 	}
-	return made, refundDeposit(ctx, tx, c.id, fmt.Sprintf("the consultation was %s by %s", made.To, made.Actor))
+	return made, c.version, err
 }
 
-// refundDeposit asks payment to give back a deposit that is paid. It asks once:
-// a deposit that was asked for, or went back, is not paid any more.
+// refundDeposit sends payment the command to refund the paid deposits. It sends
+// each command once, because the deposit is then no longer in state paid.
 func refundDeposit(ctx context.Context, tx *bus.Tx, id int64, reason string) error {
-	payment, err := requestRefund(ctx, tx, id)
-	if err != nil || payment == "" {
+	payments, err := requestRefunds(ctx, tx, id)
+	if err != nil {
 		return err
 	}
-	return tx.Send(paymentapi.Refund{OrderKey: depositOrder(id), Reason: reason, RequestID: payment})
+	for _, payment := range payments {
+		if err := tx.Send(paymentapi.Refund{OrderKey: depositOrder(id), PaymentID: payment, Reason: reason, RequestID: payment}); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
-// changed is the event of a change that moved nothing.
+// changed returns the event of a change without a move.
 func changed(c consultation) consultationapi.Changed {
 	return consultationapi.Changed{
 		ConsultationID: c.id, HospitalID: c.hospitalID,

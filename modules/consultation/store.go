@@ -8,23 +8,23 @@ import (
 	"time"
 
 	"millrace/modules/consultation/consultationapi"
-	"millrace/modules/payment/paymentapi"
 	"millrace/platform/bus"
 	"millrace/platform/errs"
+	"millrace/platform/web"
 )
 
-const columns = `id, hospital_id, member_id, opened_by, status, reservation_at, visitor_name, phone, memo, moves, raised_at, changed_at`
+const columns = `id, hospital_id, member_id, opened_by, status, reservation_at, visitor_name, phone, memo, moves, version, raised_at, changed_at`
 
 func (c *consultation) scan(row *sql.Row, more ...any) error {
 	err := row.Scan(append([]any{
 		&c.id, &c.hospitalID, &c.memberID, &c.openedBy, &c.status, &c.reservationAt,
-		&c.fields.visitorName, &c.fields.phone, &c.fields.memo, &c.moves, &c.raisedAt, &c.changedAt,
+		&c.fields.visitorName, &c.fields.phone, &c.fields.memo, &c.moves, &c.version, &c.raisedAt, &c.changedAt,
 	}, more...)...)
 	c.raisedAt, c.changedAt, c.reservationAt = c.raisedAt.UTC(), c.changedAt.UTC(), utc(c.reservationAt)
 	return err
 }
 
-// insert writes a new consultation and returns it with its id and times.
+// insert stores a new consultation and returns it with its id and times.
 func insert(ctx context.Context, tx *bus.Tx, c consultation) (consultation, error) {
 	moves := 0
 	if c.openedBy == consultationapi.Member {
@@ -39,8 +39,7 @@ func insert(ctx context.Context, tx *bus.Tx, c consultation) (consultation, erro
 	return made, err
 }
 
-// lock reads a consultation and keeps others from changing it until the
-// transaction ends, so that what is read stays the previous state.
+// lock reads and locks a consultation until the transaction ends.
 func lock(ctx context.Context, tx *bus.Tx, id int64) (c consultation, err error) {
 	err = c.scan(tx.QueryRowContext(ctx, `SELECT `+columns+` FROM consultation WHERE id = $1 FOR UPDATE`, id))
 	if errors.Is(err, sql.ErrNoRows) {
@@ -51,14 +50,14 @@ func lock(ctx context.Context, tx *bus.Tx, id int64) (c consultation, err error)
 
 func notFound(id int64) error { return errs.New(errs.NotFound, "there is no consultation %d", id) }
 
-// update writes what may change and returns the row. The time of the change is
-// read after the lock was had, and never goes back even if the clock does.
+// update stores the changeable columns and returns the row. The time of the change
+// is read after the row was locked, and never decreases even if the clock does.
 func update(ctx context.Context, tx *bus.Tx, c consultation) (consultation, error) {
 	var now consultation
 	err := now.scan(tx.QueryRowContext(ctx, `
 		UPDATE consultation
 		SET status = $2, reservation_at = $3, visitor_name = $4, phone = $5, memo = $6, moves = $7,
-		    changed_at = greatest(changed_at, clock_timestamp())
+		    version = version + 1, changed_at = greatest(changed_at, clock_timestamp())
 		WHERE id = $1
 		RETURNING `+columns,
 		c.id, c.status, c.reservationAt, c.fields.visitorName, c.fields.phone, c.fields.memo, c.moves))
@@ -73,6 +72,13 @@ func insertMove(ctx context.Context, tx *bus.Tx, id int64, m move) error {
 	return err
 }
 
+// touch increments the version of a locked consultation for a change outside its
+// row.
+func touch(ctx context.Context, tx *bus.Tx, id int64) error {
+	_, err := tx.ExecContext(ctx, `UPDATE consultation SET version = version + 1 WHERE id = $1`, id)
+	return err
+}
+
 // moveAt reads one row of history.
 func moveAt(ctx context.Context, tx *bus.Tx, id, position int64) (m move, err error) {
 	err = tx.QueryRowContext(ctx, `
@@ -83,71 +89,22 @@ func moveAt(ctx context.Context, tx *bus.Tx, id, position int64) (m move, err er
 	return m, err
 }
 
-// insertDeposit records a paid deposit; false when it was recorded before.
-func insertDeposit(ctx context.Context, tx *bus.Tx, id int64, paid paymentapi.Completed) (bool, error) {
-	result, err := tx.ExecContext(ctx, `
-		INSERT INTO deposit (payment_id, consultation_id, amount, currency, state, paid_at)
-		VALUES ($1, $2, $3, $4, 'paid', $5) ON CONFLICT (payment_id) DO NOTHING`,
-		paid.PaymentID, id, paid.Amount, paid.Currency, paid.OccurredAt)
-	if err != nil {
-		return false, err
-	}
-	n, err := result.RowsAffected()
-	return n == 1, err
-}
-
-// requestRefund marks the deposit of a consultation as to be refunded, if it is
-// paid, and returns its payment; "" when there is nothing to give back. The
-// caller has locked the consultation.
-func requestRefund(ctx context.Context, tx *bus.Tx, id int64) (payment string, err error) {
-	err = tx.QueryRowContext(ctx, `
-		WITH asked AS (
-			UPDATE deposit SET state = 'refund_requested', refund_requested_at = clock_timestamp()
-			WHERE consultation_id = $1 AND state = 'paid'
-			RETURNING payment_id)
-		SELECT coalesce(max(payment_id::text), '') FROM asked`, id).Scan(&payment)
-	return payment, err
-}
-
-// recordRefund marks a deposit as given back. One that was never recorded as
-// paid is NotFound.
-func recordRefund(ctx context.Context, tx *bus.Tx, refunded paymentapi.Refunded) error {
-	result, err := tx.ExecContext(ctx, `
-		UPDATE deposit SET state = 'refunded', refund_id = $2, refunded_at = coalesce(refunded_at, $3)
-		WHERE payment_id = $1`,
-		refunded.PaymentID, refunded.RefundID, refunded.OccurredAt)
-	if err != nil {
-		return err
-	}
-	if n, err := result.RowsAffected(); err != nil || n == 1 {
-		return err
-	}
-	return errs.New(errs.NotFound, "payment %s of %s was refunded but never recorded as paid", refunded.PaymentID, refunded.OrderKey)
-}
-
-// record is a consultation with all that is told about it.
+// record is a consultation with everything that the API shows.
 type record struct {
 	consultation
-	history  []move
-	deposits []deposit
+	history   []move // the newest moves, oldest first
+	deposits  []deposit
+	truncated []string // names of lists with older entries
 }
 
-// deposit is one payment for a consultation, as it is told.
-type deposit struct {
-	PaymentID string `json:"paymentId"`
-	Amount    int64  `json:"amount" doc:"Minor units of the currency"`
-	Currency  string `json:"currency" doc:"ISO 4217"`
-	State     string `json:"state" enum:"paid,refund_requested,refunded"`
-}
-
-// queryer is a transaction, or the database outside of one.
+// queryer is a transaction or a database.
 type queryer interface {
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
 
-// asMade is what is told of a consultation that was made just now.
-func asMade(c consultation) record {
-	c.changedAt = c.raisedAt
+// newRecord returns what the API shows of a consultation right after its creation.
+func newRecord(c consultation) record {
+	c.changedAt, c.version = c.raisedAt, 1
 	r := record{consultation: c, history: []move{}, deposits: []deposit{}}
 	if c.openedBy == consultationapi.Member {
 		r.history = append(r.history, booking(c))
@@ -155,27 +112,27 @@ func asMade(c consultation) record {
 	return r
 }
 
-// raised reads what a row of a consultation keeps from when it was made and its
-// request does not say.
-func raised(ctx context.Context, tx *bus.Tx, id int64) (same int64, at time.Time, err error) {
+// readRaised reads the id and creation time of a consultation, which its create
+// request does not contain.
+func readRaised(ctx context.Context, tx *bus.Tx, id int64) (same int64, at time.Time, err error) {
 	err = tx.QueryRowContext(ctx, `SELECT id, raised_at FROM consultation WHERE id = $1`, id).Scan(&same, &at)
 	return same, at.UTC(), err
 }
 
-// read returns a consultation, its history and its deposits as they were at one
-// instant: it is one statement.
+// read returns a consultation with its newest history and deposits. It is one
+// statement, and so one snapshot.
 func read(ctx context.Context, from queryer, id int64) (r record, err error) {
 	var history, deposits []byte
 	err = r.scan(from.QueryRowContext(ctx, `
 		SELECT `+columns+`,
 			(SELECT coalesce(jsonb_agg(jsonb_build_object(
 				'position', position, 'transition', transition, 'actor', actor, 'from', coalesce(from_status, ''),
-				'to', to_status, 'at', at, 'reservationAt', h.reservation_at) ORDER BY position), '[]')
-			 FROM history h WHERE h.consultation_id = c.id),
+				'to', to_status, 'at', at, 'reservationAt', h.reservation_at) ORDER BY position DESC), '[]')
+			 FROM (SELECT * FROM history WHERE consultation_id = c.id ORDER BY position DESC LIMIT $2) h),
 			(SELECT coalesce(jsonb_agg(jsonb_build_object(
-				'paymentId', payment_id, 'amount', amount, 'currency', currency, 'state', state) ORDER BY paid_at, payment_id), '[]')
-			 FROM deposit d WHERE d.consultation_id = c.id)
-		FROM consultation c WHERE id = $1`, id), &history, &deposits)
+				'paymentId', payment_id, 'amount', amount, 'currency', currency, 'state', state) ORDER BY paid_at DESC, payment_id DESC), '[]')
+			 FROM (SELECT * FROM deposit WHERE consultation_id = c.id ORDER BY paid_at DESC, payment_id DESC LIMIT $2) d)
+		FROM consultation c WHERE id = $1`, id, web.MaxNested+1), &history, &deposits)
 	if errors.Is(err, sql.ErrNoRows) {
 		return r, notFound(id)
 	}
@@ -183,6 +140,13 @@ func read(ctx context.Context, from queryer, id int64) (r record, err error) {
 		return r, err
 	}
 	err = errors.Join(json.Unmarshal(history, &r.history), json.Unmarshal(deposits, &r.deposits))
+	var more bool
+	if r.history, more = web.Newest(r.history); more {
+		r.truncated = append(r.truncated, "history")
+	}
+	if r.deposits, more = web.Newest(r.deposits); more {
+		r.truncated = append(r.truncated, "deposits")
+	}
 	for i := range r.history {
 		m := &r.history[i]
 		m.At, m.ReservationAt = m.At.UTC(), utc(m.ReservationAt)
@@ -190,7 +154,36 @@ func read(ctx context.Context, from queryer, id int64) (r record, err error) {
 	return r, err
 }
 
-// utc gives a time as the database session says it the zone that is told to others.
+// newestMoves returns at most limit moves of a consultation before a position,
+// newest first.
+func newestMoves(ctx context.Context, db *bus.DB, id, before int64, limit int) ([]move, error) {
+	var found bool
+	if err := db.QueryRowContext(ctx, `SELECT EXISTS (SELECT FROM consultation WHERE id = $1)`, id).Scan(&found); err != nil {
+		return nil, err
+	}
+	if !found {
+		return nil, notFound(id)
+	}
+	rows, err := db.QueryContext(ctx, `
+		SELECT position, transition, actor, coalesce(from_status, ''), to_status, at, reservation_at
+		FROM history WHERE consultation_id = $1 AND position < $2 ORDER BY position DESC LIMIT $3`, id, before, limit)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	moves := []move{}
+	for rows.Next() {
+		var m move
+		if err := rows.Scan(&m.Position, &m.Transition, &m.Actor, &m.From, &m.To, &m.At, &m.ReservationAt); err != nil {
+			return nil, err
+		}
+		m.At, m.ReservationAt = m.At.UTC(), utc(m.ReservationAt)
+		moves = append(moves, m)
+	}
+	return moves, rows.Err()
+}
+
+// utc converts a time from the session's time zone to UTC.
 func utc(t *time.Time) *time.Time {
 	if t == nil {
 		return nil

@@ -1,34 +1,38 @@
-// Package dataplatform hears every event of the product and writes them to
-// Parquet files, for whoever analyses them: it stands in for an outside system.
+// Package dataplatform subscribes to every event of the product and writes them
+// to Parquet files for analysis. It stands in for an external data platform.
 //
-// # What it promises
+// # Guarantees
 //
 //   - Every event is staged in exactly one row, in the handler's transaction.
 //   - Every staged row is in exactly one file, and a file never changes once it
-//     has its name. Positions are given when a file's range is fixed, without
-//     gaps: the files tile 1…n, and a file's name is its range
+//     has its final name. Positions are assigned when a file's range is fixed,
+//     without gaps: the files cover 1…n, and a file's name is its range
 //     (events-000000000001-000000000500.parquet).
-//   - A file has its name only when its bytes are on the disk: it is written
-//     under another name, synced, renamed, and the folder is synced.
+//   - A file gets its final name only when its bytes are on the disk: it is
+//     written under a temporary name, synced and renamed, and the folder is
+//     synced.
 //   - After a crash at any step the same range is written again under the same
-//     name, with the same rows, before any later range is begun.
-//   - One process writes at a time. A lease in the database, ten seconds by its
-//     clock, says which; one that woke up late can only repeat a file that it
-//     was entitled to, with the same rows, and records nothing.
-//   - Within a file, the events of one topic and partition (hence of one key)
-//     are in their order, and so they are from file to file (unless the
-//     database's clock was set back between two of them).
+//     name, with the same rows, before a later range is started.
+//   - One process writes at a time: the holder of a lease in the database,
+//     which lasts ten seconds by the database's clock. A process that lost the
+//     lease and still writes can only repeat its file with the same rows, and
+//     cannot record it.
+//   - Within a file, and from file to file, the events of one topic and
+//     partition (hence of one key) are in order, unless the database's clock
+//     was set back between two of them.
 //
-// # What it does not promise
+// # Not guaranteed
 //
 //   - Order between topics or partitions.
-//   - That a file appears at once: after FlushRows records or FlushEvery.
+//   - That a file appears at once: it does after FlushRows records or
+//     FlushEvery.
 //   - Deletion: staged rows and files are kept.
 //
-// The folder must be the same for all processes that host the module. Columns
-// are plain: text, integers, a UTC timestamp in microseconds; the payload is
-// JSON text. A disk that is full, or a folder that cannot be written, is
-// logged and tried again every ten seconds at most; events go on being staged.
+// All processes that host the module must use the same folder. Columns are
+// text, integers, and a UTC timestamp in microseconds; the payload is JSON
+// text. If the disk is full or the folder cannot be written, the error is
+// logged and writing is retried at least every ten seconds, while events are
+// still staged.
 package dataplatform
 
 import (
@@ -40,8 +44,8 @@ import (
 	"millrace/platform/errs"
 )
 
-// record is one event, as it is staged and as it stands in a file. The column
-// names are a contract with the files' readers.
+// record is one event, as staged and as written to a file. The column names are
+// a contract with the files' readers.
 type record struct {
 	Position    int64      `parquet:"position" json:"position,omitempty" doc:"Its place among all records; absent until its file is begun."`
 	MessageID   string     `parquet:"message_id" json:"messageId"`
@@ -56,10 +60,12 @@ type record struct {
 	Correlation string     `parquet:"correlation" json:"correlation"`
 	Causation   string     `parquet:"causation" json:"causation,omitempty"`
 	Payload     string     `parquet:"payload" json:"payload" doc:"JSON, as it was published."`
+
+	stagedAt time.Time // read from the table only
 }
 
-// newRecord takes an event over. A payload that is not JSON is Undecodable: it
-// would spoil the column for its readers.
+// newRecord converts an event. A payload that is not JSON is Undecodable: it
+// would make the column unreadable.
 func newRecord(r bus.Received) (record, error) {
 	if !json.Valid(r.Data) {
 		return record{}, errs.New(errs.Undecodable, "%s %s: the payload is not JSON", r.Type, r.ID)
@@ -70,19 +76,19 @@ func newRecord(r bus.Received) (record, error) {
 		Schema: r.Schema, Correlation: r.Correlation, Causation: r.Causation, Payload: string(r.Data),
 	}
 	if !r.Time.IsZero() {
-		at := r.Time.UTC().Truncate(time.Microsecond) // what the database and the file keep
+		at := r.Time.UTC().Truncate(time.Microsecond) // the precision of the database and the file
 		rec.Time = &at
 	}
 	return rec, nil
 }
 
-// file is a range of positions that lies, or is about to lie, in one file.
+// file is a range of positions that is written, or being written, to one file.
 type file struct {
 	First, Last int64
 	Bytes       int64
 	SHA256      string
 	FixedAt     time.Time
-	WrittenAt   *time.Time // nil until it is recorded
+	WrittenAt   *time.Time // nil until it is recorded as written
 }
 
 func (f file) name() string { return fmt.Sprintf("events-%012d-%012d.parquet", f.First, f.Last) }

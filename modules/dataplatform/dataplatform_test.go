@@ -2,10 +2,12 @@ package dataplatform
 
 import (
 	"encoding/json"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -16,69 +18,69 @@ import (
 	"millrace/platform/web"
 )
 
-func TestEveryEventIsInExactlyOneFile(t *testing.T) {
+func TestFlush_WritesEachEventToOneFile(t *testing.T) {
 	t.Parallel()
 	h := setup(t, Config{FlushRows: 50, FlushEvery: 40 * time.Millisecond})
-	heard := h.hear(40)
+	events := h.stage(40)
 	stop := h.run(h.process())
-	heard = append(heard, h.hear(180)...)
-	h.untilAllIsFiled()
+	events = append(events, h.stage(180)...)
+	h.waitUntilWritten()
 	stop()
-	records, names := h.filed()
-	same(t, heard, records)
+	records, names := h.readFiles()
+	requireSame(t, events, records)
 	require.Len(t, names, h.count(`SELECT count(*) FROM file`))
 }
 
-func TestTwoProcessesWriteEachEventOnce(t *testing.T) {
+func TestFlush_TwoProcessesWriteEachEventOnce(t *testing.T) {
 	t.Parallel()
 	h := setup(t, Config{FlushRows: 20, FlushEvery: 40 * time.Millisecond})
 	first, second := h.process(), h.process()
-	first.lease, second.lease = 300*time.Millisecond, 300*time.Millisecond // the turn changes often
+	first.lease, second.lease = 300*time.Millisecond, 300*time.Millisecond // the lease moves often between the two
 	h.run(first)
 	h.run(second)
-	heard := h.hear(200)
-	h.untilAllIsFiled()
-	records, _ := h.filed()
-	same(t, heard, records)
+	events := h.stage(200)
+	h.waitUntilWritten()
+	records, _ := h.readFiles()
+	requireSame(t, events, records)
 }
 
-func TestNoFileIsBegunBeforeItIsDue(t *testing.T) {
+func TestFlush_StartsNoFileBeforeItIsDue(t *testing.T) {
 	t.Parallel()
 	h := setup(t, Config{FlushRows: 30, FlushEvery: time.Hour})
 	s := h.process()
-	h.hear(29)
+	h.stage(29)
 	wrote, err := s.writeNext(t.Context())
 	require.NoError(t, err)
-	require.False(t, wrote, "too few, too young")
-	h.hear(2)
+	require.False(t, wrote, "too few records, and not old enough")
+	h.stage(2)
 	wrote, err = s.writeNext(t.Context())
 	require.NoError(t, err)
 	require.True(t, wrote)
-	_, names := h.filed()
+	_, names := h.readFiles()
 	require.Equal(t, []string{"events-000000000001-000000000030.parquet"}, names)
 	_, err = h.sql.Exec(`UPDATE record SET staged_at = now() - interval '61 min' WHERE position IS NULL`)
 	require.NoError(t, err)
 	wrote, err = s.writeNext(t.Context())
 	require.NoError(t, err)
 	require.True(t, wrote, "the last one has waited long enough")
-	_, names = h.filed()
+	_, names = h.readFiles()
 	require.Equal(t, "events-000000000031-000000000031.parquet", names[1])
 }
 
-// TestAfterACrashAtAnyStepTheSameFileIsWrittenAgain leaves the work after each
-// of its steps, as a kill would, and lets another process go on.
-func TestAfterACrashAtAnyStepTheSameFileIsWrittenAgain(t *testing.T) {
+// It stops a process after each step, as a kill would, and lets another process
+// continue.
+func TestFlush_CrashAtAnyStepRewritesSameFile(t *testing.T) {
 	t.Parallel()
 	for name, crash := range map[string]func(t *testing.T, s *service, f file){
-		"after the range was fixed": func(*testing.T, *service, file) {},
-		"while the file was written": func(t *testing.T, s *service, f file) {
+		"AfterRangeWasFixed": func(*testing.T, *service, file) {},
+		"WhileFileWasWritten": func(t *testing.T, s *service, f file) {
 			require.NoError(t, os.MkdirAll(s.cfg.Dir, 0o750))
 			writeFile(t, filepath.Join(s.cfg.Dir, f.name()+".123.tmp"), "PAR1 half")
 		},
-		"after the file was written": func(t *testing.T, s *service, f file) {
+		"AfterFileWasWritten": func(t *testing.T, s *service, f file) {
 			require.NoError(t, s.write(t.Context(), &f))
 		},
-		"after the file was recorded": func(t *testing.T, s *service, f file) {
+		"AfterFileWasRecorded": func(t *testing.T, s *service, f file) {
 			require.NoError(t, s.write(t.Context(), &f))
 			require.NoError(t, s.record(t.Context(), f))
 		},
@@ -86,7 +88,7 @@ func TestAfterACrashAtAnyStepTheSameFileIsWrittenAgain(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			h := setup(t, Config{FlushRows: 10, FlushEvery: time.Millisecond})
-			heard := h.hear(10)
+			events := h.stage(10)
 			killed := h.process()
 			killed.lease = 50 * time.Millisecond
 			f, found, err := killed.next(t.Context())
@@ -94,20 +96,20 @@ func TestAfterACrashAtAnyStepTheSameFileIsWrittenAgain(t *testing.T) {
 			require.True(t, found)
 			crash(t, killed, f)
 
-			heard = append(heard, h.hear(5)...) // life goes on
+			events = append(events, h.stage(5)...) // staged while the killed process is down
 			h.run(h.process())
-			h.untilAllIsFiled()
-			records, names := h.filed()
-			same(t, heard, records)
+			h.waitUntilWritten()
+			records, names := h.readFiles()
+			requireSame(t, events, records)
 			require.Equal(t, []string{f.name(), "events-000000000011-000000000015.parquet"}, names)
 		})
 	}
 }
 
-func TestAFileWrittenTwiceHasTheSameBytes(t *testing.T) {
+func TestWrite_RepeatedWriteHasSameBytes(t *testing.T) {
 	t.Parallel()
 	h := setup(t, Config{FlushRows: 600})
-	h.hear(600) // more than a page
+	h.stage(600) // more than a page
 	s := h.process()
 	f, _, err := s.next(t.Context())
 	require.NoError(t, err)
@@ -120,13 +122,13 @@ func TestAFileWrittenTwiceHasTheSameBytes(t *testing.T) {
 	require.Equal(t, f.Bytes, info.Size())
 }
 
-func TestAProcessThatLostItsTurnRecordsNothing(t *testing.T) {
+func TestLease_FormerHolderRecordsNoFile(t *testing.T) {
 	t.Parallel()
 	h := setup(t, Config{FlushRows: 10})
-	h.hear(10)
-	frozen := h.process()
-	frozen.lease = 20 * time.Millisecond
-	f, _, err := frozen.next(t.Context())
+	h.stage(10)
+	stalled := h.process()
+	stalled.lease = 20 * time.Millisecond
+	f, _, err := stalled.next(t.Context())
 	require.NoError(t, err)
 
 	second := h.process()
@@ -139,32 +141,32 @@ func TestAProcessThatLostItsTurnRecordsNothing(t *testing.T) {
 	}, patient, 5*time.Millisecond)
 	require.Equal(t, f.name(), repeated.name(), "the same file, not the next one")
 
-	require.NoError(t, frozen.write(t.Context(), &f)) // it wakes up late: the same rows under the same name
-	frozen.lease = patient
-	require.ErrorIs(t, frozen.record(t.Context(), f), errTurnLost)
+	require.NoError(t, stalled.write(t.Context(), &f)) // a late write by the former lease holder: same rows, same name
+	stalled.lease = patient
+	require.ErrorIs(t, stalled.record(t.Context(), f), errLeaseLost)
 	require.Equal(t, 1, h.count(`SELECT count(*) FROM file WHERE written_at IS NULL`))
 	require.NoError(t, second.write(t.Context(), &repeated))
 	require.NoError(t, second.record(t.Context(), repeated))
-	h.filed()
+	h.readFiles()
 }
 
-func TestAFolderThatCannotBeWrittenIsWaitedFor(t *testing.T) {
+func TestFlush_RetriesWhileFolderIsNotWritable(t *testing.T) {
 	t.Parallel()
 	h := setup(t, Config{FlushRows: 10, FlushEvery: 10 * time.Millisecond})
 	writeFile(t, h.cfg.Dir, "a file where the folder should be")
-	heard := h.hear(10)
+	events := h.stage(10)
 	s := h.process()
 	_, err := s.writeNext(t.Context())
 	require.ErrorContains(t, err, "events-000000000001-000000000010.parquet")
 	h.run(h.process())
-	s.leave(t.Context())
+	s.release(t.Context())
 	require.NoError(t, os.Remove(h.cfg.Dir))
-	h.untilAllIsFiled()
-	records, _ := h.filed()
-	same(t, heard, records)
+	h.waitUntilWritten()
+	records, _ := h.readFiles()
+	requireSame(t, events, records)
 }
 
-func TestTheSameEventTwiceIsOneRow(t *testing.T) {
+func TestStage_SameEventTwiceIsOneRow(t *testing.T) {
 	t.Parallel()
 	h := setup(t, Config{})
 	r := h.event("payment", 1)
@@ -174,7 +176,7 @@ func TestTheSameEventTwiceIsOneRow(t *testing.T) {
 	require.Equal(t, 1, h.count(`SELECT count(*) FROM record`))
 }
 
-func TestAPayloadThatIsNotJSONIsUndecodable(t *testing.T) {
+func TestStage_PayloadThatIsNotJSONIsUndecodable(t *testing.T) {
 	t.Parallel()
 	for _, data := range []string{"", "{", "\xff"} {
 		_, err := newRecord(bus.Received{Data: json.RawMessage(data)})
@@ -182,10 +184,10 @@ func TestAPayloadThatIsNotJSONIsUndecodable(t *testing.T) {
 	}
 }
 
-func TestFilesAndRecordsAreListed(t *testing.T) {
+func TestHTTP_ListsFilesAndRecords(t *testing.T) {
 	t.Parallel()
 	h := setup(t, Config{FlushRows: 14})
-	h.hear(14)
+	h.stage(14)
 	wrote, err := h.m.service.writeNext(t.Context())
 	require.NoError(t, err)
 	require.True(t, wrote)
@@ -199,6 +201,9 @@ func TestFilesAndRecordsAreListed(t *testing.T) {
 	}
 	var list struct{ Files []fileView }
 	get("/dataplatform/files", &list)
+	var whole map[string]any
+	get("/dataplatform/files", &whole)
+	require.Equal(t, []string{"files"}, slices.Collect(maps.Keys(whole)), "paths appear only in the log")
 	require.Len(t, list.Files, 1)
 	require.Equal(t, "events-000000000001-000000000014.parquet", list.Files[0].Name)
 	require.EqualValues(t, 14, list.Files[0].Rows)
@@ -213,4 +218,72 @@ func TestFilesAndRecordsAreListed(t *testing.T) {
 	mux.ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/dataplatform/records", nil))
 	require.Equal(t, http.StatusUnprocessableEntity, answer.Code)
 	require.Contains(t, answer.Body.String(), "key")
+}
+
+func TestListRecords_PagesAreNewestFirstAndComplete(t *testing.T) {
+	t.Parallel()
+	h := setup(t, Config{})
+	events := h.stage(45) // groups of ten have the same time
+	mux := http.NewServeMux()
+	h.m.Routes(web.NewAPI(mux, "test", nil))
+	_, err := h.sql.ExecContext(t.Context(), `UPDATE dataplatform.record SET key = 'goods-1'`)
+	require.NoError(t, err)
+	seen, last := map[string]bool{}, time.Now().Add(time.Hour)
+	cursor := ""
+	for {
+		answer := httptest.NewRecorder()
+		mux.ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/dataplatform/records?key=goods-1&limit=7"+cursor, nil))
+		require.Equal(t, http.StatusOK, answer.Code, answer.Body)
+		var page struct {
+			Records []record
+			Next    string
+		}
+		require.NoError(t, json.Unmarshal(answer.Body.Bytes(), &page))
+		for _, r := range page.Records {
+			require.False(t, seen[r.MessageID])
+			seen[r.MessageID] = true
+			var staged time.Time
+			require.NoError(t, h.sql.QueryRowContext(t.Context(), `SELECT staged_at FROM dataplatform.record WHERE message_id = $1`, r.MessageID).Scan(&staged))
+			require.False(t, staged.After(last))
+			last = staged
+		}
+		if page.Next == "" {
+			break
+		}
+		require.Len(t, page.Records, 7)
+		cursor = "&cursor=" + page.Next
+	}
+	require.Len(t, seen, len(events))
+	answer := httptest.NewRecorder()
+	mux.ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/dataplatform/records?key=goods-2"+cursor, nil))
+	require.Equal(t, http.StatusUnprocessableEntity, answer.Code)
+}
+
+func TestListFiles_ContinuesAfterAPage(t *testing.T) {
+	t.Parallel()
+	h := setup(t, Config{})
+	_, err := h.sql.ExecContext(t.Context(), `INSERT INTO dataplatform.file (first_position, last_position, written_at) SELECT n * 10 + 1, n * 10 + 10, now() FROM generate_series(0, 119) n`)
+	require.NoError(t, err)
+	mux := http.NewServeMux()
+	h.m.Routes(web.NewAPI(mux, "test", nil))
+	var firsts []int64
+	route := "/dataplatform/files"
+	for route != "" {
+		answer := httptest.NewRecorder()
+		mux.ServeHTTP(answer, httptest.NewRequest(http.MethodGet, route, nil))
+		var page struct {
+			Files []fileView
+			Next  string
+		}
+		require.NoError(t, json.Unmarshal(answer.Body.Bytes(), &page))
+		for _, f := range page.Files {
+			firsts = append(firsts, f.First)
+		}
+		require.LessOrEqual(t, len(firsts), 120, "the pages end")
+		if route = ""; page.Next != "" {
+			route = "/dataplatform/files?cursor=" + page.Next
+		}
+	}
+	require.Len(t, firsts, 120)
+	require.IsDecreasing(t, firsts)
 }

@@ -6,8 +6,8 @@ import (
 	"millrace/platform/bus"
 )
 
-// stage keeps the event until its file is written. The same event again, as
-// when a subscriber starts anew from the beginning, is the same row.
+// stage stores the event until it is written to a file. Staging the same event
+// again, as after a subscriber was reset to the start, adds no row.
 func (m *Module) stage(ctx context.Context, tx *bus.Tx, received bus.Received) error {
 	rec, err := newRecord(received)
 	if err != nil {

@@ -2,6 +2,7 @@ package dataplatform
 
 import (
 	"context"
+	"math"
 	"net/http"
 	"time"
 
@@ -10,7 +11,7 @@ import (
 	"millrace/platform/web"
 )
 
-// routes registers the module's operations.
+// routes registers the module's HTTP operations.
 func (s *service) routes(api huma.API) {
 	web.Handle(api, huma.Operation{
 		OperationID: "list-files", Method: http.MethodGet, Path: "/dataplatform/files", Tags: []string{"dataplatform"},
@@ -18,18 +19,17 @@ func (s *service) routes(api huma.API) {
 	}, s.listFiles)
 	web.Handle(api, huma.Operation{
 		OperationID: "list-records", Method: http.MethodGet, Path: "/dataplatform/records", Tags: []string{"dataplatform"},
-		Summary: "List the events of a key, oldest first",
+		Summary: "List the events of a key, newest first",
 	}, s.listRecords)
 }
 
-type filesQuery struct {
-	Limit int `query:"limit" default:"100" minimum:"1" maximum:"1000" doc:"At most so many."`
-}
+type filesQuery struct{ web.Page }
 
 type filesBody struct {
+	Link string `header:"Link" doc:"The next page, as <?…>; rel=\"next\""`
 	Body struct {
-		Dir   string     `json:"dir" doc:"The folder, on the machine that runs the program."`
 		Files []fileView `json:"files"`
+		Next  string     `json:"next,omitempty" doc:"There are older ones: ask again with cursor set to this."`
 	}
 }
 
@@ -44,12 +44,18 @@ type fileView struct {
 }
 
 func (s *service) listFiles(ctx context.Context, in *filesQuery) (*filesBody, error) {
-	all, err := files(ctx, s.db, in.Limit)
+	const scope = "files"
+	behind, err := web.Behind(in.Page, scope, int64(math.MaxInt64))
 	if err != nil {
 		return nil, err
 	}
-	out := &filesBody{}
-	out.Body.Dir, out.Body.Files = s.cfg.Dir, []fileView{}
+	all, err := files(ctx, s.db, behind, in.Fetch())
+	if err != nil {
+		return nil, err
+	}
+	all, next := web.Cut(in.Page, scope, all, func(f file) int64 { return f.First })
+	out := &filesBody{Link: next.Link}
+	out.Body.Files, out.Body.Next = []fileView{}, next.Cursor
 	for _, f := range all {
 		out.Body.Files = append(out.Body.Files, fileView{
 			Name: f.name(), First: f.First, Last: f.Last, Rows: f.rows(), Bytes: f.Bytes, SHA256: f.SHA256, WrittenAt: f.WrittenAt.UTC(),
@@ -59,22 +65,32 @@ func (s *service) listFiles(ctx context.Context, in *filesQuery) (*filesBody, er
 }
 
 type recordsQuery struct {
-	Key   string `query:"key" required:"true" minLength:"1" maxLength:"256" doc:"An order key or a consultation's id."`
-	Limit int    `query:"limit" default:"100" minimum:"1" maximum:"1000" doc:"At most so many."`
+	web.Page
+	Key string `query:"key" required:"true" minLength:"1" maxLength:"256" doc:"An order key or a consultation's id."`
 }
 
 type recordsBody struct {
+	Link string `header:"Link" doc:"The next page, as <?…>; rel=\"next\""`
 	Body struct {
 		Records []record `json:"records"`
+		Next    string   `json:"next,omitempty" doc:"There are older ones: ask again with cursor set to this."`
 	}
 }
 
 func (s *service) listRecords(ctx context.Context, in *recordsQuery) (*recordsBody, error) {
-	all, err := recordsOf(ctx, s.db, in.Key, in.Limit)
+	scope := "records of " + in.Key
+	behind, err := web.Behind(in.Page, scope, afterAll)
 	if err != nil {
 		return nil, err
 	}
-	out := &recordsBody{}
-	out.Body.Records = all
+	all, err := recordsOf(ctx, s.db, in.Key, behind, in.Fetch())
+	if err != nil {
+		return nil, err
+	}
+	all, next := web.Cut(in.Page, scope, all, func(r record) place {
+		return place{StagedAt: r.stagedAt, Topic: r.Topic, Partition: r.Partition, Sequence: r.Sequence}
+	})
+	out := &recordsBody{Link: next.Link}
+	out.Body.Records, out.Body.Next = all, next.Cursor
 	return out, nil
 }

@@ -9,24 +9,28 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"millrace/platform/bus"
+	"millrace/platform/module"
 )
 
-// Config is the module's configuration. The zero value works.
+// Config configures the module. The zero value works.
 type Config struct {
-	Dir        string        // where the files go, made if missing; "" means .data/dataplatform
-	FlushRows  int           // a file is begun when so many records wait, and has at most so many; 0 means 10,000
-	FlushEvery time.Duration // or when the oldest has waited so long; 0 means 5 s
+	Dir        string        // folder for the files, created if missing; "" means .data/dataplatform
+	Own        bool          // Dir is inside the program's own data folder: then neither may belong to another user, and Dir may not be a link
+	FlushRows  int           // records that make a file due, and the maximum in one file; 0 means 10,000
+	FlushEvery time.Duration // age of the oldest record that makes a file due; 0 means 5 s
 }
 
-// Module is the data platform.
+// Module is the data platform module.
 type Module struct {
+	module.Base
 	service *service
 }
 
-// New makes the module. db is nil when it is not hosted in this process.
+// New creates the module. db is nil where the module is only declared and not
+// hosted.
 func New(db *bus.DB, cfg Config) *Module {
 	if cfg.Dir == "" {
-		cfg.Dir = ".data/dataplatform"
+		cfg.Dir, cfg.Own = ".data/dataplatform", true
 	}
 	if cfg.FlushRows <= 0 {
 		cfg.FlushRows = 10_000
@@ -37,34 +41,25 @@ func New(db *bus.DB, cfg Config) *Module {
 	return &Module{service: newService(db, cfg)}
 }
 
-// Name is the module's schema and subscriber.
+// Name returns the name of the module's schema and subscriber.
 func (m *Module) Name() string { return "dataplatform" }
 
-// Publishes and Sends are empty: it only listens.
-func (m *Module) Publishes() []bus.Event { return nil }
-func (m *Module) Sends() []bus.Command   { return nil }
-
-// Subscriptions lists what the module hears.
+// Subscriptions lists the events that the module handles.
 func (m *Module) Subscriptions() []bus.Subscription {
 	return []bus.Subscription{
 		bus.OnEvery(m.stage), // every event of every module
 	}
 }
 
-// Routes registers what the module serves.
+// Routes registers the module's HTTP operations.
 func (m *Module) Routes(api huma.API) { m.service.routes(api) }
 
-// Run writes files until ctx is done; a file that was begun is finished.
+// Run writes files until ctx is done; a file that was started is finished
+// first.
 func (m *Module) Run(ctx context.Context) error { return m.service.flush(ctx) }
 
 //go:embed migrations/*.sql
 var migrations embed.FS
 
-// Migrations returns the module's tables.
-func (m *Module) Migrations() fs.FS {
-	files, err := fs.Sub(migrations, "migrations")
-	if err != nil {
-		panic(err) // the folder is embedded above
-	}
-	return files
-}
+// Migrations returns the module's migrations.
+func (m *Module) Migrations() fs.FS { return module.Migrations(migrations) }

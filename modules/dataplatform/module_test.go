@@ -16,9 +16,8 @@ import (
 	"millrace/platform/bus/bustest"
 )
 
-// TestEveryEventOfEveryOwnerEndsInAFileOnce goes the whole way: the transport,
-// the router, the staged row, the file.
-func TestEveryEventOfEveryOwnerEndsInAFileOnce(t *testing.T) {
+// It goes through all steps: transport, router, staged row, file.
+func TestModule_WritesEachEventOfEachModuleOnce(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	d := bustest.Start(t, func(db *bus.DB) bustest.Module {
@@ -26,7 +25,7 @@ func TestEveryEventOfEveryOwnerEndsInAFileOnce(t *testing.T) {
 	}, paymentapi.Completed{}, deliveryapi.Shipped{})
 
 	d.When(paymentapi.Completed{OrderKey: "goods-17", Amount: 12000, Currency: "KRW"}, deliveryapi.Shipped{OrderKey: "goods-17"})
-	d.ThenNothing() // it only listens
+	d.ThenNothing() // the module publishes nothing
 	d.ThenRow(`SELECT count(*), count(DISTINCT message_id), min(key), max(key), min(sequence) FROM record`, 2, 2, "goods-17", "goods-17", 1)
 	d.ThenAgainNothing()
 	d.ThenRow(`SELECT count(*) FROM record`, 2)

@@ -3,50 +3,58 @@ package dataplatform
 import (
 	"bufio"
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
 
 	"github.com/parquet-go/parquet-go"
 
+	"millrace/platform/datadir"
 	"millrace/platform/errs"
 	"millrace/platform/failpoint"
 )
 
 const (
-	page     = 500      // records read from the database at once
-	rowGroup = 32 << 20 // bytes of records after which a row group is closed; bounds the memory
+	page     = 500      // records read from the database at a time
+	rowGroup = 32 << 20 // bytes after which a row group is closed; bounds the memory used
 )
 
-// write writes the range to its file, and fills in its size and checksum.
-// It may be repeated at any time: the name and the rows are the same.
+// write writes the range to its file and sets the file's size and checksum. It
+// can be repeated: the name and the rows stay the same.
 func (s *service) write(ctx context.Context, f *file) (err error) {
 	defer errs.Wrap(&err, "write %s", f.name())
-	if err := os.MkdirAll(s.cfg.Dir, 0o750); err != nil {
+	dir, err := s.openDir()
+	if err != nil {
 		return err
 	}
-	final := filepath.Join(s.cfg.Dir, f.name())
-	s.removeLeftovers(final)
-	// A name of its own: one that lost its turn and goes on writing does not
-	// write into the same file.
-	temporary, err := os.CreateTemp(s.cfg.Dir, f.name()+".*.tmp")
+	defer dir.Close() //nolint:errcheck // nothing is buffered in it
+	removeLeftovers(dir, f.name())
+	// The temporary name is unique: a process that lost the lease and still
+	// writes must not write into the same file.
+	name := f.name() + "." + rand.Text() + ".tmp"
+	temporary, err := dir.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
 	if err != nil {
 		return err
 	}
 	defer func() {
 		if err != nil {
-			_ = temporary.Close()           // the first error is the one to tell
-			_ = os.Remove(temporary.Name()) // else the next try does
+			_ = temporary.Close() // the first error is returned
+			_ = dir.Remove(name)  // else the next attempt removes it
 		}
 	}()
 	if err := s.encode(ctx, temporary, f); err != nil {
 		return err
 	}
 	if err := temporary.Chmod(0o640); err != nil && runtime.GOOS != "windows" {
+		return err
+	}
+	if err := datadir.Adopt(temporary, dir); err != nil {
 		return err
 	}
 	if err := temporary.Sync(); err != nil {
@@ -56,10 +64,22 @@ func (s *service) write(ctx context.Context, f *file) (err error) {
 		return err
 	}
 	failpoint.Here("file.written")
-	if err := os.Rename(temporary.Name(), final); err != nil {
+	if err := dir.Rename(name, f.name()); err != nil {
 		return err
 	}
-	return syncDir(s.cfg.Dir)
+	return syncDir(dir)
+}
+
+// openDir opens the folder and creates it if it is missing.
+func (s *service) openDir() (*os.Root, error) {
+	dir, err := filepath.Abs(s.cfg.Dir)
+	if err != nil {
+		return nil, err
+	}
+	if s.cfg.Own {
+		return datadir.OpenBelow(filepath.Dir(dir), filepath.Base(dir), 0o750)
+	}
+	return datadir.OpenAny(dir, 0o750)
 }
 
 // encode writes the rows of the range as Parquet.
@@ -107,20 +127,21 @@ func (c *counter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// removeLeftovers removes what a crash left of this very file.
-func (s *service) removeLeftovers(final string) {
-	left, _ := filepath.Glob(final + ".*.tmp") // the pattern is well-formed
+// removeLeftovers deletes temporary files of this range that a crash left.
+func removeLeftovers(dir *os.Root, final string) {
+	left, _ := fs.Glob(dir.FS(), final+".*.tmp") // the pattern is well-formed
 	for _, name := range left {
-		_ = os.Remove(name) // it is in nobody's way: readers look for .parquet
+		_ = dir.Remove(name) // ignored: readers look for .parquet only
 	}
 }
 
-// syncDir makes a rename last. Windows cannot sync a folder and does not need to.
-func syncDir(dir string) (err error) {
+// syncDir makes a rename durable. Windows cannot sync a folder and does not
+// need to.
+func syncDir(dir *os.Root) (err error) {
 	if runtime.GOOS == "windows" {
 		return nil
 	}
-	d, err := os.Open(dir)
+	d, err := dir.Open(".")
 	if err != nil {
 		return err
 	}

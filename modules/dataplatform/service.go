@@ -14,22 +14,22 @@ import (
 )
 
 const (
-	turnLease = 10 * time.Second // how long a process that writes is believed to be alive
-	patience  = 10 * time.Second // with a database that neither answers nor refuses
+	leaseDuration = 10 * time.Second // duration of the write lease
+	patience      = 10 * time.Second // time limit for a database that does not respond
 )
 
-// service writes the files. One of it per process.
+// service writes the files. Each process has one.
 type service struct {
 	db    *bus.DB
 	cfg   Config
-	owner uuid.UUID     // this process, as the one whose turn it is
-	lease time.Duration // of the turn
-	poll  time.Duration // how often it looks whether a file is due
+	owner uuid.UUID     // this process, as lease holder
+	lease time.Duration // duration of the write lease
+	poll  time.Duration // interval of checks whether a file is due
 }
 
 func newService(db *bus.DB, cfg Config) *service {
 	return &service{
-		db: db, cfg: cfg, owner: uuid.New(), lease: turnLease,
+		db: db, cfg: cfg, owner: uuid.New(), lease: leaseDuration,
 		poll: min(max(cfg.FlushEvery/4, 10*time.Millisecond), time.Second),
 	}
 }
@@ -43,11 +43,11 @@ func (s *service) flush(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
-			s.leave(ctx)
+			s.release(ctx)
 			return nil
 		case <-timer.C:
 		}
-		// What is begun is finished, also at a shutdown.
+		// A file that was started is finished, also at a shutdown.
 		wrote, err := s.writeNext(context.WithoutCancel(ctx))
 		switch {
 		case err != nil:
@@ -56,7 +56,7 @@ func (s *service) flush(ctx context.Context) error {
 			timer.Reset(pause)
 			pause = min(2*pause, longest)
 		case wrote:
-			timer.Reset(0) // perhaps more wait
+			timer.Reset(0) // more records may be waiting
 			pause = s.poll
 		default:
 			timer.Reset(s.poll)
@@ -65,7 +65,8 @@ func (s *service) flush(ctx context.Context) error {
 	}
 }
 
-// writeNext writes the next file, if one is due and it is this process's turn.
+// writeNext writes the next file, if one is due and this process gets the write
+// lease.
 func (s *service) writeNext(ctx context.Context) (wrote bool, err error) {
 	f, found, err := s.next(ctx)
 	if err != nil || !found {
@@ -84,13 +85,13 @@ func (s *service) writeNext(ctx context.Context) (wrote bool, err error) {
 	return true, nil
 }
 
-// next returns the file to write: one that was begun and not recorded, else a
-// new range if it is due.
+// next returns the file to write: one that was started and not recorded, else a
+// new range if one is due.
 func (s *service) next(ctx context.Context) (f file, found bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	err = s.db.InTx(ctx, func(tx *bus.Tx) error {
-		mine, err := takeTurn(ctx, tx, s.owner, s.lease)
+		mine, err := acquireLease(ctx, tx, s.owner, s.lease)
 		if err != nil || !mine {
 			return err
 		}
@@ -107,29 +108,30 @@ func (s *service) next(ctx context.Context) (f file, found bool, err error) {
 	return f, found && err == nil, err
 }
 
-var errTurnLost = errors.New("another process took over the writing; it repeats this file")
+var errLeaseLost = errors.New("another process took over the writing; it repeats this file")
 
-// record notes that the file is there.
+// record records that the file is written.
 func (s *service) record(ctx context.Context, f file) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	return s.db.InTx(ctx, func(tx *bus.Tx) error {
-		mine, err := keepTurn(ctx, tx, s.owner)
+		mine, err := holdLease(ctx, tx, s.owner)
 		if err != nil {
 			return err
 		}
 		if !mine {
-			return errTurnLost
+			return errLeaseLost
 		}
 		return recordFile(ctx, tx, f)
 	})
 }
 
-// leave hands the turn over without waiting for the lease to end.
-func (s *service) leave(ctx context.Context) {
+// release releases the lease, so that another process need not wait for its
+// end.
+func (s *service) release(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
 	defer cancel()
-	if err := s.db.InTx(ctx, func(tx *bus.Tx) error { return leaveTurn(ctx, tx, s.owner) }); err != nil {
+	if err := s.db.InTx(ctx, func(tx *bus.Tx) error { return releaseLease(ctx, tx, s.owner) }); err != nil {
 		slog.Warn("cannot hand over the writing; another process takes over when the lease ends",
 			"module", "dataplatform", "error", err)
 	}

@@ -20,77 +20,77 @@ import (
 	"millrace/platform/postgres/pgtest"
 )
 
-// patient is how long a test waits for what must happen.
+// patient is the deadline for each condition that a test waits for.
 const patient = time.Minute
 
-// silent is the transport of a module that says nothing.
+// silent is the transport of a module that publishes nothing.
 type silent struct{}
 
 func (silent) Append(context.Context, *sql.Tx, []*message.Message) error { return nil }
 func (silent) Committed([]*message.Message)                              {}
 
-// house is one database and one folder, on which several processes can work.
-type house struct {
-	t    *testing.T
-	cfg  Config
-	sql  *sql.DB
-	db   *bus.DB
-	m    *Module
-	said map[string]int64 // sequence per topic and partition
+// fixture is one database and one folder that several processes share.
+type fixture struct {
+	t         *testing.T
+	cfg       Config
+	sql       *sql.DB
+	db        *bus.DB
+	m         *Module
+	sequences map[string]int64 // last sequence per topic and partition
 }
 
-func setup(t *testing.T, cfg Config) *house {
+func setup(t *testing.T, cfg Config) *fixture {
 	t.Helper()
 	cfg.Dir = filepath.Join(t.TempDir(), "events")
 	db, err := postgres.Open(t.Context(), postgres.Config{URL: pgtest.URL(t), Schema: "dataplatform", Application: "dataplatform-test", MaxConns: 8})
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = db.Close() })
-	h := &house{t: t, cfg: cfg, sql: db, db: bus.NewDB(db, "dataplatform", nil, silent{}), said: map[string]int64{}}
+	h := &fixture{t: t, cfg: cfg, sql: db, db: bus.NewDB(db, "dataplatform", nil, silent{}), sequences: map[string]int64{}}
 	h.m = New(h.db, cfg)
 	require.NoError(t, postgres.Migrate(t.Context(), db, "dataplatform", "dataplatform_version", h.m.Migrations()))
 	return h
 }
 
-// process is a further process of the product.
-func (h *house) process() *service { return New(h.db, h.cfg).service }
+// process returns the service of another process.
+func (h *fixture) process() *service { return New(h.db, h.cfg).service }
 
-// hear stages n events, one transaction each ten, over three topics.
-func (h *house) hear(n int) (heard []bus.Received) {
+// stage stages n events of three topics, ten per transaction, and returns them.
+func (h *fixture) stage(n int) (events []bus.Received) {
 	h.t.Helper()
-	for len(heard) < n {
+	for len(events) < n {
 		require.NoError(h.t, h.db.InTx(h.t.Context(), func(tx *bus.Tx) error {
-			for range min(10, n-len(heard)) {
-				r := h.event([]string{"payment", "delivery", "notification"}[len(heard)%3], len(heard)%7)
+			for range min(10, n-len(events)) {
+				r := h.event([]string{"payment", "delivery", "notification"}[len(events)%3], len(events)%7)
 				if err := h.m.stage(h.t.Context(), tx, r); err != nil {
 					return err
 				}
-				heard = append(heard, r)
+				events = append(events, r)
 			}
 			return nil
 		}))
 	}
-	return heard
+	return events
 }
 
-func (h *house) event(owner string, partition int) bus.Received {
+func (h *fixture) event(owner string, partition int) bus.Received {
 	place := fmt.Sprintf("%s/%d", owner, partition)
-	h.said[place]++
+	h.sequences[place]++
 	return bus.Received{
 		ID: uuid.Must(uuid.NewV7()), Type: owner + ".completed", Source: owner, Key: fmt.Sprintf("goods-%d", partition),
 		Time: time.Now().UTC(), Schema: owner + ".completed/1", Topic: owner + ".events", Partition: partition,
-		Sequence: h.said[place], Correlation: "talk", Data: json.RawMessage(fmt.Sprintf(`{"orderKey":"goods-%d","메모":"접수"}`, partition)),
+		Sequence: h.sequences[place], Correlation: "talk", Data: json.RawMessage(fmt.Sprintf(`{"orderKey":"goods-%d","메모":"접수"}`, partition)),
 	}
 }
 
-// count reads one number.
-func (h *house) count(query string) (n int) {
+// count runs a query that returns one number.
+func (h *fixture) count(query string) (n int) {
 	h.t.Helper()
 	require.NoError(h.t, h.sql.QueryRow(query).Scan(&n))
 	return n
 }
 
-// filed reads all files back, in the order of their names.
-func (h *house) filed() (records []record, names []string) {
+// readFiles reads all files back, in the order of their names.
+func (h *fixture) readFiles() (records []record, names []string) {
 	h.t.Helper()
 	paths, err := filepath.Glob(filepath.Join(h.cfg.Dir, "*"))
 	require.NoError(h.t, err)
@@ -109,8 +109,8 @@ func (h *house) filed() (records []record, names []string) {
 	return records, names
 }
 
-// run runs the flusher until the test ends or stop is called.
-func (h *house) run(s *service) (stop func()) {
+// run runs flush until the test ends or stop is called.
+func (h *fixture) run(s *service) (stop func()) {
 	h.t.Helper()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(h.t.Context()))
 	ended := make(chan error, 1)
@@ -133,19 +133,19 @@ func (h *house) run(s *service) (stop func()) {
 	return stop
 }
 
-func (h *house) untilAllIsFiled() {
+func (h *fixture) waitUntilWritten() {
 	h.t.Helper()
 	require.Eventually(h.t, func() bool {
 		return h.count(`SELECT (SELECT count(*) FROM record WHERE position IS NULL) + (SELECT count(*) FROM file WHERE written_at IS NULL)`) == 0
 	}, patient, 10*time.Millisecond)
 }
 
-// same checks that the records are the events, each once, and in their order
-// per topic and partition.
-func same(t *testing.T, heard []bus.Received, records []record) {
+// requireSame checks that the records are the events, each once, in order
+// within their topic and partition.
+func requireSame(t *testing.T, events []bus.Received, records []record) {
 	t.Helper()
 	want := map[string]record{}
-	for _, r := range heard {
+	for _, r := range events {
 		rec, err := newRecord(r)
 		require.NoError(t, err)
 		want[rec.MessageID] = rec
@@ -154,7 +154,7 @@ func same(t *testing.T, heard []bus.Received, records []record) {
 	for i, rec := range records {
 		require.EqualValues(t, i+1, rec.Position, "positions have no gaps")
 		expected, ok := want[rec.MessageID]
-		require.True(t, ok, "%s is there once and was heard", rec.MessageID)
+		require.True(t, ok, "%s is in the files once and was staged", rec.MessageID)
 		delete(want, rec.MessageID)
 		expected.Position = rec.Position
 		require.Equal(t, expected, rec)

@@ -21,25 +21,27 @@ func stageRecord(ctx context.Context, tx *bus.Tx, r record) error {
 	return err
 }
 
-// takeTurn makes owner the one that writes, for the lease. It returns false
-// while another one is.
-func takeTurn(ctx context.Context, tx *bus.Tx, owner uuid.UUID, lease time.Duration) (bool, error) {
+// acquireLease acquires or renews the write lease for owner. It returns false
+// while another process holds it.
+func acquireLease(ctx context.Context, tx *bus.Tx, owner uuid.UUID, lease time.Duration) (bool, error) {
 	return changed(tx.ExecContext(ctx, `
 		UPDATE flusher SET owner = $1, lease_until = now() + $2 * interval '1 millisecond'
 		WHERE owner = $1 OR lease_until <= now()`, owner, lease.Milliseconds()))
 }
 
-// keepTurn locks the turn until the transaction ends; false if it was lost.
-func keepTurn(ctx context.Context, tx *bus.Tx, owner uuid.UUID) (bool, error) {
+// holdLease locks the write lease until the transaction ends; it returns false
+// if owner has lost it.
+func holdLease(ctx context.Context, tx *bus.Tx, owner uuid.UUID) (bool, error) {
 	return changed(tx.ExecContext(ctx, `UPDATE flusher SET lease_until = lease_until WHERE owner = $1`, owner))
 }
 
-func leaveTurn(ctx context.Context, tx *bus.Tx, owner uuid.UUID) error {
+func releaseLease(ctx context.Context, tx *bus.Tx, owner uuid.UUID) error {
 	_, err := tx.ExecContext(ctx, `UPDATE flusher SET lease_until = now() WHERE owner = $1`, owner)
 	return err
 }
 
-// begunFile returns the file that was fixed and not recorded as written.
+// begunFile returns the file whose range was fixed and that is not recorded as
+// written.
 func begunFile(ctx context.Context, tx *bus.Tx) (f file, found bool, err error) {
 	err = tx.QueryRowContext(ctx, `SELECT first_position, last_position, fixed_at FROM file WHERE written_at IS NULL`).
 		Scan(&f.First, &f.Last, &f.FixedAt)
@@ -49,7 +51,7 @@ func begunFile(ctx context.Context, tx *bus.Tx) (f file, found bool, err error) 
 	return f, err == nil, err
 }
 
-// waiting tells whether a file is due: rows records wait, or the oldest has
+// waiting reports whether a file is due: rows records wait, or the oldest has
 // waited for age.
 func waiting(ctx context.Context, tx *bus.Tx, rows int, age time.Duration) (due bool, err error) {
 	err = tx.QueryRowContext(ctx, `
@@ -59,8 +61,8 @@ func waiting(ctx context.Context, tx *bus.Tx, rows int, age time.Duration) (due 
 	return due, err
 }
 
-// fixRange gives the next positions to the oldest waiting records, at most
-// limit, and notes the file they belong to. The caller has the turn.
+// fixRange assigns the next positions to the oldest waiting records, at most
+// limit, and inserts their file. The caller holds the write lease.
 func fixRange(ctx context.Context, tx *bus.Tx, limit int) (f file, found bool, err error) {
 	if err := tx.QueryRowContext(ctx, `SELECT coalesce(max(last_position), 0) + 1 FROM file`).Scan(&f.First); err != nil {
 		return file{}, false, err
@@ -85,7 +87,7 @@ func fixRange(ctx context.Context, tx *bus.Tx, limit int) (f file, found bool, e
 	return f, err == nil, err
 }
 
-// recordFile says that the file has its name. Saying it twice changes nothing.
+// recordFile records that the file is complete. Repeating it changes nothing.
 func recordFile(ctx context.Context, tx *bus.Tx, f file) error {
 	_, err := tx.ExecContext(ctx, `
 		UPDATE file SET written_at = now(), bytes = $3, sha256 = $4
@@ -93,18 +95,33 @@ func recordFile(ctx context.Context, tx *bus.Tx, f file) error {
 	return err
 }
 
-const columns = `coalesce(position, 0), message_id, type, source, key, time, topic, partition, sequence, dataschema, correlation, causation, payload`
+const columns = `coalesce(position, 0), message_id, type, source, key, time, topic, partition, sequence, dataschema, correlation, causation, payload, staged_at`
 
-// recordsBetween reads a page of a range, in its order.
+// recordsBetween returns a page of a range, in the order of positions.
 func recordsBetween(ctx context.Context, db *bus.DB, first, last int64) ([]record, error) {
 	return scanRecords(db.QueryContext(ctx,
 		`SELECT `+columns+` FROM record WHERE position BETWEEN $1 AND $2 ORDER BY position`, first, last))
 }
 
-// recordsOf reads the events of a key, oldest first.
-func recordsOf(ctx context.Context, db *bus.DB, key string, limit int) ([]record, error) {
+// place is a cursor in the list of a key's records.
+type place struct {
+	StagedAt  time.Time `json:"at"`
+	Topic     string    `json:"t"`
+	Partition int32     `json:"p"`
+	Sequence  int64     `json:"n"`
+}
+
+// afterAll sorts after every record.
+var afterAll = place{StagedAt: time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)}
+
+// recordsOf returns the events of a key that are older than behind, newest
+// first.
+func recordsOf(ctx context.Context, db *bus.DB, key string, behind place, limit int) ([]record, error) {
 	return scanRecords(db.QueryContext(ctx,
-		`SELECT `+columns+` FROM record WHERE key = $1 ORDER BY staged_at, topic, partition, sequence LIMIT $2`, key, limit))
+		`SELECT `+columns+` FROM record
+		WHERE key = $1 AND (staged_at, topic, partition, sequence) < ($2, $3, $4, $5)
+		ORDER BY staged_at DESC, topic DESC, partition DESC, sequence DESC LIMIT $6`,
+		key, behind.StagedAt, behind.Topic, behind.Partition, behind.Sequence, limit))
 }
 
 func scanRecords(rows *sql.Rows, err error) ([]record, error) {
@@ -116,7 +133,7 @@ func scanRecords(rows *sql.Rows, err error) ([]record, error) {
 	for rows.Next() {
 		var r record
 		if err := rows.Scan(&r.Position, &r.MessageID, &r.Type, &r.Source, &r.Key, &r.Time, &r.Topic, &r.Partition,
-			&r.Sequence, &r.Schema, &r.Correlation, &r.Causation, &r.Payload); err != nil {
+			&r.Sequence, &r.Schema, &r.Correlation, &r.Causation, &r.Payload, &r.stagedAt); err != nil {
 			return nil, fmt.Errorf("scan a record: %w", err)
 		}
 		if r.Time != nil {
@@ -127,11 +144,11 @@ func scanRecords(rows *sql.Rows, err error) ([]record, error) {
 	return all, rows.Err()
 }
 
-// files reads the newest files that are written, newest first.
-func files(ctx context.Context, db *bus.DB, limit int) ([]file, error) {
+// files returns the written files that begin before a position, newest first.
+func files(ctx context.Context, db *bus.DB, before int64, limit int) ([]file, error) {
 	rows, err := db.QueryContext(ctx, `
 		SELECT first_position, last_position, bytes, sha256, fixed_at, written_at
-		FROM file WHERE written_at IS NOT NULL ORDER BY first_position DESC LIMIT $1`, limit)
+		FROM file WHERE written_at IS NOT NULL AND first_position < $1 ORDER BY first_position DESC LIMIT $2`, before, limit)
 	if err != nil {
 		return nil, err
 	}

@@ -6,13 +6,12 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
-	"unicode"
-	"unicode/utf8"
 
 	"millrace/platform/errs"
+	"millrace/platform/text"
 )
 
-// address is where an order goes. It never leaves this module.
+// address is the postal address of an order. It never leaves this module.
 type address struct {
 	Name     string
 	Phone    string
@@ -23,47 +22,44 @@ type address struct {
 	Country  string // ISO 3166-1 alpha-2
 }
 
-const homeCountry = "KR" // of an address that names none
+const homeCountry = "KR" // the default of an address without a country
 
 var (
-	phoneForm    = regexp.MustCompile(`^[0-9+() -]{5,30}$`)
+	phoneForm    = regexp.MustCompile(`^\+?[() -]*(?:[0-9][() -]*){5,20}$`)
 	postcodeForm = regexp.MustCompile(`^[0-9A-Za-z][0-9A-Za-z -]{1,11}$`)
 	koreanForm   = regexp.MustCompile(`^[0-9]{5}$`)
-	countryForm  = regexp.MustCompile(`^[A-Z]{2}$`)
 )
 
-// tidy trims what people type and fills in the country.
+// tidy sets the default country. The caller has already normalized the texts.
 func (a address) tidy() address {
-	for _, field := range []*string{&a.Name, &a.Phone, &a.Postcode, &a.Line1, &a.Line2, &a.City, &a.Country} {
-		*field = strings.TrimSpace(*field)
-	}
 	a.Country = cmp.Or(strings.ToUpper(a.Country), homeCountry)
 	return a
 }
 
-// validate reports every field that is wrong, by the name that the caller uses.
+// validate returns an error that names every invalid field as the API does.
 func (a address) validate() error {
 	var all []error
-	text := func(field, value string, required bool, longest int) {
+	line := func(field, value string, required bool, longest int) {
+		stored, fault := text.Line(value)
 		switch {
-		case value == "" && required:
+		case fault != "":
+			all = append(all, errs.InvalidField(field, "%s", fault))
+		case stored == "" && required:
 			all = append(all, errs.InvalidField(field, "is required"))
-		case utf8.RuneCountInString(value) > longest:
+		case text.Length(stored) > longest:
 			all = append(all, errs.InvalidField(field, "is longer than %d characters", longest))
-		case !utf8.ValidString(value) || strings.ContainsFunc(value, unicode.IsControl):
-			all = append(all, errs.InvalidField(field, "has characters that cannot be printed on a label"))
 		}
 	}
-	text("name", a.Name, true, 100)
-	text("line1", a.Line1, true, 200)
-	text("line2", a.Line2, false, 200)
-	text("city", a.City, false, 100)
-	if !phoneForm.MatchString(a.Phone) {
-		all = append(all, errs.InvalidField("phone", "is not 5 to 30 digits, spaces and +()-"))
+	line("name", a.Name, true, 100)
+	line("line1", a.Line1, true, 200)
+	line("line2", a.Line2, false, 200)
+	line("city", a.City, false, 100)
+	if !phoneForm.MatchString(a.Phone) || len(a.Phone) > 30 {
+		all = append(all, errs.InvalidField("phone", "is no telephone number: 5 to 20 digits, perhaps a + before them, and spaces and ()- between them"))
 	}
 	switch {
-	case !countryForm.MatchString(a.Country):
-		all = append(all, errs.InvalidField("country", "is not a code of two letters (ISO 3166-1)"))
+	case !text.IsCountry(a.Country):
+		all = append(all, errs.InvalidField("country", "is no country's code of two letters (ISO 3166-1), as KR or GB"))
 	case a.Country == homeCountry && !koreanForm.MatchString(a.Postcode):
 		all = append(all, errs.InvalidField("postcode", "is not five digits"))
 	case !postcodeForm.MatchString(a.Postcode):
@@ -72,7 +68,7 @@ func (a address) validate() error {
 	return errors.Join(all...)
 }
 
-// carrier is who carries a parcel.
+// carrier is a parcel service.
 type carrier string
 
 // The carriers.
@@ -83,30 +79,31 @@ const (
 	ems       carrier = "ems"
 )
 
-// trackingNumber is the carrier's number for the n-th parcel.
+// trackingNumber returns the tracking number for the carrier's n-th parcel.
 func (c carrier) trackingNumber(n int64) string {
 	prefix := map[carrier]string{cj: "CJ", koreaPost: "KP", ems: "EM"}[c]
 	return fmt.Sprintf("%s%012d", prefix, n)
 }
 
-// served is who carries where. The longest postcode that fits decides; a
-// country without a row is served by nobody.
+// served lists which carrier serves which area. The longest matching postcode
+// prefix decides. A country without a row is not served.
 var served = []struct {
-	country, postcode string // postcode is a prefix; "" is the whole country
+	country, postcode string // postcode is a prefix; "" matches the whole country
 	by                carrier
 }{
 	{"KR", "", cj},
-	{"KR", "00000", nobody},  // not a place
+	{"KR", "00000", nobody},  // no such place
 	{"KR", "63", koreaPost},  // Jeju
 	{"KR", "402", koreaPost}, // Ulleungdo
 	{"KR", "40240", nobody},  // Dokdo
 	{"JP", "", ems},
 	{"US", "", ems},
-	{"US", "96", nobody}, // the Pacific: Hawaii, Guam, forces abroad
+	{"US", "96", nobody}, // Hawaii, Guam, military addresses in the Pacific
 }
 
-// carrierFor returns who carries to a, or why nobody does. The reason goes into
-// events, so it names the row of the table that decided, never the address.
+// carrierFor returns the carrier that serves an address, or the reason why none
+// does. Events contain the reason, so it names the matching row of the table and
+// not the address.
 func carrierFor(a address) (by carrier, reason string) {
 	country, longest := "the country "+a.Country, -1
 	area := country

@@ -10,21 +10,24 @@ import (
 	"millrace/platform/bus"
 )
 
-// state is where a delivery stands.
+// state is the state of a delivery.
 type state string
 
-// The states. unpaid is before the delivery: an order that nobody paid yet.
+// The states. unpaid means that there is no delivery yet.
 const (
 	unpaid          state = ""
-	awaitingAddress state = "awaiting_address" // paid, and nobody said where to
-	prepared        state = "prepared"         // waits for the carrier
+	awaitingAddress state = "awaiting_address" // paid, but there is no address yet
+	prepared        state = "prepared"         // waiting for the carrier
 	shipped         state = "shipped"
 	delivered       state = "delivered"
 	failed          state = "failed"    // no carrier serves the address
-	cancelled       state = "cancelled" // refunded before it left
+	cancelled       state = "cancelled" // refunded before it was shipped
 )
 
-// action is what happens to a delivery.
+// notPaid is how the API shows unpaid.
+const notPaid state = "unpaid"
+
+// action is a change of a delivery.
 type action string
 
 // The actions.
@@ -37,13 +40,14 @@ const (
 	cancel  action = "cancel" // the payment was refunded
 )
 
-// Rows of the history that move nothing.
+// Actions that are recorded in the history and do not change the state.
 const (
-	readdress action = "readdress" // another address before it was shipped
-	refunded  action = "refunded"  // the money went back, too late to stop the parcel or after a failure
+	readdress action = "readdress" // the address was changed before shipping
+	refunded  action = "refunded"  // the payment was refunded too late to stop the parcel, or after a failure
 )
 
-// moves is the state machine. What is not in it does not happen.
+// moves is the state machine: for each state, the allowed actions and the state
+// that follows.
 var moves = map[state]map[action]state{
 	unpaid:          {await: awaitingAddress, prepare: prepared, refuse: failed, cancel: cancelled},
 	awaitingAddress: {prepare: prepared, refuse: failed, cancel: cancelled},
@@ -51,7 +55,7 @@ var moves = map[state]map[action]state{
 	shipped:         {deliver: delivered},
 }
 
-// done tells the states in which an action has had its effect already, so that
+// done lists the states in which a requested action has already happened, so that
 // a repeated request changes nothing.
 var done = map[action][]state{
 	ship:    {shipped, delivered},
@@ -67,11 +71,12 @@ type delivery struct {
 	UserID         string
 	PaymentID      string
 	State          state
-	Carrier        carrier // from prepared on
-	TrackingNumber string  // from shipped on
+	Carrier        carrier // set since prepared
+	TrackingNumber string  // set since shipped
 	Reason         string  // of a failure or a cancellation
 	CreatedAt      time.Time
 	UpdatedAt      time.Time
+	Version        int64 // of the delivery without its address; see findVersion
 }
 
 // change is one row of a delivery's history.
@@ -84,8 +89,7 @@ type change struct {
 	At      time.Time
 }
 
-// event is what the world hears of a delivery that came into its state; nil
-// when there is nothing to say.
+// event returns the event of the delivery's state, or nil if the state has none.
 func (d delivery) event() bus.Event {
 	id := d.ID.String()
 	switch d.State {

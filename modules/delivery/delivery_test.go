@@ -11,7 +11,7 @@ import (
 
 var allStates = []state{unpaid, awaitingAddress, prepared, shipped, delivered, failed, cancelled}
 
-func TestEveryMoveOfTheTableAndNoOther(t *testing.T) {
+func TestMoves_AllowOnlyTheListedTransitions(t *testing.T) {
 	t.Parallel()
 	allowed := map[string]state{
 		" await": awaitingAddress, " prepare": prepared, " refuse": failed, " cancel": cancelled,
@@ -29,24 +29,24 @@ func TestEveryMoveOfTheTableAndNoOther(t *testing.T) {
 	}
 }
 
-func TestOnlyAPaidOrderThatWaitsForItsAddressHasNothingToSay(t *testing.T) {
+func TestDelivery_EveryStateButAwaitingAddressHasAnEvent(t *testing.T) {
 	t.Parallel()
-	said := map[state]string{
+	published := map[state]string{
 		prepared: "delivery.prepared", shipped: "delivery.shipped", delivered: "delivery.delivered",
 		failed: "delivery.failed", cancelled: "delivery.cancelled",
 	}
 	for _, s := range allStates {
 		event := delivery{ID: uuid.New(), OrderKey: "goods-1", State: s}.event()
-		if said[s] == "" {
+		if published[s] == "" {
 			require.Nil(t, event)
 			continue
 		}
-		require.Equal(t, said[s], event.EventName())
+		require.Equal(t, published[s], event.EventName())
 		require.Equal(t, "goods-1", event.Key())
 	}
 }
 
-func TestARepeatedRequestIsKnownByTheState(t *testing.T) {
+func TestDelivery_DidRecognizesRepeatedRequests(t *testing.T) {
 	t.Parallel()
 	for _, s := range allStates {
 		require.Equal(t, s == shipped || s == delivered, delivery{State: s}.did(ship), s)
@@ -54,7 +54,7 @@ func TestARepeatedRequestIsKnownByTheState(t *testing.T) {
 	}
 }
 
-func TestTheLongestPostcodeDecidesWhoCarries(t *testing.T) {
+func TestCarrierFor_LongestPostcodePrefixDecides(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		country, postcode string
@@ -82,7 +82,7 @@ func TestTheLongestPostcodeDecidesWhoCarries(t *testing.T) {
 	}
 }
 
-func TestEveryBadFieldOfAnAddressIsNamed(t *testing.T) {
+func TestAddress_ValidateNamesEveryInvalidField(t *testing.T) {
 	t.Parallel()
 	good := address{Name: "김하늘", Phone: "+82 10-1234-5678", Postcode: "04524", Line1: "세종대로 110"}
 	require.NoError(t, good.tidy().validate())

@@ -1,7 +1,6 @@
 package delivery
 
 import (
-	"cmp"
 	"context"
 
 	"millrace/modules/payment/paymentapi"
@@ -9,8 +8,8 @@ import (
 	"millrace/platform/errs"
 )
 
-// prepareDelivery starts the delivery of a paid order of goods. A deposit has
-// nothing to deliver.
+// prepareDelivery starts the delivery of a paid order of goods. Deposits are
+// ignored.
 func (m *Module) prepareDelivery(ctx context.Context, tx *bus.Tx, paid paymentapi.Completed) error {
 	if paid.OrderKind != paymentapi.Goods {
 		return nil
@@ -26,7 +25,7 @@ func (m *Module) prepareDelivery(ctx context.Context, tx *bus.Tx, paid paymentap
 		if d.PaymentID == paid.PaymentID {
 			return nil
 		}
-		// An order is charged once. Somebody paid for nothing, and must look.
+		// The customer paid twice: a dead letter, because a person must look.
 		return errs.New(errs.Conflict, "order %s has a delivery for payment %s, and was paid again by %s", paid.OrderKey, d.PaymentID, paid.PaymentID)
 	}
 	d.UserID, d.PaymentID = paid.UserID, paid.PaymentID
@@ -40,8 +39,9 @@ func (m *Module) prepareDelivery(ctx context.Context, tx *bus.Tx, paid paymentap
 	return m.service.decide(ctx, tx, &d, where)
 }
 
-// cancelDelivery stops a parcel that has not left. One that has left, or never
-// will, only remembers that the money went back.
+// cancelDelivery cancels a delivery that was not shipped. For one that was
+// shipped, or that failed, it only records the refund in the history. The refund
+// of another payment of the order, as of a duplicate charge, changes nothing.
 func (m *Module) cancelDelivery(ctx context.Context, tx *bus.Tx, back paymentapi.Refunded) error {
 	if back.OrderKind != paymentapi.Goods {
 		return nil
@@ -53,12 +53,19 @@ func (m *Module) cancelDelivery(ctx context.Context, tx *bus.Tx, back paymentapi
 	if err != nil {
 		return err
 	}
-	if _, stops := moves[d.State][cancel]; !stops {
-		return insertHistory(ctx, tx, d, refunded, d.State, back.Reason)
+	reason := paymentapi.RefundReason(back.Reason) // an event of another program may have any text
+	if back.Duplicate || d.State != unpaid && d.PaymentID != back.PaymentID {
+		return nil
 	}
-	if d.State == unpaid { // the refund came without its payment: keep a delivery that never starts
+	if _, stops := moves[d.State][cancel]; !stops {
+		if err := touch(ctx, tx, d); err != nil {
+			return err
+		}
+		return insertHistory(ctx, tx, d, refunded, d.State, reason)
+	}
+	if d.State == unpaid { // the refund arrived before the payment: store a cancelled delivery, so that the payment does not start one
 		d.UserID, d.PaymentID = back.UserID, back.PaymentID
 	}
-	d.Reason = cmp.Or(back.Reason, "the payment was refunded")
-	return m.service.move(ctx, tx, &d, cancel, d.Reason)
+	d.Reason = reason
+	return m.service.move(ctx, tx, &d, cancel, reason)
 }

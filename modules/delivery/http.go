@@ -15,6 +15,12 @@ type (
 		OrderKey string `path:"orderKey" maxLength:"64" pattern:"^[A-Za-z0-9-]+$" patternDescription:"letters, digits and hyphens" doc:"The key of an order of goods" example:"goods-17"`
 	}
 
+	stepInput struct {
+		web.IfMatch
+		ExpectedStatus state  `query:"expectedStatus" enum:"awaiting_address,prepared,shipped,delivered,failed,cancelled" doc:"Make the change only in this state; otherwise 409, which says in current what it is now"`
+		OrderKey       string `path:"orderKey" maxLength:"64" pattern:"^[A-Za-z0-9-]+$" patternDescription:"letters, digits and hyphens" doc:"The key of an order of goods" example:"goods-17"`
+	}
+
 	newAddress struct {
 		Name     string `json:"name" maxLength:"100" doc:"Who receives the parcel"`
 		Phone    string `json:"phone" maxLength:"30" example:"+82 10-1234-5678"`
@@ -24,15 +30,20 @@ type (
 		City     string `json:"city,omitempty" maxLength:"100"`
 		Country  string `json:"country,omitempty" maxLength:"2" doc:"ISO 3166-1, two letters; KR when left out" example:"KR"`
 	}
-	addressInput struct { // huma does not look into embedded types that are unexported
-		OrderKey string `path:"orderKey" maxLength:"64" pattern:"^[A-Za-z0-9-]+$" patternDescription:"letters, digits and hyphens" doc:"The key of an order of goods" example:"goods-17"`
-		Body     newAddress
+	addressInput struct { // huma ignores embedded unexported types, so fields are repeated
+		web.IfMatch
+		ExpectedStatus state  `query:"expectedStatus" enum:"unpaid,awaiting_address,prepared,shipped,delivered,failed,cancelled" doc:"Make the change only in this state; otherwise 409, which says in current what it is now"`
+		OrderKey       string `path:"orderKey" maxLength:"64" pattern:"^[A-Za-z0-9-]+$" patternDescription:"letters, digits and hyphens" doc:"The key of an order of goods" example:"goods-17"`
+		Body           newAddress
 	}
 	addressView struct {
 		OrderKey string `json:"orderKey"`
 		State    state  `json:"state,omitempty" doc:"Of the delivery; left out while the order is not paid"`
 	}
-	addressOutput struct{ Body addressView }
+	addressOutput struct {
+		ETag string `header:"ETag" doc:"Of the delivery and its address, for If-Match"`
+		Body addressView
+	}
 
 	changeView struct {
 		Action  action    `json:"action"`
@@ -52,9 +63,14 @@ type (
 		Reason         string       `json:"reason,omitempty" doc:"Of a failure or a cancellation"`
 		CreatedAt      time.Time    `json:"createdAt"`
 		UpdatedAt      time.Time    `json:"updatedAt"`
-		History        []changeView `json:"history" doc:"Everything that happened, oldest first"`
+		Version        int64        `json:"version" doc:"Grows with every change of the delivery and its address; in quotes, it is the ETag"`
+		History        []changeView `json:"history" doc:"What happened, oldest first: the newest 100 changes"`
+		Truncated      []string     `json:"truncated,omitempty" doc:"Lists that have older entries than the 100 that are shown" enum:"history"`
 	}
-	deliveryOutput struct{ Body deliveryView }
+	deliveryOutput struct {
+		ETag string `header:"ETag" doc:"Of the delivery and its address, for If-Match"`
+		Body deliveryView
+	}
 )
 
 // Routes registers the module's operations.
@@ -62,7 +78,8 @@ func (m *Module) Routes(api huma.API) {
 	tags := []string{"delivery"}
 	web.Handle(api, huma.Operation{
 		OperationID: "set-address", Method: http.MethodPut, Path: "/deliveries/{orderKey}/address", Tags: tags,
-		Summary: "Say where an order goes",
+		RejectUnknownQueryParameters: true,
+		Summary:                      "Say where an order goes",
 		Description: "Before or after the order is paid, and again until its parcel is shipped (409 from then on). " +
 			"An address that no carrier serves fails a paid delivery that waits for it, and the money goes back.",
 	}, m.setAddress)
@@ -72,49 +89,55 @@ func (m *Module) Routes(api huma.API) {
 	}, m.getDelivery)
 	web.Handle(api, huma.Operation{
 		OperationID: "ship-delivery", Method: http.MethodPost, Path: "/deliveries/{orderKey}/ship", Tags: tags,
-		Summary: "The parcel was given to its carrier", Description: "For the warehouse. A repeated request changes nothing.",
+		RejectUnknownQueryParameters: true,
+		Summary:                      "The parcel was given to its carrier", Description: "For the warehouse. A repeated request changes nothing.",
 	}, m.shipDelivery)
 	web.Handle(api, huma.Operation{
 		OperationID: "deliver-delivery", Method: http.MethodPost, Path: "/deliveries/{orderKey}/deliver", Tags: tags,
-		Summary: "The parcel reached its address", Description: "For the carrier. A repeated request changes nothing.",
+		RejectUnknownQueryParameters: true,
+		Summary:                      "The parcel reached its address", Description: "For the carrier. A repeated request changes nothing.",
 	}, m.deliverDelivery)
 }
 
 func (m *Module) setAddress(ctx context.Context, in *addressInput) (*addressOutput, error) {
-	d, err := m.service.setAddress(ctx, in.OrderKey, address(in.Body))
+	d, version, err := m.service.setAddress(ctx, in.OrderKey, in.Expect(string(in.ExpectedStatus)), address(in.Body))
 	if err != nil {
 		return nil, err
 	}
-	return &addressOutput{addressView{OrderKey: in.OrderKey, State: d.State}}, nil
+	return &addressOutput{ETag: web.ETag(version), Body: addressView{OrderKey: in.OrderKey, State: d.State}}, nil
 }
 
 func (m *Module) getDelivery(ctx context.Context, in *orderPath) (*deliveryOutput, error) {
 	return m.read(ctx, in.OrderKey)
 }
 
-func (m *Module) shipDelivery(ctx context.Context, in *orderPath) (*deliveryOutput, error) {
-	if _, err := m.service.ship(ctx, in.OrderKey); err != nil {
+func (m *Module) shipDelivery(ctx context.Context, in *stepInput) (*deliveryOutput, error) {
+	if err := m.service.ship(ctx, in.OrderKey, in.Expect(string(in.ExpectedStatus))); err != nil {
 		return nil, err
 	}
 	return m.read(ctx, in.OrderKey)
 }
 
-func (m *Module) deliverDelivery(ctx context.Context, in *orderPath) (*deliveryOutput, error) {
-	if _, err := m.service.deliver(ctx, in.OrderKey); err != nil {
+func (m *Module) deliverDelivery(ctx context.Context, in *stepInput) (*deliveryOutput, error) {
+	if err := m.service.deliver(ctx, in.OrderKey, in.Expect(string(in.ExpectedStatus))); err != nil {
 		return nil, err
 	}
 	return m.read(ctx, in.OrderKey)
 }
 
 func (m *Module) read(ctx context.Context, orderKey string) (*deliveryOutput, error) {
-	d, history, err := readDelivery(ctx, m.service.db, orderKey)
+	d, version, found, err := readDelivery(ctx, m.service.db, orderKey, web.MaxNested+1)
 	if err != nil {
 		return nil, err
 	}
+	history, more := web.Newest(found)
 	view := deliveryView{
 		DeliveryID: d.ID.String(), OrderKey: d.OrderKey, UserID: d.UserID, State: d.State,
 		Carrier: string(d.Carrier), TrackingNumber: d.TrackingNumber, Reason: d.Reason,
-		CreatedAt: d.CreatedAt.UTC(), UpdatedAt: d.UpdatedAt.UTC(), History: make([]changeView, len(history)),
+		CreatedAt: d.CreatedAt.UTC(), UpdatedAt: d.UpdatedAt.UTC(), Version: version, History: make([]changeView, len(history)),
+	}
+	if more {
+		view.Truncated = []string{"history"}
 	}
 	for i, c := range history {
 		view.History[i] = changeView{Action: c.Action, From: c.From, To: c.To, Note: c.Note, At: c.At.UTC()}
@@ -122,5 +145,5 @@ func (m *Module) read(ctx context.Context, orderKey string) (*deliveryOutput, er
 			view.History[i].CauseID = c.CauseID.String()
 		}
 	}
-	return &deliveryOutput{view}, nil
+	return &deliveryOutput{ETag: web.ETag(version), Body: view}, nil
 }

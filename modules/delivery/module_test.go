@@ -39,7 +39,7 @@ func refundOf(orderKey string) paymentapi.Refunded {
 	}
 }
 
-// historyOf reads the actions of an order's delivery over HTTP.
+// historyOf returns the actions in the history of an order's delivery.
 func historyOf(t *testing.T, d *bustest.Harness, orderKey string) (all []string) {
 	t.Helper()
 	var view struct {
@@ -52,14 +52,14 @@ func historyOf(t *testing.T, d *bustest.Harness, orderKey string) (all []string)
 	require.NoError(t, json.Unmarshal(d.Given("GET /deliveries/"+orderKey, "").Body.Bytes(), &view))
 	state := ""
 	for _, h := range view.History {
-		require.Equal(t, state, h.From, "every row begins where the one before it ended")
+		require.Equal(t, state, h.From, "each row starts in the state that the previous one ended in")
 		state = h.To
 		all = append(all, h.Action)
 	}
 	return all
 }
 
-func TestAPaidOrderWithAnAddressIsPrepared(t *testing.T) {
+func TestDelivery_PaidOrderWithAddressIsPrepared(t *testing.T) {
 	t.Parallel()
 	d := start(t, delivery.Config{})
 	d.Given("PUT /deliveries/goods-17/address", address("04524"))
@@ -71,7 +71,7 @@ func TestAPaidOrderWithAnAddressIsPrepared(t *testing.T) {
 	require.Equal(t, []string{"prepare"}, historyOf(t, d, order))
 }
 
-func TestAnAddressAfterThePaymentPreparesTheDeliveryThatWaits(t *testing.T) {
+func TestDelivery_AddressAfterPaymentPreparesIt(t *testing.T) {
 	t.Parallel()
 	d := start(t, delivery.Config{})
 	d.When(completed(order))
@@ -84,38 +84,58 @@ func TestAnAddressAfterThePaymentPreparesTheDeliveryThatWaits(t *testing.T) {
 	require.Equal(t, []string{"await", "prepare"}, historyOf(t, d, order))
 }
 
-func TestAnUnreachableAddressAsksForARefund(t *testing.T) {
+func TestDelivery_UnservedAddressRequestsRefund(t *testing.T) {
 	t.Parallel()
 	d := start(t, delivery.Config{})
 	failed := deliveryapi.Failed{OrderKey: order, UserID: "1001", Reason: "no carrier serves 00000"}
-	refund := paymentapi.Refund{OrderKey: order, Reason: "address cannot be served"}
+	refund := paymentapi.Refund{OrderKey: order, PaymentID: "pay-of-goods-17", Reason: paymentapi.AddressNotServed}
 
 	d.Given("PUT /deliveries/goods-17/address", address("00000"))
 	d.When(completed(order))
 	d.Then(failed, refund)
 	d.ThenAgainNothing()
-	d.When(refundOf(order)) // payment did as it was asked
+	d.When(refundOf(order)) // payment made the refund
 	d.ThenNothing()
 	d.ThenRow(`SELECT state, reason FROM deliveries`, "failed", "no carrier serves 00000")
 	require.Equal(t, []string{"refuse", "refunded"}, historyOf(t, d, order))
 
-	failed.OrderKey, refund.OrderKey = "goods-18", "goods-18"
+	failed.OrderKey, refund.OrderKey, refund.PaymentID = "goods-18", "goods-18", "pay-of-goods-18"
 	d.When(completed("goods-18"))
 	d.Given("PUT /deliveries/goods-18/address", address("00000"))
 	d.Then(failed, refund)
 }
 
-func TestADepositHasNothingToDeliver(t *testing.T) {
+func TestCancelDelivery_RefundOfAnotherPaymentChangesNothing(t *testing.T) {
 	t.Parallel()
 	d := start(t, delivery.Config{})
-	d.When(paymentapi.Completed{PaymentID: "p", OrderKey: "deposit-17", OrderKind: paymentapi.Deposit, UserID: "1001"})
-	d.When(paymentapi.Refunded{PaymentID: "p", OrderKey: "deposit-17", OrderKind: paymentapi.Deposit, UserID: "1001"})
+	other := refundOf(order)
+	other.PaymentID, other.Duplicate = "another-payment", true
+	d.When(other) // before the payment: a duplicate charge was refunded
+	d.ThenRow(`SELECT count(*) FROM deliveries`, 0)
+	d.Given("PUT /deliveries/goods-17/address", address("04524"))
+	d.When(completed(order))
+	d.Then(deliveryapi.Prepared{OrderKey: order})
+	d.When(other)
+	other.Duplicate = false
+	d.When(other)
 	d.ThenNothing()
+	d.ThenRow(`SELECT state FROM deliveries`, "prepared")
+	d.When(refundOf(order))
+	d.Then(deliveryapi.Cancelled{OrderKey: order})
+}
+
+func TestDelivery_IgnoresDeposits(t *testing.T) {
+	t.Parallel()
+	d := start(t, delivery.Config{})
+	d.When(paymentapi.Completed{PaymentID: "p", OrderKey: "deposit-17", OrderKind: paymentapi.Deposit, UserID: "1001", Amount: 15000, Currency: "KRW"})
+	d.When(paymentapi.Refunded{PaymentID: "p", OrderKey: "deposit-17", OrderKind: paymentapi.Deposit, UserID: "1001", Amount: 15000, Currency: "KRW"})
+	d.ThenNothing()
+	require.Empty(t, d.DeadLetters())
 	d.ThenRow(`SELECT count(*) FROM deliveries`, 0)
 	require.Equal(t, http.StatusUnprocessableEntity, d.Do("PUT /deliveries/deposit-17/address", address("04524")).Code)
 }
 
-func TestAParcelIsShippedAndDeliveredOnceWhateverIsRepeated(t *testing.T) {
+func TestDelivery_RepeatedRequestsShipAndDeliverOnce(t *testing.T) {
 	t.Parallel()
 	d := start(t, delivery.Config{})
 	require.Equal(t, http.StatusNotFound, d.Do("POST /deliveries/goods-17/ship", "").Code)
@@ -137,11 +157,11 @@ func TestAParcelIsShippedAndDeliveredOnceWhateverIsRepeated(t *testing.T) {
 	require.Equal(t, []string{"await", "prepare", "ship", "deliver"}, historyOf(t, d, order))
 }
 
-func TestARefundCancelsWhatHasNotLeft(t *testing.T) {
+func TestCancelDelivery_RefundBeforeShippingCancels(t *testing.T) {
 	t.Parallel()
 	d := start(t, delivery.Config{})
-	d.When(completed(order), refundOf(order)) // awaits its address
-	d.Then(deliveryapi.Cancelled{OrderKey: order, UserID: "1001", Reason: "customer asked"})
+	d.When(completed(order), refundOf(order))                                                      // awaiting its address
+	d.Then(deliveryapi.Cancelled{OrderKey: order, UserID: "1001", Reason: paymentapi.OtherReason}) // the original text is not published
 	d.ThenAgainNothing()
 	require.Equal(t, []string{"await", "cancel"}, historyOf(t, d, order))
 	require.Equal(t, http.StatusConflict, d.Do("PUT /deliveries/goods-17/address", address("04524")).Code)
@@ -153,7 +173,7 @@ func TestARefundCancelsWhatHasNotLeft(t *testing.T) {
 	d.ThenNothing()
 }
 
-func TestAParcelThatHasLeftOnlyRemembersARefund(t *testing.T) {
+func TestCancelDelivery_RefundAfterShippingIsOnlyRecorded(t *testing.T) {
 	t.Parallel()
 	d := start(t, delivery.Config{})
 	d.Given("PUT /deliveries/goods-17/address", address("04524"))
@@ -166,7 +186,7 @@ func TestAParcelThatHasLeftOnlyRemembersARefund(t *testing.T) {
 	require.Equal(t, []string{"prepare", "ship", "refunded"}, historyOf(t, d, order))
 }
 
-func TestARefundBeforeItsPaymentKeepsTheParcelFromStarting(t *testing.T) {
+func TestCancelDelivery_RefundBeforePaymentPreventsDelivery(t *testing.T) {
 	t.Parallel()
 	d := start(t, delivery.Config{})
 	d.When(refundOf(order))
@@ -177,7 +197,7 @@ func TestARefundBeforeItsPaymentKeepsTheParcelFromStarting(t *testing.T) {
 	require.Empty(t, d.DeadLetters())
 }
 
-func TestAnOrderPaidAgainByAnotherPaymentIsADeadLetter(t *testing.T) {
+func TestDelivery_SecondPaymentOfAnOrderIsDeadLetter(t *testing.T) {
 	t.Parallel()
 	d := start(t, delivery.Config{})
 	again := completed(order)
@@ -190,11 +210,11 @@ func TestAnOrderPaidAgainByAnotherPaymentIsADeadLetter(t *testing.T) {
 	d.ThenRow(`SELECT count(*), min(payment_id) FROM deliveries`, 1, "pay-of-goods-17")
 }
 
-func TestAnAddressMayChangeUntilTheParcelIsShipped(t *testing.T) {
+func TestSetAddress_IsAllowedUntilShipped(t *testing.T) {
 	t.Parallel()
 	d := start(t, delivery.Config{})
 	d.Given("PUT /deliveries/goods-17/address", address("00000"))
-	d.Given("PUT /deliveries/goods-17/address", address("04524")) // nobody had paid yet
+	d.Given("PUT /deliveries/goods-17/address", address("04524")) // not paid yet
 	d.When(completed(order))
 	d.Then(deliveryapi.Prepared{})
 	d.Given("PUT /deliveries/goods-17/address", address("63122"))
@@ -202,12 +222,12 @@ func TestAnAddressMayChangeUntilTheParcelIsShipped(t *testing.T) {
 	d.ThenNothing()
 	d.Given("POST /deliveries/goods-17/ship", "")
 	d.Then(deliveryapi.Shipped{Carrier: "korea-post"})
-	d.Given("PUT /deliveries/goods-17/address", address("63122")) // the same
+	d.Given("PUT /deliveries/goods-17/address", address("63122")) // unchanged
 	require.Equal(t, http.StatusConflict, d.Do("PUT /deliveries/goods-17/address", address("04524")).Code)
 	require.Equal(t, []string{"prepare", "readdress", "ship"}, historyOf(t, d, order))
 }
 
-func TestABadFieldOfAnAddressIsNamed(t *testing.T) {
+func TestSetAddress_NamesInvalidField(t *testing.T) {
 	t.Parallel()
 	d := start(t, delivery.Config{})
 	for body, field := range map[string]string{
@@ -215,7 +235,12 @@ func TestABadFieldOfAnAddressIsNamed(t *testing.T) {
 		`{"name":" ","phone":"010-1234-5678","postcode":"04524","line1":"x"}`:                   "body.name",
 		`{"name":"김","phone":"010-1234-5678","postcode":"4524","line1":"x"}`:                    "body.postcode",
 		`{"name":"김","phone":"?","postcode":"04524","line1":"x"}`:                               "body.phone",
+		`{"name":"김","phone":"-----","postcode":"04524","line1":"x"}`:                           "body.phone",
+		`{"name":"김","phone":"+++()+","postcode":"04524","line1":"x"}`:                          "body.phone",
+		`{"name":"김","phone":"8+210","postcode":"04524","line1":"x"}`:                           "body.phone",
 		`{"name":"김","phone":"010-1234-5678","postcode":"04524","line1":"x","country":"Korea"}`: "body.country",
+		`{"name":"김","phone":"010-1234-5678","postcode":"SW1","line1":"x","country":"UK"}`:      "body.country",
+		`{"name":"김","phone":"010-1234-5678","postcode":"04524","line1":"x","country":"ZZ"}`:    "body.country",
 	} {
 		response := d.Do("PUT /deliveries/goods-17/address", body)
 		require.Equal(t, http.StatusUnprocessableEntity, response.Code, body)
@@ -224,7 +249,7 @@ func TestABadFieldOfAnAddressIsNamed(t *testing.T) {
 	d.ThenRow(`SELECT count(*) FROM addresses`, 0)
 }
 
-func TestAnAddressNeverLeavesTheModule(t *testing.T) {
+func TestDelivery_AddressNeverLeavesTheModule(t *testing.T) {
 	t.Parallel()
 	d := start(t, delivery.Config{AutoProgress: true})
 	const canary = `{"name":"canary","phone":"+82 99-9999-9999","postcode":%q,"line1":"canary street","line2":"canary","city":"canary"}`
@@ -236,7 +261,7 @@ func TestAnAddressNeverLeavesTheModule(t *testing.T) {
 	require.NotContains(t, d.Given("GET /deliveries/goods-17", "").Body.String(), "canary")
 }
 
-func TestWithoutAWarehouseParcelsMoveByThemselves(t *testing.T) {
+func TestAutoProgress_ShipsAndDelivers(t *testing.T) {
 	t.Parallel()
 	d := start(t, delivery.Config{AutoProgress: true})
 	d.Given("PUT /deliveries/goods-17/address", address("04524"))
@@ -248,7 +273,7 @@ func TestWithoutAWarehouseParcelsMoveByThemselves(t *testing.T) {
 	require.Equal(t, []string{"prepare", "ship", "deliver"}, historyOf(t, d, order))
 }
 
-func TestAParcelRestsAsLongAsItIsTold(t *testing.T) {
+func TestAutoProgress_WaitsForConfiguredTime(t *testing.T) {
 	t.Parallel()
 	d := start(t, delivery.Config{AutoProgress: true, AutoProgressAfter: 50 * time.Millisecond})
 	d.Given("PUT /deliveries/goods-17/address", address("04524"))
@@ -256,4 +281,25 @@ func TestAParcelRestsAsLongAsItIsTold(t *testing.T) {
 	d.ThenRow(`SELECT state FROM deliveries`, "delivered")
 	d.ThenRow(`SELECT bool_and(at - before >= interval '50 milliseconds') FROM (
 		SELECT at, lag(at) OVER (ORDER BY id) AS before FROM history) h WHERE before IS NOT NULL`, true)
+}
+
+func TestDelivery_HistoryIsBounded(t *testing.T) {
+	t.Parallel()
+	d := start(t, delivery.Config{})
+	d.When(completed(order))
+	d.ThenRow(`SELECT state FROM deliveries`, "awaiting_address")
+	require.NotContains(t, d.Given("GET /deliveries/"+order, "").Body.String(), "truncated")
+	d.ThenRow(`WITH made AS (
+		INSERT INTO history (delivery_id, action, from_state, to_state, note)
+		SELECT id, 'readdress', 'awaiting_address', 'awaiting_address', n::text FROM deliveries, generate_series(1, 130) n RETURNING 1)
+		SELECT count(*) FROM made`, 130)
+	var view struct {
+		History   []struct{ Note string }
+		Truncated []string
+	}
+	require.NoError(t, json.Unmarshal(d.Given("GET /deliveries/"+order, "").Body.Bytes(), &view))
+	require.Equal(t, []string{"history"}, view.Truncated)
+	require.Len(t, view.History, 100)
+	require.Equal(t, "31", view.History[0].Note)
+	require.Equal(t, "130", view.History[99].Note)
 }

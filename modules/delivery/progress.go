@@ -9,17 +9,17 @@ import (
 	"millrace/platform/errs"
 )
 
-// progress stands in for a warehouse and a carrier: it ships what is prepared
-// and delivers what is shipped, one transaction for each step, until ctx is
-// done. Any number of processes may do it at once.
+// progress replaces a warehouse and a carrier: it ships prepared deliveries and
+// delivers shipped ones, one transaction per step, until ctx is done. Several
+// processes may run it concurrently.
 type progress struct {
 	service *service
 	rest    time.Duration // how long a delivery stays in each state
 	wake    chan struct{}
 }
 
-// fallback is how often it looks for what no wake-up told: what an earlier
-// process left behind, or what has rested.
+// fallback is the longest interval between looks for deliveries without a wake-up:
+// those of an earlier process, and those whose rest is over.
 const fallback = time.Second
 
 func (p *progress) run(ctx context.Context) error {
@@ -42,10 +42,10 @@ func (p *progress) run(ctx context.Context) error {
 	}
 }
 
-// step moves one delivery on, and tells whether to go on at once. It is not
-// cancelled with ctx: what is in flight is finished.
+// step ships or delivers one delivery. It reports whether there may be more. A
+// step in progress is completed after ctx ends.
 func (p *progress) step(ctx context.Context) (more bool) {
-	const patience = 10 * time.Second // should the database neither answer nor refuse
+	const patience = 10 * time.Second // limits a step if the database does not respond
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 	defer cancel()
 	err := p.service.db.InTx(ctx, func(tx *bus.Tx) error {

@@ -15,9 +15,10 @@ import (
 	"millrace/platform/bus/bustest"
 )
 
-// Without the lock on the order's key the handler, which runs while the
-// address's transaction is open, would not see it and wait for it for ever.
-func TestAnAddressAndAPaymentAtTheSameMomentMeet(t *testing.T) {
+// The order lock makes the handler wait for the open transaction that sets the
+// address. Without it the handler would miss the address, and the delivery would
+// wait for one permanently.
+func TestDelivery_ConcurrentAddressAndPaymentPrepareIt(t *testing.T) {
 	t.Parallel()
 	var db *bus.DB
 	d := bustest.Start(t, func(handle *bus.DB) bustest.Module {
@@ -25,13 +26,13 @@ func TestAnAddressAndAPaymentAtTheSameMomentMeet(t *testing.T) {
 		return delivery.New(handle, delivery.Config{})
 	})
 
-	// A transaction of the test's holds the address's row, so that the request
-	// stops just before its commit.
+	// The test locks the address's row, so that the request stops just before its
+	// commit.
 	undone := errors.New("undone")
 	holds, release, ended := make(chan struct{}), make(chan struct{}), make(chan error, 1)
 	go func() {
 		ended <- db.InTx(t.Context(), func(tx *bus.Tx) error {
-			if _, err := tx.ExecContext(t.Context(), `SET LOCAL idle_in_transaction_session_timeout = 0`); err != nil { // it waits for the test
+			if _, err := tx.ExecContext(t.Context(), `SET LOCAL idle_in_transaction_session_timeout = 0`); err != nil { // the transaction waits for the test
 				return err
 			}
 			if _, err := tx.ExecContext(t.Context(), `INSERT INTO addresses (order_key, name, phone, postcode, line1, country) VALUES ($1, '', '', '', '', 'KR')`, order); err != nil {
@@ -50,7 +51,7 @@ func TestAnAddressAndAPaymentAtTheSameMomentMeet(t *testing.T) {
 
 	go func() {
 		defer close(release)
-		_ = until(t.Context(), db, `SELECT (`+waiting+`) >= 2 OR EXISTS (SELECT FROM deliveries)`) // the test's end tells
+		_ = until(t.Context(), db, `SELECT (`+waiting+`) >= 2 OR EXISTS (SELECT FROM deliveries)`) // an error makes the assertions below fail
 	}()
 	d.When(completed(order))
 	require.ErrorIs(t, <-ended, undone)
@@ -58,7 +59,7 @@ func TestAnAddressAndAPaymentAtTheSameMomentMeet(t *testing.T) {
 	d.Then(deliveryapi.Prepared{OrderKey: order})
 }
 
-// until asks until the answer is true.
+// until repeats a query until it returns true.
 func until(ctx context.Context, db *bus.DB, question string) error {
 	ctx, cancel := context.WithTimeout(ctx, 60*time.Second)
 	defer cancel()

@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"cmp"
 	"context"
 
 	"github.com/google/uuid"
@@ -10,24 +11,33 @@ import (
 	"millrace/platform/errs"
 )
 
-// unreachable is what payment is told; it ends up in the user's mail.
-const unreachable = "address cannot be served"
-
-// service is what may be done with deliveries, each in one transaction.
+// service holds the use cases. Each one runs in a single transaction.
 type service struct {
 	db    *bus.DB
-	moved func() // called after a commit that gave the warehouse or the carrier something to do
+	moved func() // called after the commit of a state that the warehouse or the carrier acts on
 }
 
-// setAddress says where an order goes. It may be said before the order is paid
-// or while it waits, and again until the parcel is shipped.
-func (s *service) setAddress(ctx context.Context, orderKey string, a address) (d delivery, err error) {
+// condition checks what the caller of a change expects. It is called under the
+// delivery's lock, before anything is changed.
+type condition func(now errs.State) error
+
+// stateOf returns the current state of a locked delivery, for conditions and for
+// refusals.
+func stateOf(ctx context.Context, tx *bus.Tx, d delivery) (errs.State, error) {
+	version, err := findVersion(ctx, tx, d.OrderKey)
+	return errs.State{Status: string(cmp.Or(d.State, notPaid)), Version: version}, err
+}
+
+// setAddress sets the address of an order: before it is paid, while its delivery
+// waits for the address, or later until the parcel is shipped. It returns the
+// delivery and the version of the order's delivery and address.
+func (s *service) setAddress(ctx context.Context, orderKey string, expected condition, a address) (d delivery, version int64, err error) {
 	if kind, ok := paymentapi.KindOf(orderKey); !ok || kind != paymentapi.Goods {
-		return d, errs.InvalidField("orderKey", "is not the key of an order of goods")
+		return d, 0, errs.InvalidField("orderKey", "is not the key of an order of goods")
 	}
 	a = a.tidy()
 	if err := a.validate(); err != nil {
-		return d, err
+		return d, 0, err
 	}
 	err = s.db.InTx(ctx, func(tx *bus.Tx) error {
 		if err := lockOrder(ctx, tx, orderKey); err != nil {
@@ -36,43 +46,59 @@ func (s *service) setAddress(ctx context.Context, orderKey string, a address) (d
 		if d, err = lockDelivery(ctx, tx, orderKey); err != nil {
 			return err
 		}
-		known, found, err := findAddress(ctx, tx, orderKey)
+		now, err := stateOf(ctx, tx, d)
 		if err != nil {
 			return err
 		}
-		if found && known == a {
-			return nil // a repeated request
+		if err := expected(now); err != nil {
+			return err
 		}
-		switch d.State {
-		case unpaid:
-			return saveAddress(ctx, tx, orderKey, a)
-		case awaitingAddress:
-			if err := saveAddress(ctx, tx, orderKey, a); err != nil {
-				return err
-			}
-			return s.decide(ctx, tx, &d, a)
-		case prepared:
-			by, reason := carrierFor(a)
-			if by == nobody {
-				return errs.InvalidField("postcode", "%s; the parcel keeps its address", reason)
-			}
-			d.Carrier = by
-			if err := saveAddress(ctx, tx, orderKey, a); err != nil {
-				return err
-			}
-			if err := updateDelivery(ctx, tx, d); err != nil {
-				return err
-			}
-			return insertHistory(ctx, tx, d, readdress, d.State, string(by))
-		case shipped, delivered, failed, cancelled:
+		if err := s.readdress(ctx, tx, &d, now, a); err != nil {
+			return err
 		}
-		return errs.New(errs.Conflict, "the delivery of %s is %s: its address cannot change", orderKey, d.State)
+		version, err = findVersion(ctx, tx, orderKey)
+		return err
 	})
-	return d, err
+	return d, version, err
 }
 
-// decide prepares a paid delivery whose address is known, or fails it and asks
-// payment to give the money back.
+// readdress changes the address of a locked order.
+func (s *service) readdress(ctx context.Context, tx *bus.Tx, d *delivery, now errs.State, a address) error {
+	known, found, err := findAddress(ctx, tx, d.OrderKey)
+	if err != nil {
+		return err
+	}
+	if found && known == a {
+		return nil // a repeated request
+	}
+	switch d.State {
+	case unpaid:
+		return saveAddress(ctx, tx, d.OrderKey, a)
+	case awaitingAddress:
+		if err := saveAddress(ctx, tx, d.OrderKey, a); err != nil {
+			return err
+		}
+		return s.decide(ctx, tx, d, a)
+	case prepared:
+		by, reason := carrierFor(a)
+		if by == nobody {
+			return errs.InvalidField("postcode", "%s; the parcel keeps its address", reason)
+		}
+		d.Carrier = by
+		if err := saveAddress(ctx, tx, d.OrderKey, a); err != nil {
+			return err
+		}
+		if err := updateDelivery(ctx, tx, *d); err != nil {
+			return err
+		}
+		return insertHistory(ctx, tx, *d, readdress, d.State, string(by))
+	case shipped, delivered, failed, cancelled:
+	}
+	return errs.Refuse(now, "the delivery of %s is %s: its address cannot change", d.OrderKey, d.State)
+}
+
+// decide prepares a paid delivery whose address is known. If no carrier serves the
+// address it fails the delivery and sends payment the command to refund.
 func (s *service) decide(ctx context.Context, tx *bus.Tx, d *delivery, a address) error {
 	by, reason := carrierFor(a)
 	if by != nobody {
@@ -83,33 +109,40 @@ func (s *service) decide(ctx context.Context, tx *bus.Tx, d *delivery, a address
 	if err := s.move(ctx, tx, d, refuse, reason); err != nil {
 		return err
 	}
-	return tx.Send(paymentapi.Refund{OrderKey: d.OrderKey, Reason: unreachable, RequestID: d.ID.String()}) // payment is expected to act
+	return tx.Send(paymentapi.Refund{OrderKey: d.OrderKey, PaymentID: d.PaymentID, Reason: paymentapi.AddressNotServed, RequestID: d.ID.String()})
 }
 
-// ship gives a prepared parcel to the carrier that serves its address.
-func (s *service) ship(ctx context.Context, orderKey string) (delivery, error) {
-	return s.act(ctx, orderKey, ship)
+// ship records that the carrier took a prepared parcel.
+func (s *service) ship(ctx context.Context, orderKey string, expected condition) error {
+	return s.act(ctx, orderKey, expected, ship)
 }
 
-// deliver says that a shipped parcel reached its address.
-func (s *service) deliver(ctx context.Context, orderKey string) (delivery, error) {
-	return s.act(ctx, orderKey, deliver)
+// deliver records that a shipped parcel reached its address.
+func (s *service) deliver(ctx context.Context, orderKey string, expected condition) error {
+	return s.act(ctx, orderKey, expected, deliver)
 }
 
-func (s *service) act(ctx context.Context, orderKey string, a action) (d delivery, err error) {
-	err = s.db.InTx(ctx, func(tx *bus.Tx) error {
-		if d, err = lockDelivery(ctx, tx, orderKey); err != nil {
+func (s *service) act(ctx context.Context, orderKey string, expected condition, a action) error {
+	return s.db.InTx(ctx, func(tx *bus.Tx) error {
+		d, err := lockDelivery(ctx, tx, orderKey)
+		if err != nil {
 			return err
 		}
 		if d.State == unpaid {
 			return errs.New(errs.NotFound, "order %s has no delivery; it begins when the order is paid", orderKey)
+		}
+		now, err := stateOf(ctx, tx, d)
+		if err != nil {
+			return err
+		}
+		if err := expected(now); err != nil {
+			return err
 		}
 		if d.did(a) {
 			return nil // a repeated request
 		}
 		return s.progress(ctx, tx, &d, a)
 	})
-	return d, err
 }
 
 // progress ships or delivers a locked delivery.
@@ -124,13 +157,18 @@ func (s *service) progress(ctx context.Context, tx *bus.Tx, d *delivery, a actio
 	return s.move(ctx, tx, d, a, d.TrackingNumber)
 }
 
-// move is the one place where a delivery changes its state: by the table, with
-// its row of history and its event, in the caller's transaction.
+// move changes the state of a delivery as the table moves allows, and writes the
+// history and the event in the caller's transaction. No other function changes a
+// state.
 func (s *service) move(ctx context.Context, tx *bus.Tx, d *delivery, a action, note string) error {
 	from := d.State
 	to, allowed := moves[from][a]
 	if !allowed {
-		return errs.New(errs.Conflict, "the delivery of %s is %s: it cannot %s", d.OrderKey, from, a)
+		now, err := stateOf(ctx, tx, *d)
+		if err != nil {
+			return err
+		}
+		return errs.Refuse(now, "the delivery of %s is %s: it cannot %s", d.OrderKey, from, a)
 	}
 	d.State = to
 	write := updateDelivery

@@ -6,34 +6,35 @@ import (
 	"millrace/modules/notification/notificationapi"
 )
 
-// words are what people read, in both languages.
+// words is a text in both languages.
 type words struct {
 	Korean  string `json:"ko"`
 	English string `json:"en"`
 }
 
-// did is who did what.
-type did struct {
+// move is a transition together with the actor who made it.
+type move struct {
 	transition consultationapi.Transition
 	actor      consultationapi.Actor
 }
 
-// statusCard is a card as the table has it.
+// statusCard is a row of statusCards.
 type statusCard struct {
 	card     inquiryapi.Card
 	speaker  inquiryapi.Speaker
-	template string // of the notification that tells the customer
+	template string // template of the notification to the customer
 	title    words
 	text     words
 }
 
-// statusCards is the one table of cards. Who did what decides the card and the
-// side of the room that it appears on; a pair without a row has no card.
+// statusCards is the table of all cards. The transition and the actor decide
+// which card is posted and on which side of the room it appears. A pair without
+// a row posts no card.
 //
-// The speakers of the two cancellations are crosswise on purpose: what one side
-// called off, the other side's voice announces. The text names who did it, so
-// that nobody is misled.
-var statusCards = map[did]statusCard{
+// The speakers of the two cancellations are swapped on purpose: a cancellation
+// by one side appears on the other side of the room. The card's text names the
+// actor, so readers are not misled.
+var statusCards = map[move]statusCard{
 	{consultationapi.To(consultationapi.Received), consultationapi.Member}: {
 		inquiryapi.ReservationReceived, inquiryapi.Customer, notificationapi.ReservationReceived, received,
 		words{"고객님이 예약을 접수했습니다.", "The customer booked a reservation."},

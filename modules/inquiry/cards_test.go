@@ -11,9 +11,9 @@ import (
 	"millrace/platform/errs"
 )
 
-// want is written out again, in the wire's words, so that a slip in the table
-// is seen.
-var want = map[did]statusCard{
+// want repeats the table in the words of the wire format, so that a mistake in
+// the table is found.
+var want = map[move]statusCard{
 	{"CONSULTATION_RECEIVED", "MEMBER"}:   {card: "reservation_received", speaker: "CUSTOMER"},
 	{"CONSULTATION_FIXED", "HOSPITAL"}:    {card: "reservation_confirmed", speaker: "HOSPITAL"},
 	{"RESERVATION_CHANGED", "MEMBER"}:     {card: "reservation_changed", speaker: "CUSTOMER"},
@@ -22,15 +22,15 @@ var want = map[did]statusCard{
 	{"CONSULTATION_CANCELED", "MEMBER"}:   {card: "reservation_cancelled", speaker: "HOSPITAL"},
 }
 
-func TestSixOfFortyTwoPairsHaveACard(t *testing.T) {
+func TestStatusCards_HaveTheExpectedSixRows(t *testing.T) {
 	t.Parallel()
 	require.Len(t, statusCards, 6)
 	pairs := 0
 	for _, transition := range consultationapi.Transitions() {
 		for _, actor := range consultationapi.Actors() {
 			pairs++
-			expected, has := want[did{transition, actor}]
-			row, ok := statusCards[did{transition, actor}]
+			expected, has := want[move{transition, actor}]
+			row, ok := statusCards[move{transition, actor}]
 			require.Equal(t, has, ok, "%s by %s", transition, actor)
 			require.Equal(t, expected.card, row.card)
 			require.Equal(t, expected.speaker, row.speaker)
@@ -40,8 +40,8 @@ func TestSixOfFortyTwoPairsHaveACard(t *testing.T) {
 	require.Equal(t, 42, pairs)
 }
 
-// On which side a card appears does not tell who acted, so its text must.
-func TestACardsTextNamesTheActorInBothLanguages(t *testing.T) {
+// A card's side does not show who acted, so its text must.
+func TestStatusCards_TextNamesActorInBothLanguages(t *testing.T) {
 	t.Parallel()
 	names := map[consultationapi.Actor]words{consultationapi.Member: {"고객님이", "The customer"}, consultationapi.Hospital: {"병원이", "The hospital"}}
 	titles := map[inquiryapi.Card]string{
@@ -56,9 +56,9 @@ func TestACardsTextNamesTheActorInBothLanguages(t *testing.T) {
 	}
 }
 
-func TestAMessageThatCannotBePostedNamesTheField(t *testing.T) {
+func TestMessageCheck_ErrorNamesInvalidField(t *testing.T) {
 	t.Parallel()
-	for field, bad := range map[string][]saying{
+	for field, bad := range map[string][]newMessage{
 		"speaker": {{speaker: "ROBOT", text: "hello"}},
 		"text":    {{speaker: "CUSTOMER"}, {speaker: "CUSTOMER", text: " \n\t"}, {speaker: "CUSTOMER", text: strings.Repeat("가", 2001)}, {speaker: "CUSTOMER", text: "a\x00b"}},
 	} {
@@ -67,5 +67,5 @@ func TestAMessageThatCannotBePostedNamesTheField(t *testing.T) {
 			require.Equal(t, field, errs.FieldOf(s.check()))
 		}
 	}
-	require.NoError(t, saying{speaker: "HOSPITAL", text: strings.Repeat("가", 2000)}.check())
+	require.NoError(t, newMessage{speaker: "HOSPITAL", text: strings.Repeat("가", 2000)}.check())
 }

@@ -11,32 +11,34 @@ import (
 	"millrace/platform/bus"
 )
 
-// openRoom opens the room of a new consultation. A booking is also a move.
+// openRoom handles consultation.created: it creates the room and posts the
+// booking's card, if there was a booking.
 func (m *Module) openRoom(ctx context.Context, tx *bus.Tx, created consultationapi.Created) error {
 	r, err := ensureRoom(ctx, tx, created.ConsultationID, created.HospitalID, &created.MemberID)
 	if err != nil {
 		return err
 	}
 	return follow(ctx, tx, r, step{
-		did: did{created.StateTransition, created.StateTransitionActor}, at: created.TxDateTime.Instant(),
+		move: move{created.StateTransition, created.StateTransitionActor}, at: created.TxDateTime.Instant(),
 	})
 }
 
-// followConsultation posts the card of a move, if the move has one.
+// followConsultation handles consultation.changed: it posts the card of the
+// move, if the table has one.
 func (m *Module) followConsultation(ctx context.Context, tx *bus.Tx, changed consultationapi.Changed) error {
 	r, err := ensureRoom(ctx, tx, changed.ConsultationID, changed.HospitalID, nil)
 	if err != nil {
 		return err
 	}
 	return follow(ctx, tx, r, step{
-		did: did{changed.StateTransition, changed.StateTransitionActor}, prevState: changed.PrevState, at: changed.TxDateTime.Instant(),
+		move: move{changed.StateTransition, changed.StateTransitionActor}, prevState: changed.PrevState, at: changed.TxDateTime.Instant(),
 	})
 }
 
-// follow posts the card that the table has for the step, says so, and asks for
-// the customer to be told.
+// follow posts the card that the table has for the step, publishes
+// inquiry.card_posted, and sends a notification to the customer.
 func follow(ctx context.Context, tx *bus.Tx, r room, s step) error {
-	card, ok := statusCards[s.did]
+	card, ok := statusCards[s.move]
 	if !ok {
 		return nil
 	}
@@ -57,7 +59,7 @@ func follow(ctx context.Context, tx *bus.Tx, r room, s step) error {
 	}
 	userID, known := r.userID()
 	if !known {
-		return nil // nobody to tell; the package comment says when
+		return nil // the customer is unknown: see the package comment
 	}
 	return tx.Send(notificationapi.Send{
 		UserID: userID, Template: card.template, Subject: consultationapi.Key(r.consultationID),

@@ -2,27 +2,28 @@ package inquiry
 
 import (
 	"strconv"
-	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/google/uuid"
 
 	"millrace/modules/consultation/consultationapi"
 	"millrace/modules/inquiry/inquiryapi"
 	"millrace/platform/errs"
+	"millrace/platform/text"
+	"millrace/platform/web"
 )
 
 // room is the chat of one consultation. memberID is nil while the customer is
-// not known.
+// unknown.
 type room struct {
 	id             uuid.UUID
 	consultationID int64
 	hospitalID     int64
 	memberID       *int64
+	version        int64 // grows with every entry
 }
 
-// userID is the customer as notification knows users: the decimal member id.
+// userID returns the customer's user ID in notification: the decimal member ID.
 func (r room) userID() (string, bool) {
 	if r.memberID == nil {
 		return "", false
@@ -30,33 +31,39 @@ func (r room) userID() (string, bool) {
 	return strconv.FormatInt(*r.memberID, 10), true
 }
 
-// step is what an event says about the status; the zero did is no move.
+// step is a change of a consultation's status, taken from an event. A zero move
+// means that the status move not change.
 type step struct {
-	did
+	move
 	prevState consultationapi.Status // empty for a booking
 	at        time.Time
 }
 
-// maxText is the length of a message in characters.
+// maxText is the maximum length of a message in characters.
 const maxText = 2000
 
-// saying is a message that somebody wants to post.
-type saying struct {
+// newMessage is a message to be posted.
+type newMessage struct {
 	speaker inquiryapi.Speaker
 	text    string
 	key     string // the client's Idempotency-Key, or ""
 }
 
-func (s saying) check() error {
+// scopedKey returns the idempotency key as stored, which is unique within the
+// room.
+func (s newMessage) scopedKey() string { return web.ScopedKey("message", string(s.speaker), s.key) }
+
+func (s newMessage) check() error {
+	stored, fault := text.Lines(s.text)
 	switch {
 	case s.speaker != inquiryapi.Customer && s.speaker != inquiryapi.Hospital:
 		return errs.InvalidField("speaker", "is CUSTOMER or HOSPITAL")
-	case strings.TrimSpace(s.text) == "":
+	case fault != "":
+		return errs.InvalidField("text", "%s", fault)
+	case stored == "":
 		return errs.InvalidField("text", "is empty")
-	case utf8.RuneCountInString(s.text) > maxText:
+	case text.Length(stored) > maxText:
 		return errs.InvalidField("text", "has more than %d characters", maxText)
-	case strings.ContainsRune(s.text, 0): // the one character that PostgreSQL cannot keep in a text
-		return errs.InvalidField("text", "contains the character U+0000")
 	}
 	return nil
 }

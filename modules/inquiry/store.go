@@ -14,8 +14,8 @@ import (
 	"millrace/platform/errs"
 )
 
-// ensureRoom returns the room of a consultation, opened if there is none yet,
-// and locks it. A customer who is already known stays.
+// ensureRoom locks and returns the room of a consultation, and creates it if
+// there is none. It does not change a customer that is already known.
 func ensureRoom(ctx context.Context, tx *bus.Tx, consultationID, hospitalID int64, memberID *int64) (room, error) {
 	id, err := uuid.NewV7()
 	if err != nil {
@@ -30,12 +30,16 @@ func ensureRoom(ctx context.Context, tx *bus.Tx, consultationID, hospitalID int6
 	return r, err
 }
 
-// lockRoom returns the room of a consultation and keeps its numbering to this
-// transaction.
+// roomVersion is the SQL for a room's version: it starts at 1 and grows with
+// each entry, and when the customer becomes known.
+const roomVersion = `1 + last_position + (member_id IS NOT NULL)::int`
+
+// lockRoom locks and returns the room of a consultation, so that no other
+// transaction assigns positions in it.
 func lockRoom(ctx context.Context, tx *bus.Tx, consultationID int64) (room, error) {
 	r := room{consultationID: consultationID}
-	err := tx.QueryRowContext(ctx, `SELECT id, hospital_id, member_id FROM room WHERE consultation_id = $1 FOR UPDATE`, consultationID).
-		Scan(&r.id, &r.hospitalID, &r.memberID)
+	err := tx.QueryRowContext(ctx, `SELECT id, hospital_id, member_id, `+roomVersion+` FROM room WHERE consultation_id = $1 FOR UPDATE`, consultationID).
+		Scan(&r.id, &r.hospitalID, &r.memberID, &r.version)
 	return r, orNotFound(err, consultationID)
 }
 
@@ -46,8 +50,8 @@ func orNotFound(err error, consultationID int64) error {
 	return err
 }
 
-// insertCard puts a card at the end of a locked room. cause is the message that
-// told of the move; a second card for it is refused by a constraint.
+// insertCard appends a card to a locked room. cause is the ID of the event; a
+// constraint refuses a second card for the same event.
 func insertCard(ctx context.Context, tx *bus.Tx, r room, id uuid.UUID, card statusCard, s step, cause uuid.UUID) (position int64, err error) {
 	err = tx.QueryRowContext(ctx, `
 		WITH here AS (UPDATE room SET last_position = last_position + 1 WHERE id = $1 RETURNING last_position)
@@ -59,26 +63,30 @@ func insertCard(ctx context.Context, tx *bus.Tx, r room, id uuid.UUID, card stat
 	return position, err
 }
 
-// insertMessage puts a message at the end of a locked room.
-func insertMessage(ctx context.Context, tx *bus.Tx, r room, id uuid.UUID, what saying) (entry, error) {
+// insertMessage appends a message to a locked room.
+func insertMessage(ctx context.Context, tx *bus.Tx, r room, id uuid.UUID, what newMessage) (entry, error) {
 	posted := entry{ID: id, Speaker: what.speaker, Text: what.text}
 	err := tx.QueryRowContext(ctx, `
 		WITH here AS (UPDATE room SET last_position = last_position + 1 WHERE id = $1 RETURNING last_position)
 		INSERT INTO entry (room_id, position, id, speaker, at, text, request_key)
 		VALUES ($1, (SELECT last_position FROM here), $2, $3, clock_timestamp(), $4, nullif($5, ''))
 		RETURNING position, at`,
-		r.id, id, what.speaker, what.text, what.key).
+		r.id, id, what.speaker, what.text, what.scopedKey()).
 		Scan(&posted.Position, &posted.At)
 	return posted, err
 }
 
-// messageOf returns the message that was posted with the key.
-func messageOf(ctx context.Context, tx *bus.Tx, r room, key string) (entry, bool, error) {
+// messageOf returns the speaker's (CUSTOMER or HOSPITAL) message with the
+// idempotency key. Earlier versions stored the client's key without the
+// speaker.
+func messageOf(ctx context.Context, tx *bus.Tx, r room, what newMessage) (entry, bool, error) {
 	var e entry
-	if key == "" {
+	if what.key == "" {
 		return e, false, nil
 	}
-	err := tx.QueryRowContext(ctx, `SELECT position, id, speaker, at, text FROM entry WHERE room_id = $1 AND request_key = $2`, r.id, key).
+	err := tx.QueryRowContext(ctx, `
+		SELECT position, id, speaker, at, text FROM entry
+		WHERE room_id = $1 AND request_key IN ($2, $3) AND speaker = $4 ORDER BY request_key = $2 DESC LIMIT 1`, r.id, what.scopedKey(), what.key, what.speaker).
 		Scan(&e.Position, &e.ID, &e.Speaker, &e.At, &e.Text)
 	if errors.Is(err, sql.ErrNoRows) {
 		return e, false, nil
@@ -86,8 +94,8 @@ func messageOf(ctx context.Context, tx *bus.Tx, r room, key string) (entry, bool
 	return e, err == nil, err
 }
 
-// entry is one line of a room. A card has no text of its own: it follows from
-// who did what.
+// entry is one line of a room. A card stores no text: its text follows from the
+// move.
 type entry struct {
 	Position   int64
 	ID         uuid.UUID
@@ -100,28 +108,49 @@ type entry struct {
 	Text       string
 }
 
-// transcript returns a room and up to limit of its entries after a position.
+const entryColumns = `position, id, speaker, at, coalesce(card, ''), coalesce(transition, ''), coalesce(actor, ''), coalesce(prev_state, ''), coalesce(text, '')`
+
+// transcript returns a room and up to limit of its entries after a position,
+// oldest first.
 func transcript(ctx context.Context, db *bus.DB, consultationID, after int64, limit int) (room, []entry, error) {
-	r := room{consultationID: consultationID}
-	err := db.QueryRowContext(ctx, `SELECT id, hospital_id, member_id FROM room WHERE consultation_id = $1`, consultationID).
-		Scan(&r.id, &r.hospitalID, &r.memberID)
-	if err != nil {
-		return r, nil, orNotFound(err, consultationID)
-	}
-	rows, err := db.QueryContext(ctx, `
-		SELECT position, id, speaker, at, coalesce(card, ''), coalesce(transition, ''), coalesce(actor, ''), coalesce(prev_state, ''), coalesce(text, '')
-		FROM entry WHERE room_id = $1 AND position > $2 ORDER BY position LIMIT $3`, r.id, after, limit)
+	r, err := findRoom(ctx, db, consultationID)
 	if err != nil {
 		return r, nil, err
+	}
+	entries, err := scanEntries(db.QueryContext(ctx,
+		`SELECT `+entryColumns+` FROM entry WHERE room_id = $1 AND position > $2 ORDER BY position LIMIT $3`, r.id, after, limit))
+	return r, entries, err
+}
+
+// newest returns up to limit entries of a room before a position, newest first.
+func newest(ctx context.Context, db *bus.DB, consultationID, before int64, limit int) ([]entry, error) {
+	r, err := findRoom(ctx, db, consultationID)
+	if err != nil {
+		return nil, err
+	}
+	return scanEntries(db.QueryContext(ctx,
+		`SELECT `+entryColumns+` FROM entry WHERE room_id = $1 AND position < $2 ORDER BY position DESC LIMIT $3`, r.id, before, limit))
+}
+
+func findRoom(ctx context.Context, db *bus.DB, consultationID int64) (room, error) {
+	r := room{consultationID: consultationID}
+	err := db.QueryRowContext(ctx, `SELECT id, hospital_id, member_id, `+roomVersion+` FROM room WHERE consultation_id = $1`, consultationID).
+		Scan(&r.id, &r.hospitalID, &r.memberID, &r.version)
+	return r, orNotFound(err, consultationID)
+}
+
+func scanEntries(rows *sql.Rows, err error) ([]entry, error) {
+	if err != nil {
+		return nil, err
 	}
 	defer rows.Close()
 	entries := []entry{}
 	for rows.Next() {
 		var e entry
 		if err := rows.Scan(&e.Position, &e.ID, &e.Speaker, &e.At, &e.Card, &e.Transition, &e.Actor, &e.PrevState, &e.Text); err != nil {
-			return r, nil, err
+			return nil, err
 		}
 		entries = append(entries, e)
 	}
-	return r, entries, rows.Err()
+	return entries, rows.Err()
 }

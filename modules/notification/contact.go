@@ -2,12 +2,13 @@ package notification
 
 import (
 	"errors"
-	"regexp"
 
+	"millrace/modules/payment/paymentapi"
 	"millrace/platform/errs"
+	"millrace/platform/mail"
 )
 
-// language is what a user reads.
+// language is the language of a user's mails.
 type language string
 
 // The languages.
@@ -16,28 +17,22 @@ const (
 	english language = "en"
 )
 
-// contact is where a user is reached. It never leaves this module but as the
-// recipient of a mail.
+// contact is a user's e-mail address and language. It leaves this module only
+// as the recipient of a mail.
 type contact struct {
 	UserID   string
 	Email    string
 	Language language
 }
 
-// emailForm is what browsers accept in a field for an address: ASCII, no
-// quoting, no comments.
-var emailForm = regexp.MustCompile(`^[a-zA-Z0-9.!#$%&'*+/=?^_{|}~-]{1,64}@[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?(?:\.[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?)*$`)
-
-const longestEmail = 254 // RFC 5321, with the path's brackets taken off
-
-// validate reports every field that is wrong. It does not repeat the address.
+// validate reports every invalid field. The error does not contain the address.
 func (c contact) validate() error {
 	var all []error
-	if !userIDForm.MatchString(c.UserID) {
-		all = append(all, errs.InvalidField("userId", "is not 1 to 64 letters, digits, '_', '.' and '-'"))
+	if fault := paymentapi.UserIDFault(c.UserID); fault != "" {
+		all = append(all, errs.InvalidField("userId", "%s", fault))
 	}
-	if len(c.Email) > longestEmail || !emailForm.MatchString(c.Email) {
-		all = append(all, errs.InvalidField("email", "is not a mail address"))
+	if _, err := mail.ParseAddress(c.Email); err != nil {
+		all = append(all, errs.InvalidField("email", "%v", err))
 	}
 	if c.Language != korean && c.Language != english {
 		all = append(all, errs.InvalidField("language", "is neither ko nor en"))

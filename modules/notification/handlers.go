@@ -12,47 +12,47 @@ import (
 	"millrace/platform/errs"
 )
 
-func (m *Module) tellCompleted(ctx context.Context, tx *bus.Tx, e paymentapi.Completed) error {
-	return m.service.tell(ctx, tx, notification{
+func (m *Module) onPaymentCompleted(ctx context.Context, tx *bus.Tx, e paymentapi.Completed) error {
+	return m.service.notify(ctx, tx, notification{
 		UserID: e.UserID, Template: paymentCompleted, Subject: e.OrderKey,
 		Params: paid(e.OrderKind, e.Amount, e.Currency),
 	})
 }
 
-func (m *Module) tellFailed(ctx context.Context, tx *bus.Tx, e paymentapi.Failed) error {
+func (m *Module) onPaymentFailed(ctx context.Context, tx *bus.Tx, e paymentapi.Failed) error {
 	n := notification{UserID: e.UserID, Template: paymentFailed, Subject: e.OrderKey, Params: paid(e.OrderKind, e.Amount, e.Currency)}
 	n.Params[paramReason] = e.FailedReason
-	return m.service.tell(ctx, tx, n)
+	return m.service.notify(ctx, tx, n)
 }
 
-func (m *Module) tellRefunded(ctx context.Context, tx *bus.Tx, e paymentapi.Refunded) error {
+func (m *Module) onPaymentRefunded(ctx context.Context, tx *bus.Tx, e paymentapi.Refunded) error {
 	n := notification{UserID: e.UserID, Template: paymentRefunded, Subject: e.OrderKey, Params: paid(e.OrderKind, e.Amount, e.Currency)}
 	n.Params[paramReason] = e.Reason
-	return m.service.tell(ctx, tx, n)
+	return m.service.notify(ctx, tx, n)
 }
 
 func paid(kind paymentapi.OrderKind, amount int64, currency string) map[string]string {
 	return map[string]string{paramOrderKind: string(kind), paramAmount: strconv.FormatInt(amount, 10), paramCurrency: currency}
 }
 
-func (m *Module) tellShipped(ctx context.Context, tx *bus.Tx, e deliveryapi.Shipped) error {
-	return m.service.tell(ctx, tx, notification{
+func (m *Module) onDeliveryShipped(ctx context.Context, tx *bus.Tx, e deliveryapi.Shipped) error {
+	return m.service.notify(ctx, tx, notification{
 		UserID: e.UserID, Template: deliveryShipped, Subject: e.OrderKey,
 		Params: map[string]string{paramCarrier: e.Carrier, paramTrackingNumber: e.TrackingNumber},
 	})
 }
 
-func (m *Module) tellDelivered(ctx context.Context, tx *bus.Tx, e deliveryapi.Delivered) error {
-	return m.service.tell(ctx, tx, notification{
+func (m *Module) onDeliveryDelivered(ctx context.Context, tx *bus.Tx, e deliveryapi.Delivered) error {
+	return m.service.notify(ctx, tx, notification{
 		UserID: e.UserID, Template: deliveryDelivered, Subject: e.OrderKey,
 		Params: map[string]string{paramCarrier: e.Carrier, paramTrackingNumber: e.TrackingNumber},
 	})
 }
 
-// sendRequested does what another module expects of us.
+// sendRequested handles notification.send.
 func (m *Module) sendRequested(ctx context.Context, tx *bus.Tx, c notificationapi.Send) error {
 	if !slices.Contains(onRequest, c.Template) {
 		return errs.InvalidField("template", "%q is none of %q", c.Template, onRequest)
 	}
-	return m.service.tell(ctx, tx, notification{UserID: c.UserID, Template: c.Template, Subject: c.Subject, Params: c.Params})
+	return m.service.notify(ctx, tx, notification{UserID: c.UserID, Template: c.Template, Subject: c.Subject, Params: c.Params})
 }

@@ -12,16 +12,14 @@ import (
 	"millrace/platform/web"
 )
 
-// listed is how many notifications of a subject are shown.
-const listed = 100
-
 type (
 	newContact struct {
 		Email    string   `json:"email" maxLength:"254" example:"kim@example.com"`
 		Language language `json:"language" enum:"ko,en" doc:"What the user reads"`
 	}
 	contactInput struct {
-		UserID string `path:"userId" maxLength:"64" pattern:"^[A-Za-z0-9_.-]+$" patternDescription:"letters, digits, '_', '.' and '-'" example:"1001"`
+		web.IfMatch
+		UserID string `path:"userId" maxLength:"64" pattern:"^[A-Za-z0-9_-]([A-Za-z0-9_.-]*[A-Za-z0-9_-])?$" patternDescription:"letters, digits, '_', '.' or '-', without '.' at either end; no e-mail address or telephone number" example:"1001"`
 		Body   newContact
 	}
 	contactView struct {
@@ -29,12 +27,16 @@ type (
 		Language language `json:"language"`
 		Released int      `json:"released" doc:"How many notifications had waited for this contact"`
 	}
-	contactOutput struct{ Body contactView }
+	contactOutput struct {
+		ETag string `header:"ETag" doc:"Of the contact, for If-Match"`
+		Body contactView
+	}
 
 	notificationPath struct {
 		ID string `path:"id" format:"uuid"`
 	}
 	subjectQuery struct {
+		web.Page
 		Subject string `query:"subject" required:"true" minLength:"1" maxLength:"64" doc:"The order key or the consultation id" example:"goods-17"`
 	}
 	notificationView struct {
@@ -45,27 +47,32 @@ type (
 		Params         map[string]string `json:"params"`
 		CauseID        string            `json:"causeId" doc:"The message that it tells of"`
 		CauseType      string            `json:"causeType"`
-		State          state             `json:"state" enum:"awaiting_contact,queued,sending,sent,failed"`
+		State          state             `json:"state" enum:"awaiting_contact,queued,collected,sending,sent,failed" doc:"collected: the address got many mails, and this notification waits for a digest of several"`
 		Attempts       int               `json:"attempts" doc:"How often the mail server was asked"`
-		MessageID      string            `json:"messageId" doc:"The mail's Message-ID"`
-		LastError      string            `json:"lastError,omitempty"`
+		MessageID      string            `json:"messageId" doc:"The mail's Message-ID; of the digest, if it is in one"`
+		DigestID       *uuid.UUID        `json:"digestId,omitempty" format:"uuid" doc:"The digest, a mail of several notifications, that it goes or went with"`
+		LastError      string            `json:"lastError,omitempty" doc:"Why it failed, or why all mails are delayed"`
 		CreatedAt      time.Time         `json:"createdAt"`
 		UpdatedAt      time.Time         `json:"updatedAt"`
 		SentAt         *time.Time        `json:"sentAt,omitempty"`
 	}
 	notificationOutput struct{ Body notificationView }
 	listView           struct {
-		Notifications []notificationView `json:"notifications" doc:"Oldest first, at most 100"`
+		Notifications []notificationView `json:"notifications" doc:"Newest first"`
+		Next          string             `json:"next,omitempty" doc:"There are older ones: ask again with cursor set to this"`
 	}
-	listOutput struct{ Body listView }
+	listOutput struct {
+		Link string `header:"Link" doc:"The next page, as <?…>; rel=\"next\""`
+		Body listView
+	}
 )
 
-// Routes registers the module's operations.
+// Routes registers the module's HTTP operations.
 func (m *Module) Routes(api huma.API) {
 	tags := []string{"notification"}
 	web.Handle(api, huma.Operation{
 		OperationID: "set-contact", Method: http.MethodPut, Path: "/contacts/{userId}", Tags: tags,
-		Summary: "Say where a user is reached", Description: "Notifications that waited for it are sent.",
+		Summary: "Say where a user is reached", Description: "Notifications that waited for it are sent. Without If-Match the later contact wins.",
 	}, m.setContact)
 	web.Handle(api, huma.Operation{
 		OperationID: "get-notification", Method: http.MethodGet, Path: "/notifications/{id}", Tags: tags,
@@ -73,16 +80,16 @@ func (m *Module) Routes(api huma.API) {
 	}, m.getNotification)
 	web.Handle(api, huma.Operation{
 		OperationID: "list-notifications", Method: http.MethodGet, Path: "/notifications", Tags: tags,
-		Summary: "List the notifications of an order or a consultation",
+		Summary: "List the notifications of an order or a consultation, newest first",
 	}, m.listNotifications)
 }
 
 func (m *Module) setContact(ctx context.Context, in *contactInput) (*contactOutput, error) {
-	released, err := m.service.setContact(ctx, contact{UserID: in.UserID, Email: in.Body.Email, Language: in.Body.Language})
+	released, version, err := m.service.setContact(ctx, in.Expect(""), contact{UserID: in.UserID, Email: in.Body.Email, Language: in.Body.Language})
 	if err != nil {
 		return nil, err
 	}
-	return &contactOutput{contactView{UserID: in.UserID, Language: in.Body.Language, Released: released}}, nil
+	return &contactOutput{ETag: web.ETag(version), Body: contactView{UserID: in.UserID, Language: in.Body.Language, Released: released}}, nil
 }
 
 func (m *Module) getNotification(ctx context.Context, in *notificationPath) (*notificationOutput, error) {
@@ -98,23 +105,32 @@ func (m *Module) getNotification(ctx context.Context, in *notificationPath) (*no
 }
 
 func (m *Module) listNotifications(ctx context.Context, in *subjectQuery) (*listOutput, error) {
-	found, err := list(ctx, m.service.db, in.Subject, listed)
+	scope := "notifications of " + in.Subject
+	behind, err := web.Behind(in.Page, scope, uuid.Max)
 	if err != nil {
 		return nil, err
 	}
-	out := listView{Notifications: make([]notificationView, len(found))}
-	for i, n := range found {
+	found, err := list(ctx, m.service.db, in.Subject, behind, in.Fetch())
+	if err != nil {
+		return nil, err
+	}
+	shown, next := web.Cut(in.Page, scope, found, func(n notification) uuid.UUID { return n.ID })
+	out := listView{Notifications: make([]notificationView, len(shown)), Next: next.Cursor}
+	for i, n := range shown {
 		out.Notifications[i] = m.view(n)
 	}
-	return &listOutput{out}, nil
+	return &listOutput{Link: next.Link, Body: out}, nil
 }
 
 func (m *Module) view(n notification) notificationView {
 	v := notificationView{
 		NotificationID: n.ID.String(), UserID: n.UserID, Template: n.Template, Subject: n.Subject, Params: n.Params,
 		CauseID: n.CauseID.String(), CauseType: n.CauseType, State: n.State, Attempts: n.Attempts,
-		MessageID: m.service.sender.MessageID(n.ID.String()), LastError: n.LastError,
+		MessageID: m.service.sender.MessageID(n.mailID().String()), DigestID: n.DigestID, LastError: n.LastError,
 		CreatedAt: n.CreatedAt.UTC(), UpdatedAt: n.UpdatedAt.UTC(),
+	}
+	if delayed := m.service.mails.Delayed(); delayed != nil && (n.State == queued || n.State == sending) {
+		v.LastError = delayed.Error()
 	}
 	if n.SentAt != nil {
 		at := n.SentAt.UTC()

@@ -4,25 +4,23 @@ import (
 	"strconv"
 	"strings"
 
+	"millrace/modules/payment/paymentapi"
 	"millrace/platform/errs"
 )
 
-// decimals are the currencies of ISO 4217 whose minor unit is not a hundredth.
-var decimals = map[string]int{
-	"BIF": 0, "CLP": 0, "DJF": 0, "GNF": 0, "ISK": 0, "JPY": 0, "KMF": 0, "KRW": 0, "PYG": 0,
-	"RWF": 0, "UGX": 0, "UYI": 0, "VND": 0, "VUV": 0, "XAF": 0, "XOF": 0, "XPF": 0,
-	"BHD": 3, "IQD": 3, "JOD": 3, "KWD": 3, "LYD": 3, "OMR": 3, "TND": 3,
-}
+// symbols are the currency signs that are unambiguous in both languages.
+var symbols = map[string]string{"KRW": "₩", "USD": "$", "EUR": "€", "GBP": "£"}
 
-// money writes an amount of minor units as people of the language read it:
-// 15000 KRW is "15,000원" or "KRW 15,000", 1500 USD is "USD 15.00".
+// money formats an amount of minor units: 15000 KRW is "15,000원" or "₩15,000",
+// 1500 USD is "$15.00", 1500 EUR is "€15.00". Other currencies show their code
+// ("JPY 1,500"), because ¥ stands for two currencies.
 func money(lang language, amount, currency string) (string, error) {
 	n, err := strconv.ParseInt(amount, 10, 64)
 	if err != nil {
 		return "", errs.InvalidField("params."+paramAmount, "%q is not a whole number", amount)
 	}
-	places, special := decimals[currency]
-	if !special {
+	places, known := paymentapi.Decimals(currency)
+	if !known {
 		places = 2
 	}
 	sign := ""
@@ -43,6 +41,9 @@ func money(lang language, amount, currency string) (string, error) {
 	}
 	if lang == korean && currency == "KRW" {
 		return text + "원", nil
+	}
+	if symbol, ok := symbols[currency]; ok {
+		return sign + symbol + strings.TrimPrefix(text, "-"), nil
 	}
 	return currency + " " + text, nil
 }

@@ -13,37 +13,49 @@ import (
 	"millrace/platform/errs"
 )
 
-// state is where a notification stands.
+// state is the state of a notification.
 type state string
 
-// The states. One that is sent or failed stays so.
+// The states. sent and failed are final.
 const (
-	awaitingContact state = "awaiting_contact" // nobody said where the user is reached
+	awaitingContact state = "awaiting_contact" // the user has no contact yet
 	queued          state = "queued"
-	sending         state = "sending" // the mail server was asked, or is about to be
-	sent            state = "sent"    // the mail server accepted it
-	failed          state = "failed"  // refused for good, or tried as often as is allowed
+	collected       state = "collected" // over the recipient's limit: waits for a digest
+	sending         state = "sending"   // an attempt to send it has started
+	sent            state = "sent"      // the mail server accepted it
+	failed          state = "failed"    // refused permanently, or all attempts used
 )
 
-// notification is one mail to one user.
+// notification is one e-mail to one user.
 type notification struct {
 	ID        uuid.UUID
-	CauseID   uuid.UUID // the message that it tells of
+	CauseID   uuid.UUID // ID of the message that caused it
 	CauseType string
 	UserID    string
 	Template  string
-	Subject   string // the order key or the consultation id
+	Subject   string // order key or consultation ID
 	Params    map[string]string
 	State     state
-	Attempts  int // how often the mail server was asked
+	Attempts  int // number of attempts to send it
 	LastError string
 	CreatedAt time.Time
 	UpdatedAt time.Time
 	SentAt    *time.Time
+	Recipient string     // hash of the mailbox that it was counted for, see recipientOf
+	DigestID  *uuid.UUID // the digest that contains it, if any
 }
 
-// The templates of what the module hears. Those of the command notification.send
-// are in its contract.
+// mailID returns the ID of the mail that contains the notification: the
+// digest's ID, else its own.
+func (n notification) mailID() uuid.UUID {
+	if n.DigestID != nil {
+		return *n.DigestID
+	}
+	return n.ID
+}
+
+// Templates of the events that the module subscribes to. The templates of the
+// command notification.send are in notificationapi.
 const (
 	paymentCompleted  = "payment_completed"
 	paymentFailed     = "payment_failed"
@@ -52,7 +64,7 @@ const (
 	deliveryDelivered = "delivery_delivered"
 )
 
-// The parameters.
+// Names of template parameters.
 const (
 	paramOrderKind      = "orderKind"
 	paramAmount         = "amount" // minor units, decimal
@@ -62,7 +74,7 @@ const (
 	paramTrackingNumber = "trackingNumber"
 )
 
-// templates is what each template needs.
+// templates lists the parameters that each template requires.
 var templates = map[string][]string{
 	paymentCompleted:  {paramOrderKind, paramAmount, paramCurrency},
 	paymentFailed:     {paramOrderKind, paramAmount, paramCurrency, paramReason},
@@ -76,8 +88,9 @@ var templates = map[string][]string{
 	notificationapi.ReservationCancelled: {notificationapi.ParamConsultationID, notificationapi.ParamActor},
 }
 
-// onRequest are the templates that notification.send may name. The others tell
-// of events that the module hears by itself, and would be sent twice.
+// onRequest lists the templates that notification.send may name. The others
+// belong to events that the module subscribes to; allowing them would send the
+// same mail twice.
 var onRequest = []string{
 	notificationapi.ReservationReceived, notificationapi.ReservationConfirmed,
 	notificationapi.ReservationChanged, notificationapi.ReservationCancelled,
@@ -85,9 +98,13 @@ var onRequest = []string{
 
 var actors = []string{"MEMBER", "HOSPITAL", "SYSTEM"}
 
+// userIDForm is the form of a user ID in a message. It is wider than what new
+// orders and contacts may use (paymentapi.UserIDFault), because older orders
+// were paid before that rule.
 var userIDForm = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,64}$`)
 
-// check refuses what could never become a mail, while its cause is still known.
+// check returns an error for a notification that could never become a mail, so
+// that the message that caused it is rejected at once.
 func (n notification) check() error {
 	if !userIDForm.MatchString(n.UserID) {
 		return errs.InvalidField("userId", "%q is not 1 to 64 letters, digits, '_', '.' and '-'", n.UserID)

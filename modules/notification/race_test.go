@@ -12,14 +12,15 @@ import (
 	"millrace/platform/bus"
 )
 
-// Without the lock on the user's id the handler, which runs while the contact's
-// transaction is open, would not see it and wait for it for ever.
-func TestAContactAndAMessageAtTheSameMomentMeet(t *testing.T) {
+// Without the lock on the user ID, the handler that runs during the contact's
+// open transaction would not see the contact, and the notification would wait
+// until the next releaseAll.
+func TestSetContact_ConcurrentMessageIsNotMissed(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 
-	// The request stops just before its commit: a deferred trigger waits there
-	// for a lock that a transaction of the test's holds.
+	// A deferred trigger stops the request just before its commit: it waits for
+	// an advisory lock that a transaction of the test holds.
 	for _, ddl := range []string{
 		`CREATE FUNCTION stop_at_commit() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_advisory_xact_lock(17); RETURN NULL; END'`,
 		`CREATE CONSTRAINT TRIGGER stop AFTER INSERT ON contacts DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION stop_at_commit()`,
@@ -32,7 +33,7 @@ func TestAContactAndAMessageAtTheSameMomentMeet(t *testing.T) {
 	holds, release, ended := make(chan struct{}), make(chan struct{}), make(chan error, 1)
 	go func() {
 		ended <- b.db.InTx(t.Context(), func(tx *bus.Tx) error {
-			if _, err := tx.ExecContext(t.Context(), `SET LOCAL idle_in_transaction_session_timeout = 0`); err != nil { // it waits for the test
+			if _, err := tx.ExecContext(t.Context(), `SET LOCAL idle_in_transaction_session_timeout = 0`); err != nil { // it is idle while the test runs
 				return err
 			}
 			if _, err := tx.ExecContext(t.Context(), `SELECT pg_advisory_xact_lock(17)`); err != nil {
@@ -51,7 +52,7 @@ func TestAContactAndAMessageAtTheSameMomentMeet(t *testing.T) {
 
 	go func() {
 		defer close(release)
-		_ = until(t.Context(), b.db, `SELECT (`+waiting+`) >= 2 OR EXISTS (SELECT FROM notifications)`) // the test's end tells
+		_ = until(t.Context(), b.db, `SELECT (`+waiting+`) >= 2 OR EXISTS (SELECT FROM notifications)`) // a timeout shows in the test's last check
 	}()
 	b.When(completed())
 	require.NoError(t, <-ended)
@@ -59,7 +60,7 @@ func TestAContactAndAMessageAtTheSameMomentMeet(t *testing.T) {
 	b.Then(notificationapi.Sent{Subject: order})
 }
 
-// until asks until the answer is true.
+// until polls until the query returns true.
 func until(ctx context.Context, db *bus.DB, question string) error {
 	ctx, cancel := context.WithTimeout(ctx, 60*time.Second)
 	defer cancel()

@@ -13,7 +13,7 @@ import (
 	"millrace/platform/errs"
 )
 
-// example is a notification with everything that its template needs.
+// example returns a notification with all parameters of its template.
 func example(template string) notification {
 	values := map[string]string{
 		paramOrderKind: string(paymentapi.Goods), paramAmount: "15000", paramCurrency: "KRW", paramReason: "insufficient_funds",
@@ -27,7 +27,7 @@ func example(template string) notification {
 	return n
 }
 
-func TestEveryTemplateExistsInBothLanguages(t *testing.T) {
+func TestRender_EveryTemplateExistsInBothLanguages(t *testing.T) {
 	t.Parallel()
 	for _, template := range slices.Sorted(maps.Keys(templates)) {
 		n := example(template)
@@ -52,15 +52,15 @@ func TestEveryTemplateExistsInBothLanguages(t *testing.T) {
 
 func hangul(r rune) bool { return r >= '가' && r <= '힣' }
 
-func TestAMailSaysWhatHappened(t *testing.T) {
+func TestRender_ContainsFactsOfTheEvent(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		template string
 		lang     language
-		says     []string
+		facts    []string
 	}{
 		{paymentCompleted, korean, []string{"15,000원", "goods-17"}},
-		{paymentCompleted, english, []string{"KRW 15,000", "goods-17"}},
+		{paymentCompleted, english, []string{"₩15,000", "goods-17"}},
 		{paymentFailed, korean, []string{"잔액 부족"}},
 		{paymentFailed, english, []string{"insufficient funds"}},
 		{deliveryShipped, korean, []string{"CJ대한통운", "CJ000000000017"}},
@@ -70,8 +70,8 @@ func TestAMailSaysWhatHappened(t *testing.T) {
 	} {
 		r, err := render(example(c.template), c.lang)
 		require.NoError(t, err)
-		for _, said := range c.says {
-			require.Contains(t, r.Title+"\n"+r.Text, said)
+		for _, fact := range c.facts {
+			require.Contains(t, r.Title+"\n"+r.Text, fact)
 		}
 	}
 	deposit := example(paymentCompleted)
@@ -81,7 +81,7 @@ func TestAMailSaysWhatHappened(t *testing.T) {
 	require.Contains(t, r.Title, "예약금")
 }
 
-func TestAParameterIsNeverPartOfTheMarkup(t *testing.T) {
+func TestRender_EscapesParametersInHTML(t *testing.T) {
 	t.Parallel()
 	n := example(paymentRefunded)
 	n.Params[paramReason] = `<script>alert(1)</script>`
@@ -93,20 +93,20 @@ func TestAParameterIsNeverPartOfTheMarkup(t *testing.T) {
 	require.NotContains(t, r.Title, "\r")
 }
 
-func TestAnAmountHasTheDecimalsOfItsCurrency(t *testing.T) {
+func TestMoney_UsesDecimalsOfTheCurrency(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		amount, currency, ko, en string
 	}{
-		{"15000", "KRW", "15,000원", "KRW 15,000"},
-		{"0", "KRW", "0원", "KRW 0"},
-		{"999", "KRW", "999원", "KRW 999"},
+		{"15000", "KRW", "15,000원", "₩15,000"},
+		{"0", "KRW", "0원", "₩0"},
+		{"999", "KRW", "999원", "₩999"},
 		{"1234567890", "JPY", "JPY 1,234,567,890", "JPY 1,234,567,890"},
-		{"1500", "USD", "USD 15.00", "USD 15.00"},
-		{"5", "USD", "USD 0.05", "USD 0.05"},
-		{"123456789", "EUR", "EUR 1,234,567.89", "EUR 1,234,567.89"},
+		{"1500", "USD", "$15.00", "$15.00"},
+		{"5", "USD", "$0.05", "$0.05"},
+		{"123456789", "EUR", "€1,234,567.89", "€1,234,567.89"},
 		{"1234567", "KWD", "KWD 1,234.567", "KWD 1,234.567"},
-		{"-150", "USD", "USD -1.50", "USD -1.50"},
+		{"-150", "USD", "-$1.50", "-$1.50"},
 	} {
 		ko, err := money(korean, c.amount, c.currency)
 		require.NoError(t, err)
@@ -119,7 +119,7 @@ func TestAnAmountHasTheDecimalsOfItsCurrency(t *testing.T) {
 	require.Equal(t, errs.Invalid, errs.KindOf(err))
 }
 
-func TestWhatCouldNeverBecomeAMailIsRefusedByName(t *testing.T) {
+func TestNotificationCheck_ErrorNamesInvalidField(t *testing.T) {
 	t.Parallel()
 	confirmed := notificationapi.ReservationConfirmed
 	for field, spoil := range map[string]func(*notification){
@@ -140,7 +140,7 @@ func TestWhatCouldNeverBecomeAMailIsRefusedByName(t *testing.T) {
 	}
 }
 
-func TestEveryBadFieldOfAContactIsNamedAndTheAddressIsNotRepeated(t *testing.T) {
+func TestContactValidate_NamesEveryInvalidFieldWithoutTheAddress(t *testing.T) {
 	t.Parallel()
 	require.NoError(t, contact{UserID: "1001", Email: "kim+a@mail.example.co.kr", Language: korean}.validate())
 	for _, email := range []string{
@@ -154,5 +154,32 @@ func TestEveryBadFieldOfAContactIsNamedAndTheAddressIsNotRepeated(t *testing.T) 
 	err := contact{UserID: "a b", Language: "fr"}.validate()
 	for _, field := range []string{"userId", "email", "language"} {
 		require.ErrorContains(t, err, field+": ")
+	}
+}
+
+func TestRender_UnrequestedRefundsShowAReason(t *testing.T) {
+	t.Parallel()
+	for _, lang := range []language{korean, english} {
+		for _, reason := range []string{"duplicate_charge", "provider_canceled"} {
+			r, err := render(notification{Template: paymentRefunded, Subject: "goods-17", Params: map[string]string{
+				paramOrderKind: "goods", paramAmount: "15000", paramCurrency: "KRW", paramReason: reason}}, lang)
+			require.NoError(t, err)
+			require.NotContains(t, r.Text, reason)
+		}
+	}
+}
+
+// The order's other payment may still fail or be refunded, so the mail does not
+// mention its outcome, nor that the order was paid.
+func TestRender_DuplicateChargeDoesNotMentionOtherPayment(t *testing.T) {
+	t.Parallel()
+	for lang, want := range map[language]string{korean: "이번 환불은 이 결제에만 해당합니다.", english: "The refund is for this payment only."} {
+		r, err := render(notification{Template: paymentRefunded, Subject: "goods-17", Params: map[string]string{
+			paramOrderKind: "goods", paramAmount: "15000", paramCurrency: "KRW", paramReason: "duplicate_charge"}}, lang)
+		require.NoError(t, err)
+		require.Contains(t, r.Text, want)
+		for _, untrue := range []string{"twice", "double", "stays", "유지", "두 번", "중복"} {
+			require.NotContains(t, r.Title+r.Text, untrue)
+		}
 	}
 }

@@ -2,6 +2,9 @@ package notification
 
 import (
 	"context"
+	"errors"
+	"log/slog"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -10,24 +13,36 @@ import (
 	"millrace/platform/dispatch"
 	"millrace/platform/errs"
 	"millrace/platform/mail"
+	"millrace/platform/redact"
 )
 
-// service is what may be done with notifications.
+// service implements the module's operations.
 type service struct {
 	db     *bus.DB
 	sender *mail.Sender
-	mails  *dispatch.Dispatcher[intent, struct{}]
+	mails  *dispatch.Dispatcher[intent, result]
+	limits limits
 }
 
-// intent is a mail to be sent. It holds no address and no text: both are read
-// when the mail is made, so that a corrected address is used at once.
+// intent is the payload of a call that sends one mail: of one notification or
+// of one digest. It holds no address and no text: both are read when the mail
+// is rendered, so that a corrected address applies at once.
 type intent struct {
-	NotificationID uuid.UUID `json:"notificationId"`
+	NotificationID uuid.UUID `json:"notificationId,omitzero"`
+	DigestID       uuid.UUID `json:"digestId,omitzero"`
+	Recipient      string    `json:"recipient,omitempty"` // for a digest, with Kind
+	Kind           kind      `json:"kind,omitempty"`
 }
 
-// tell notes a notification for the message being handled, and the mail if the
-// user can be reached. A message that has its notification gets no second one.
-func (s *service) tell(ctx context.Context, tx *bus.Tx, n notification) (err error) {
+// result is the result of a call that did not fail.
+type result struct {
+	none bool // no mail was sent: the notification is in a digest, or was sent before
+}
+
+// notify records a notification for the message being handled, and a call that
+// sends the mail if the user has a contact. Handling the same message again
+// adds nothing.
+func (s *service) notify(ctx context.Context, tx *bus.Tx, n notification) (err error) {
 	n.CauseID, n.CauseType = tx.Cause().ID, tx.Cause().Type
 	if err := n.check(); err != nil {
 		return err
@@ -53,31 +68,109 @@ func (s *service) tell(ctx context.Context, tx *bus.Tx, n notification) (err err
 	return s.queue(ctx, tx, n)
 }
 
-// setContact says where a user is reached, and releases what waited for it.
-func (s *service) setContact(ctx context.Context, c contact) (released int, err error) {
+// releaseAtOnce is how many waiting notifications one transaction queues. Each
+// adds a row for its call.
+const releaseAtOnce = 100
+
+// setContact stores a user's contact and queues the notifications that waited
+// for it. expected checks the current version under the lock on the user. It
+// returns how many were queued and the contact's version.
+//
+// If more than releaseAtOnce notifications wait, the rest are queued in further
+// transactions. If one of those fails or the process ends, releaseAll queues
+// them later.
+func (s *service) setContact(ctx context.Context, expected func(now errs.State) error, c contact) (released int, version int64, err error) {
 	if err := c.validate(); err != nil {
-		return 0, err
+		return 0, 0, err
 	}
+	address, err := mail.ParseAddress(c.Email)
+	if err != nil {
+		return 0, 0, err
+	}
+	c.Email = address.String() // the normalized form that mails use
 	err = s.db.InTx(ctx, func(tx *bus.Tx) error {
 		if err := lockUser(ctx, tx, c.UserID); err != nil {
 			return err
 		}
-		if err := saveContact(ctx, tx, c); err != nil {
-			return err
-		}
-		waiting, err := release(ctx, tx, c.UserID)
+		before, err := contactVersion(ctx, tx, c.UserID)
 		if err != nil {
 			return err
 		}
-		for _, n := range waiting {
-			if err := s.queue(ctx, tx, n); err != nil {
-				return err
-			}
+		if err := expected(errs.State{Version: before}); err != nil {
+			return err
 		}
-		released = len(waiting)
-		return nil
+		if version, err = saveContact(ctx, tx, c); err != nil {
+			return err
+		}
+		released, err = s.release(ctx, tx, c.UserID)
+		return err
+	})
+	if err != nil {
+		return 0, 0, err
+	}
+	for n := released; n == releaseAtOnce; released += n {
+		if n, err = s.releaseMore(ctx, c.UserID); err != nil {
+			slog.WarnContext(ctx, "notifications that wait for a contact are queued later", "error", redact.Error(err), "kind", errs.KindOf(err))
+			break
+		}
+	}
+	return released, version, nil
+}
+
+// release queues the next notifications that wait for a user's contact, oldest
+// first.
+func (s *service) release(ctx context.Context, tx *bus.Tx, userID string) (released int, err error) {
+	waiting, err := release(ctx, tx, userID, releaseAtOnce)
+	if err != nil {
+		return 0, err
+	}
+	for _, n := range waiting {
+		if err := s.queue(ctx, tx, n); err != nil {
+			return 0, err
+		}
+	}
+	return len(waiting), nil
+}
+
+func (s *service) releaseMore(ctx context.Context, userID string) (released int, err error) {
+	err = s.db.InTx(ctx, func(tx *bus.Tx) error {
+		if err := lockUser(ctx, tx, userID); err != nil {
+			return err
+		}
+		released, err = s.release(ctx, tx, userID)
+		return err
 	})
 	return released, err
+}
+
+// releasePeriodically calls releaseAll every interval until ctx ends.
+func (s *service) releasePeriodically(ctx context.Context, every time.Duration) {
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		if err := s.releaseAll(ctx); err != nil && ctx.Err() == nil {
+			slog.Warn("cannot look for notifications that wait though their contact is there", "error", redact.Error(err), "kind", errs.KindOf(err))
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// releaseAll queues notifications that still wait although their user has a
+// contact, because a process ended between the transactions of setContact.
+func (s *service) releaseAll(ctx context.Context) error {
+	for {
+		userID, err := userToRelease(ctx, s.db)
+		if err != nil || userID == "" {
+			return err
+		}
+		if _, err := s.releaseMore(ctx, userID); err != nil {
+			return err
+		}
+	}
 }
 
 func (s *service) queue(ctx context.Context, tx *bus.Tx, n notification) error {
@@ -85,31 +178,105 @@ func (s *service) queue(ctx context.Context, tx *bus.Tx, n notification) error {
 	return err
 }
 
-// send makes the mail and hands it to the server. It is at least once: the
-// Message-ID is the notification's, the same for every attempt.
-func (s *service) send(ctx context.Context, in dispatch.Intent[intent]) (none struct{}, err error) {
+// send renders the mail and sends it. Sending is at least once: every attempt
+// uses the same Message-ID, the ID of the notification or the digest.
+func (s *service) send(ctx context.Context, in dispatch.Intent[intent]) (result, error) {
+	m, err := s.make(ctx, in)
+	if err != nil || m == nil {
+		return result{none: true}, err
+	}
+	return result{}, delayAll(s.sender.Send(ctx, *m))
+}
+
+// make records an attempt and renders the mail; it returns nil if there is
+// nothing to send.
+func (s *service) make(ctx context.Context, in dispatch.Intent[intent]) (*mail.Message, error) {
+	if in.Payload.DigestID != uuid.Nil {
+		return s.makeDigest(ctx, in)
+	}
 	var n notification
 	var c contact
-	if err := s.db.InTx(ctx, func(tx *bus.Tx) error {
-		n, c, err = begin(ctx, tx, in.Payload.NotificationID, in.Attempt)
-		return err
-	}); err != nil {
-		return none, err
+	var sends bool
+	if err := s.db.InTx(ctx, func(tx *bus.Tx) (err error) {
+		if n, c, sends, err = lockToSend(ctx, tx, in.Payload.NotificationID); err != nil || !sends {
+			return err
+		}
+		recipient := recipientOf(c.Email)
+		if recipient != n.Recipient { // not counted yet, or counted for another mailbox
+			if sends, err = s.admit(ctx, tx, n, recipient); err != nil || !sends {
+				return err
+			}
+		}
+		return begin(ctx, tx, n.ID, recipient, in.Attempt)
+	}); err != nil || !sends {
+		return nil, delayAll(err)
 	}
 	r, err := render(n, c.Language)
 	if err != nil {
-		return none, err
+		return nil, err
 	}
-	return none, s.sender.Send(ctx, mail.Message{
-		ID: n.ID.String(), To: c.Email, Subject: r.Title, Text: r.Text, HTML: r.HTML, Language: string(c.Language),
-	})
+	return message(n.ID, c, r), nil
 }
 
-// settle records the end and says it.
-func (s *service) settle(ctx context.Context, tx *bus.Tx, in dispatch.Intent[intent], out dispatch.Outcome[struct{}]) error {
+func message(id uuid.UUID, c contact, r rendered) *mail.Message {
+	return &mail.Message{ID: id.String(), To: c.Email, Subject: r.Title, Text: r.Text, HTML: r.HTML, Language: string(c.Language)}
+}
+
+// The longest pauses between two probes while all mails are delayed. Failed
+// sign-ins may lock an account, so a rejected account is probed less often.
+const (
+	longestAccount = 5 * time.Minute
+	longestAway    = 20 * time.Second
+)
+
+// delayAll returns a Delay for an error that affects every mail, else err.
+func delayAll(err error) error {
+	var failed *mail.Error
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &failed) && failed.Meaning == mail.Account:
+		return &dispatch.Delay{Err: err, Fix: failed.Fix, Longest: longestAccount}
+	case errors.As(err, &failed) && failed.Meaning == mail.Unreachable:
+		return &dispatch.Delay{Err: err, Fix: failed.Fix, Longest: longestAway}
+	case failed == nil && errs.KindOf(err).Reaction() == errs.Pause: // our own database
+		return &dispatch.Delay{Err: err, Longest: longestAway}
+	}
+	return err
+}
+
+// waits records that a mail waits for its next attempt.
+func (s *service) waits(ctx context.Context, tx *bus.Tx, in dispatch.Intent[intent], attempts int, _ error) error {
+	if in.Payload.DigestID != uuid.Nil {
+		return recollect(ctx, tx, in.Payload.DigestID, attempts)
+	}
+	return requeue(ctx, tx, in.Payload.NotificationID, attempts)
+}
+
+// settle records the final state of the call's notifications and publishes it.
+func (s *service) settle(ctx context.Context, tx *bus.Tx, in dispatch.Intent[intent], out dispatch.Outcome[result]) error {
+	if out.Err == nil && out.Result.none {
+		return nil
+	}
+	ids := []uuid.UUID{in.Payload.NotificationID}
+	if in.Payload.DigestID != uuid.Nil {
+		var err error
+		if ids, err = takeCollected(ctx, tx, in.Payload.DigestID, out.Err == nil); err != nil {
+			return err
+		}
+	}
+	for _, id := range ids {
+		if err := settleOne(ctx, tx, id, out); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func settleOne(ctx context.Context, tx *bus.Tx, id uuid.UUID, out dispatch.Outcome[result]) error {
 	if out.Err == nil {
-		n, err := settle(ctx, tx, in.Payload.NotificationID, sent, out.Attempts, "")
-		if err != nil {
+		n, changed, err := settle(ctx, tx, id, sent, out.Attempts, "")
+		if err != nil || !changed {
 			return err
 		}
 		return tx.Publish(notificationapi.Sent{
@@ -117,8 +284,8 @@ func (s *service) settle(ctx context.Context, tx *bus.Tx, in dispatch.Intent[int
 		})
 	}
 	reason := reasonOf(out.Err)
-	n, err := settle(ctx, tx, in.Payload.NotificationID, failed, out.Attempts, reason)
-	if err != nil {
+	n, changed, err := settle(ctx, tx, id, failed, out.Attempts, reason)
+	if err != nil || !changed {
 		return err
 	}
 	return tx.Publish(notificationapi.Failed{
@@ -126,12 +293,12 @@ func (s *service) settle(ctx context.Context, tx *bus.Tx, in dispatch.Intent[int
 	})
 }
 
-// reasonOf is what may be said of a failure in an event. Package mail writes
-// errors without addresses; of another's, only the kind is told.
+// reasonOf returns the reason that an event may contain. Errors of package mail
+// contain no address; for other errors it returns only the kind.
 func reasonOf(err error) string {
 	if kind := errs.KindOf(err); kind == errs.Invalid || kind == errs.Resource {
 		const longest = 200
-		if text := []rune(err.Error()); len(text) > 0 {
+		if text := []rune(redact.Text(err.Error())); len(text) > 0 {
 			return string(text[:min(longest, len(text))])
 		}
 	}

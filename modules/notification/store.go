@@ -12,10 +12,9 @@ import (
 	"millrace/platform/errs"
 )
 
-// lockUser lets one transaction at a time decide whether a user can be reached.
-// A contact and a message for it may come at the same moment and there is no
-// row yet that both would meet at, so the lock is on the id itself. It ends
-// with the transaction.
+// lockUser takes an advisory lock on a user ID until the transaction ends. A
+// contact and a message for the same user may arrive at the same moment, before
+// there is a row that both could lock.
 func lockUser(ctx context.Context, tx *bus.Tx, userID string) error {
 	_, err := tx.ExecContext(ctx, `SELECT pg_advisory_xact_lock(hashtextextended('contact of ' || $1, 0))`, userID)
 	return err
@@ -26,15 +25,30 @@ func hasContact(ctx context.Context, tx *bus.Tx, userID string) (found bool, err
 	return found, err
 }
 
-func saveContact(ctx context.Context, tx *bus.Tx, c contact) error {
-	_, err := tx.ExecContext(ctx, `
-		INSERT INTO contacts (user_id, email, language) VALUES ($1, $2, $3)
-		ON CONFLICT (user_id) DO UPDATE SET email = EXCLUDED.email, language = EXCLUDED.language, updated_at = now()`,
-		c.UserID, c.Email, c.Language)
-	return err
+// contactVersion returns the version of a user's contact, which grows with
+// every change; 0 if there is none.
+func contactVersion(ctx context.Context, tx *bus.Tx, userID string) (version int64, err error) {
+	err = tx.QueryRowContext(ctx, `SELECT version FROM contacts WHERE user_id = $1`, userID).Scan(&version)
+	if errors.Is(err, sql.ErrNoRows) {
+		return 0, nil
+	}
+	return version, err
 }
 
-// insertNotification returns false when the cause has its notification already.
+// saveContact stores a contact and returns its version. Storing the same
+// contact again keeps the version.
+func saveContact(ctx context.Context, tx *bus.Tx, c contact) (version int64, err error) {
+	err = tx.QueryRowContext(ctx, `
+		INSERT INTO contacts (user_id, email, language) VALUES ($1, $2, $3)
+		ON CONFLICT (user_id) DO UPDATE SET email = EXCLUDED.email, language = EXCLUDED.language, updated_at = now(),
+			version = contacts.version + ((contacts.email, contacts.language) <> (EXCLUDED.email, EXCLUDED.language))::int
+		RETURNING version`,
+		c.UserID, c.Email, c.Language).Scan(&version)
+	return version, err
+}
+
+// insertNotification returns false if the causing message already has a
+// notification.
 func insertNotification(ctx context.Context, tx *bus.Tx, n notification) (inserted bool, err error) {
 	params, err := json.Marshal(n.Params)
 	if err != nil {
@@ -51,13 +65,26 @@ func insertNotification(ctx context.Context, tx *bus.Tx, n notification) (insert
 	return rows == 1, err
 }
 
-// release queues what waited for the user's contact, oldest first.
-func release(ctx context.Context, tx *bus.Tx, userID string) (released []notification, err error) {
+// userToRelease returns a user who has a contact although notifications still
+// wait for it, or "".
+func userToRelease(ctx context.Context, db *bus.DB) (userID string, err error) {
+	err = db.QueryRowContext(ctx, `
+		SELECT n.user_id FROM notifications n JOIN contacts c ON c.user_id = n.user_id WHERE n.state = 'awaiting_contact' LIMIT 1`).Scan(&userID)
+	if errors.Is(err, sql.ErrNoRows) {
+		return "", nil
+	}
+	return userID, err
+}
+
+// release queues up to limit notifications that waited for the user's contact,
+// oldest first.
+func release(ctx context.Context, tx *bus.Tx, userID string, limit int) (released []notification, err error) {
 	rows, err := tx.QueryContext(ctx, `
 		WITH waiting AS (
 			UPDATE notifications SET state = 'queued', updated_at = now()
-			WHERE user_id = $1 AND state = 'awaiting_contact' RETURNING id, subject
-		) SELECT id, subject FROM waiting ORDER BY id`, userID)
+			WHERE id IN (SELECT id FROM notifications WHERE user_id = $1 AND state = 'awaiting_contact' ORDER BY id LIMIT $2)
+			RETURNING id, subject
+		) SELECT id, subject FROM waiting ORDER BY id`, userID, limit)
 	if err != nil {
 		return nil, err
 	}
@@ -72,42 +99,65 @@ func release(ctx context.Context, tx *bus.Tx, userID string) (released []notific
 	return released, rows.Err()
 }
 
-// begin marks an attempt, and returns what to send to whom. One that failed is
-// sent when an operator hands its call back.
-func begin(ctx context.Context, tx *bus.Tx, id uuid.UUID, attempt int) (n notification, c contact, err error) {
+// lockToSend locks a notification and returns it with the user's contact. It
+// also returns a failed one, because an operator may retry its call. found is
+// false if the notification was already sent, waits for a contact, or belongs
+// to a digest.
+func lockToSend(ctx context.Context, tx *bus.Tx, id uuid.UUID) (n notification, c contact, found bool, err error) {
 	var params []byte
 	err = tx.QueryRowContext(ctx, `
-		UPDATE notifications n SET state = 'sending', last_error = '', attempts = greatest(attempts, $2), updated_at = now()
-		FROM contacts c
-		WHERE n.id = $1 AND c.user_id = n.user_id AND n.state IN ('queued', 'sending', 'failed')
-		RETURNING n.id, n.template, n.subject, n.params, c.email, c.language`, id, attempt).
-		Scan(&n.ID, &n.Template, &n.Subject, &params, &c.Email, &c.Language)
+		SELECT n.id, n.template, n.subject, n.params, n.state, n.recipient, n.digest_id, c.email, c.language
+		FROM notifications n JOIN contacts c ON c.user_id = n.user_id WHERE n.id = $1 FOR UPDATE OF n`, id).
+		Scan(&n.ID, &n.Template, &n.Subject, &params, &n.State, &n.Recipient, &n.DigestID, &c.Email, &c.Language)
 	if errors.Is(err, sql.ErrNoRows) {
-		return n, c, errs.New(errs.NotFound, "notification %s is not there to be sent", id)
+		return n, c, false, errs.New(errs.NotFound, "notification %s is not there to be sent", id)
 	}
 	if err != nil {
-		return n, c, err
+		return n, c, false, err
 	}
-	return n, c, json.Unmarshal(params, &n.Params)
+	if n.DigestID != nil || n.State == sent || n.State == awaitingContact {
+		return n, c, false, nil
+	}
+	return n, c, true, json.Unmarshal(params, &n.Params)
 }
 
-// settle records how a notification ended, and returns what is said about it.
-func settle(ctx context.Context, tx *bus.Tx, id uuid.UUID, end state, attempts int, reason string) (n notification, err error) {
+// begin records the start of an attempt.
+func begin(ctx context.Context, tx *bus.Tx, id uuid.UUID, recipient string, attempt int) error {
+	_, err := tx.ExecContext(ctx, `
+		UPDATE notifications SET state = 'sending', last_error = '', recipient = $2, attempts = greatest(attempts, $3), updated_at = now()
+		WHERE id = $1`, id, recipient, attempt)
+	return err
+}
+
+// requeue records that the mail server did not accept a mail yet, and the
+// number of attempts used.
+func requeue(ctx context.Context, tx *bus.Tx, id uuid.UUID, attempts int) error {
+	_, err := tx.ExecContext(ctx, `
+		UPDATE notifications SET state = 'queued', attempts = $2, updated_at = now() WHERE id = $1 AND state = 'sending'`, id, attempts)
+	return err
+}
+
+// settle records the final state of a notification and returns it for the
+// event. changed is false if it was sent before.
+func settle(ctx context.Context, tx *bus.Tx, id uuid.UUID, end state, attempts int, reason string) (n notification, changed bool, err error) {
 	err = tx.QueryRowContext(ctx, `
 		UPDATE notifications SET state = $2, attempts = $3, last_error = $4, updated_at = now(),
 			sent_at = CASE WHEN $2 = 'sent' THEN now() END
-		WHERE id = $1
+		WHERE id = $1 AND state <> 'sent'
 		RETURNING id, cause_id, user_id, template, subject`, id, end, attempts, reason).
 		Scan(&n.ID, &n.CauseID, &n.UserID, &n.Template, &n.Subject)
-	return n, err
+	if errors.Is(err, sql.ErrNoRows) {
+		return n, false, nil
+	}
+	return n, err == nil, err
 }
 
-const columns = `id, cause_id, cause_type, user_id, template, subject, params, state, attempts, last_error, created_at, updated_at, sent_at`
+const columns = `id, cause_id, cause_type, user_id, template, subject, params, state, attempts, last_error, created_at, updated_at, sent_at, digest_id`
 
 func scan(row interface{ Scan(...any) error }) (n notification, err error) {
 	var params []byte
 	if err := row.Scan(&n.ID, &n.CauseID, &n.CauseType, &n.UserID, &n.Template, &n.Subject, &params, &n.State,
-		&n.Attempts, &n.LastError, &n.CreatedAt, &n.UpdatedAt, &n.SentAt); err != nil {
+		&n.Attempts, &n.LastError, &n.CreatedAt, &n.UpdatedAt, &n.SentAt, &n.DigestID); err != nil {
 		return n, err
 	}
 	return n, json.Unmarshal(params, &n.Params)
@@ -121,9 +171,10 @@ func find(ctx context.Context, db *bus.DB, id uuid.UUID) (notification, error) {
 	return n, err
 }
 
-// list returns a subject's notifications, oldest first, at most limit.
-func list(ctx context.Context, db *bus.DB, subject string, limit int) (all []notification, err error) {
-	rows, err := db.QueryContext(ctx, `SELECT `+columns+` FROM notifications WHERE subject = $1 ORDER BY id LIMIT $2`, subject, limit)
+// list returns up to limit notifications of a subject that are older than
+// behind, newest first. Their IDs sort by time.
+func list(ctx context.Context, db *bus.DB, subject string, behind uuid.UUID, limit int) (all []notification, err error) {
+	rows, err := db.QueryContext(ctx, `SELECT `+columns+` FROM notifications WHERE subject = $1 AND id < $2 ORDER BY id DESC LIMIT $3`, subject, behind, limit)
 	if err != nil {
 		return nil, err
 	}

@@ -14,9 +14,9 @@ import (
 	"millrace/modules/payment/paymentapi"
 )
 
-// S7: a refused callback (forged, stale, malformed, wrong amount, too large)
-// changes nothing: a hash of all tables is the same before and after.
-func TestARefusedCallbackChangesNothing(t *testing.T) {
+// Guarantee S7: a callback that is refused (forged, stale, malformed, wrong
+// amount, too large) changes nothing. The hash of all tables stays the same.
+func TestCallback_RefusedChangesNothing(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	s := b.started("goods-17")
@@ -33,7 +33,8 @@ func TestARefusedCallbackChangesNothing(t *testing.T) {
 	sign := func(secret string, at time.Time, body []byte) string {
 		return gateway.Sign([]byte(secret), "id", at, body)
 	}
-	// What is early must be so until its turn comes; where the tolerance ends is the signature's own test.
+	// The early timestamp must still be early when its request is sent. The exact
+	// tolerance is tested in package gateway.
 	stale, early := now.Add(-gateway.Tolerance-2*time.Second), now.Add(gateway.Tolerance+10*time.Minute)
 	spaces := bytes.Repeat([]byte(" "), gateway.MaxCallback)
 	for name, c := range map[string]struct {
@@ -42,36 +43,42 @@ func TestARefusedCallbackChangesNothing(t *testing.T) {
 		by     string
 		status int
 	}{
-		"forged":              {encode(same), now, "a forger's secret", 401},
-		"stale":               {encode(same), stale, secret, 401},
-		"of the future":       {encode(same), early, secret, 401},
-		"not JSON":            {[]byte(`{"transactionKey":`), now, secret, 400},
-		"two objects":         {append(encode(same), '{', '}'), now, secret, 400},
-		"without an order":    {encode(func(r *gateway.Result) { r.OrderKey = "" }), now, secret, 422},
-		"another order":       {encode(func(r *gateway.Result) { r.OrderKey = "goods-18" }), now, secret, 422},
-		"another amount":      {encode(func(r *gateway.Result) { r.Amount++ }), now, secret, 422},
-		"a negative amount":   {encode(func(r *gateway.Result) { r.Amount = -15000 }), now, secret, 422},
-		"another currency":    {encode(func(r *gateway.Result) { r.Currency = "USD" }), now, secret, 422},
-		"a lower-case status": {encode(func(r *gateway.Result) { r.Status = "approved" }), now, secret, 422},
-		"unknown transaction": {encode(func(r *gateway.Result) { r.TransactionKey = uuid.NewString() }), now, secret, 404},
-		"too large":           {append(encode(same), spaces...), now, secret, 413},
+		"forged":                {encode(same), now, "a forger's secret", 401},
+		"stale":                 {encode(same), stale, secret, 401},
+		"of the future":         {encode(same), early, secret, 401},
+		"not JSON":              {[]byte(`{"transactionKey":`), now, secret, 400},
+		"two objects":           {append(encode(same), '{', '}'), now, secret, 400},
+		"without an order":      {encode(func(r *gateway.Result) { r.OrderKey = "" }), now, secret, 422},
+		"another order":         {encode(func(r *gateway.Result) { r.OrderKey = "goods-18" }), now, secret, 422},
+		"another amount":        {encode(func(r *gateway.Result) { r.Amount++ }), now, secret, 422},
+		"a negative amount":     {encode(func(r *gateway.Result) { r.Amount = -15000 }), now, secret, 422},
+		"another currency":      {encode(func(r *gateway.Result) { r.Currency = "USD" }), now, secret, 422},
+		"a lower-case status":   {encode(func(r *gateway.Result) { r.Status = "approved" }), now, secret, 422},
+		"unknown transaction":   {encode(func(r *gateway.Result) { r.TransactionKey = uuid.NewString() }), now, secret, 404},
+		"a key in another case": {bytes.Replace(encode(same), []byte(`"amount"`), []byte(`"AMOUNT"`), 1), now, secret, 400},
+		"a key in two cases":    {bytes.Replace(encode(same), []byte(`{`), []byte(`{"Amount":1,`), 1), now, secret, 400},
+		"canceled in capitals":  {bytes.Replace(encode(same), []byte(`{`), []byte(`{"CANCELEDAMOUNT":1,`), 1), now, secret, 400},
+		"a key twice":           {bytes.Replace(encode(same), []byte(`{`), []byte(`{"status":"DECLINED",`), 1), now, secret, 400},
+		"not UTF-8":             {bytes.Replace(encode(same), []byte(`{`), []byte("{\"failedReason\":\"\xff\","), 1), now, secret, 400},
+		"too large":             {append(encode(same), spaces...), now, secret, 413},
 	} {
 		before := b.hash()
 		require.Equal(t, c.status, b.send("id", c.at, c.body, sign(c.by, c.at, c.body)), name)
 		require.Equal(t, before, b.hash(), name)
 	}
 	before := b.hash()
-	require.Equal(t, 401, b.Do("POST /callbacks/gateway", string(encode(same))).Code, "without any header")
+	require.Equal(t, 401, b.Do("POST /callbacks/gateway", string(encode(same))).Code, "no headers")
 	require.Equal(t, before, b.hash())
 
 	padded := append(encode(same), spaces[len(encode(same)):]...)
 	require.Equal(t, 204, b.send("id", now, padded, sign(secret, now, padded)), "exactly the limit")
-	require.NotEqual(t, before, b.hash(), "the hash sees what a callback changes")
+	require.NotEqual(t, before, b.hash(), "an accepted callback changes the hash")
 	b.Then(paymentapi.Completed{OrderKey: "goods-17"})
 }
 
-// S8: n copies of a callback leave the same state as one, and get the same 2xx.
-func TestCopiesOfACallbackLeaveTheStateOfOne(t *testing.T) {
+// Guarantee S8: copies of a callback leave the same state as one, and get the same
+// status.
+func TestCallback_CopiesChangeNothing(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	s := b.started("goods-17")
@@ -90,17 +97,17 @@ func TestCopiesOfACallbackLeaveTheStateOfOne(t *testing.T) {
 			require.Equal(t, 204, code)
 		}
 	}
-	copies(8) // at once
+	copies(8) // concurrently
 	b.Then(paymentapi.Completed{OrderKey: "goods-17"})
 	before := b.hash()
 	copies(8)
-	require.Equal(t, 204, b.callback(b.result(s, gateway.Approved)), "under another id, too")
+	require.Equal(t, 204, b.callback(b.result(s, gateway.Approved)), "the same result with another id")
 	require.Equal(t, before, b.hash())
 	b.ThenNothing()
 	b.ThenRow(`SELECT count(*), sum(captured) FROM payment_history WHERE status = 'completed'`, 1, 15000)
 }
 
-func TestBothSecretsAreGoodWhileOneIsReplaced(t *testing.T) {
+func TestCallback_AcceptsBothSecretsDuringRotation(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	now := time.Now()

@@ -7,8 +7,8 @@ import (
 	"millrace/platform/bus"
 )
 
-// giveBack handles payment.refund: delivery, consultation, or whoever owns the
-// order, wants the money to go back.
-func (m *Module) giveBack(ctx context.Context, tx *bus.Tx, c paymentapi.Refund) error {
+// handleRefund handles payment.refund. Its sender is the module that owns the
+// order: delivery or consultation.
+func (m *Module) handleRefund(ctx context.Context, tx *bus.Tx, c paymentapi.Refund) error {
 	return m.service.refund(ctx, tx, c)
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/google/uuid"
 
+	"millrace/modules/payment/attention"
 	"millrace/modules/payment/gateway"
 	"millrace/modules/payment/paymentapi"
 	"millrace/platform/web"
@@ -16,7 +17,7 @@ import (
 type (
 	newPaymentBody struct {
 		OrderKey string `json:"orderKey" minLength:"7" maxLength:"64" pattern:"^(goods-[A-Za-z0-9-]+|deposit-[1-9][0-9]{0,18})$" patternDescription:"goods-… or deposit-<consultation id>" doc:"goods-… or deposit-<consultation id>" example:"goods-17"`
-		UserID   string `json:"userId" minLength:"1" maxLength:"64" pattern:"^[A-Za-z0-9_.-]+$" patternDescription:"letters, digits, '_', '.' or '-'" example:"user-9"`
+		UserID   string `json:"userId" minLength:"1" maxLength:"64" pattern:"^[A-Za-z0-9_-]([A-Za-z0-9_.-]*[A-Za-z0-9_-])?$" patternDescription:"letters, digits, '_', '.' or '-', without '.' at either end; no e-mail address or telephone number" doc:"The user's id in your system; it stays in events, so it is no e-mail address or telephone number" example:"user-9"`
 		Amount   int64  `json:"amount" minimum:"1" doc:"In minor units of the currency: 15000 is ₩15,000, 1500 is $15.00" example:"15000"`
 		Currency string `json:"currency" minLength:"3" maxLength:"3" pattern:"^[A-Z]{3}$" patternDescription:"three capitals" doc:"ISO 4217" example:"KRW"`
 		Method   string `json:"method" minLength:"1" maxLength:"32" pattern:"^[A-Za-z_]+$" patternDescription:"letters or '_', as card or bank_transfer" doc:"A word, never a card's number" example:"card"`
@@ -34,17 +35,18 @@ type (
 		Status   status    `json:"status"`
 		Captured int64     `json:"captured"`
 		Refunded int64     `json:"refunded"`
-		Cause    cause     `json:"cause" enum:"request,callback,answer,refund"`
+		Cause    cause     `json:"cause" enum:"request,callback,answer,lookup,refund,provider" doc:"provider: it was done there, without our asking"`
 		Detail   string    `json:"detail,omitempty"`
 		CauseID  string    `json:"causeId,omitempty" doc:"The message that caused it"`
 		At       time.Time `json:"at"`
 	}
 	resultView struct {
-		Status       gateway.Status `json:"status" doc:"As the gateway said it"`
-		FailedReason string         `json:"failedReason,omitempty"`
-		Source       source         `json:"source" enum:"callback,answer"`
-		Verdict      verdict        `json:"verdict" enum:"settled,noted,late,contradiction,unknown" doc:"What became of it; somebody must look at the last two"`
-		At           time.Time      `json:"at"`
+		Status         gateway.Status `json:"status" doc:"As the gateway said it"`
+		FailedReason   string         `json:"failedReason,omitempty"`
+		CanceledAmount int64          `json:"canceledAmount,omitempty" doc:"How much had gone back by then, all parts together"`
+		Source         source         `json:"source" enum:"callback,answer,lookup"`
+		Verdict        verdict        `json:"verdict" enum:"settled,noted,late,reopened,returned,contradiction,unknown" doc:"What became of it. reopened: it succeeded after the payment had failed; returned: money went back at the provider"`
+		At             time.Time      `json:"at"`
 	}
 	refundView struct {
 		RefundID     string       `json:"refundId"`
@@ -53,6 +55,16 @@ type (
 		RequestID    string       `json:"requestId,omitempty"`
 		Status       refundStatus `json:"status" enum:"waiting,asked,done,refused,dropped"`
 		FailedReason string       `json:"failedReason,omitempty"`
+	}
+	attentionView struct {
+		ID       int64            `json:"id" doc:"For millrace payments acknowledge"`
+		Reason   attention.Reason `json:"reason" enum:"late_success,duplicate_charge,provider_refund,partial_cancel,contradiction,unknown_status,unknown_result,refund_refused"`
+		Detail   string           `json:"detail,omitempty"`
+		Since    time.Time        `json:"since"`
+		NextStep string           `json:"nextStep,omitempty" doc:"Left out when it has ended"`
+		EndedAt  *time.Time       `json:"endedAt,omitempty"`
+		EndedBy  string           `json:"endedBy,omitempty" doc:"Who acknowledged it; left out when it ended by itself"`
+		EndedWhy string           `json:"endedWhy,omitempty"`
 	}
 	paymentView struct {
 		PaymentID      string               `json:"paymentId"`
@@ -74,6 +86,8 @@ type (
 		History        []changeView         `json:"history" doc:"Every change of status and amounts, oldest first"`
 		GatewayResults []resultView         `json:"gatewayResults" doc:"What the gateway said, each status once, oldest first"`
 		Refunds        []refundView         `json:"refunds"`
+		NeedsAttention []attentionView      `json:"needsAttention" doc:"What a person must look at, and what ended, oldest first"`
+		Truncated      []string             `json:"truncated,omitempty" enum:"history,gatewayResults,refunds,needsAttention" doc:"Lists that have older entries than the newest 100, which are shown"`
 	}
 	getInput struct {
 		ID uuid.UUID `path:"id" doc:"The payment's id"`
@@ -95,7 +109,8 @@ func (m *Module) Routes(api huma.API) {
 		OperationID: "start-payment", Method: http.MethodPost, Path: "/payments", Tags: tags, DefaultStatus: http.StatusAccepted,
 		Summary: "Pay for an order",
 		Description: "The gateway is asked after the answer. The same Idempotency-Key with the same body is given the same answer; with " +
-			"another body it is refused with 422. An order that was paid (also if it was refunded), or is being paid, is refused with 409; after a failure it may be paid again.",
+			"another body it is refused with 422. An order that was paid or is being paid is refused with 409, which says by which payment and how that stands. After a failure it may be paid again, " +
+			"unless that payment's charge succeeded late and is still being refunded; after a full refund only a deposit may, for goods get a new key.",
 	}, m.startPayment)
 	web.Handle(api, huma.Operation{
 		OperationID: "get-payment", Method: http.MethodGet, Path: "/payments/{id}", Tags: tags,
@@ -104,10 +119,12 @@ func (m *Module) Routes(api huma.API) {
 	web.Handle(api, huma.Operation{
 		OperationID: "gateway-callback", Method: http.MethodPost, Path: "/callbacks/gateway", Tags: tags,
 		DefaultStatus: http.StatusNoContent, MaxBodyBytes: gateway.MaxCallback,
-		SkipValidateBody: true, // the signature is checked before a byte is believed
+		SkipValidateBody: true, // the signature is verified before the body is parsed
 		Summary:          "The gateway tells a charge's result",
 		Description: "Signed after the Standard Webhooks specification. Repeated, late and not yet understood results are taken, with 204. " +
-			"Refused, and changing nothing: 401 forged or stale, 400 not JSON, 404 unknown transaction, 413 more than 64 KiB, 422 another order, amount or currency.",
+			"What is done at the provider's own dashboard comes as CANCELED, REFUNDED or PARTIAL_CANCELED, with canceledAmount: how much of the captured amount has gone back by now, all parts together; " +
+			"without it, the amount of PARTIAL_CANCELED is that of one part, and each webhook-id is another part; REFUNDED and CANCELED stand for all of it. " +
+			"Refused, and changing nothing: 401 forged or stale, 400 not JSON, 404 unknown transaction, 413 more than 64 KiB, 422 another order, amount or currency, or more canceled than was charged.",
 	}, m.takeCallback)
 }
 

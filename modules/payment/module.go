@@ -1,55 +1,68 @@
-// Package payment takes money for orders and gives it back.
+// Package payment charges users for orders and refunds them.
 //
-// # The way of a payment
+// # Flow
 //
-// A user asks to pay; the payment and the intent to charge are recorded in one
-// transaction, and answered. After the commit the gateway is asked. The result
-// comes as a signed callback, as the answer to our request, or both, in any
-// order and any number of times. Under the lock of the charge's row it is
-// saved, a strategy chosen by the kind of order and the gateway's status
-// completes or fails the payment, and payment.completed or payment.failed is
-// published, all in one transaction.
+// A request to pay stores the payment and records an outbound call to the gateway
+// in one transaction, and is answered. After the commit the gateway is called.
+// The result arrives as a signed callback, as the response to our call, or both,
+// in any order and any number of times. The module locks the charge's row, stores
+// the result, and a strategy chosen by order kind and gateway status completes or
+// fails the payment and publishes payment.completed or payment.failed, all in one
+// transaction.
 //
-// # What it promises
+// # Guarantees
 //
-//   - At most one payment of an order is open or captured (a unique index); an
-//     order can be paid again only after its payment failed.
-//   - At most one charge of a payment: the gateway is always asked with the
-//     payment's transaction key as idempotency key. A time-out is no failure:
-//     the result is unknown, the payment stays pending, and is asked about again
-//     with the same key.
-//   - 0 ≤ refunded ≤ captured ≤ amount (CHECK). Every change of status or
-//     amounts has its row in payment_history, written by the same statement.
+//   - At most one payment of an order is open or successful (a unique index). An
+//     order can be paid again after its payment failed. A deposit can also be
+//     paid again after a full refund, because a consultation keeps its order key.
+//   - At most one charge per payment: every request to the gateway carries the
+//     payment's transaction key as idempotency key.
+//   - Only the provider's own answer is final: a status or code of its contract,
+//     in the contract's format, about this charge (see package gateway). After a
+//     time-out, an error page of a proxy or an unknown code the payment stays
+//     pending, and the charge is looked up before it is requested again. Refunds
+//     work the same way.
+//   - 0 ≤ refunded ≤ captured ≤ amount (CHECK). Every change of status or amounts
+//     has a row in payment_history, written by the same statement.
 //   - A callback that is forged, stale, malformed, too large, about an unknown
-//     transaction or with another order, amount or currency changes nothing.
-//   - A repeated callback changes nothing and gets the same 204; a late one
-//     never moves a final payment. A pair of kind and status that has no
-//     strategy is stored, shown, logged as an error, answered 204, and moves
-//     nothing.
-//   - A payment or refund without a result is asked about again each
-//     Config.ChaseAfter, for ever.
-//   - A refund asked for while its payment is open is kept; it starts in the
-//     transaction that captures, and is dropped if nothing is captured. One of
-//     an order that has nothing open or captured is a dead letter: somebody
-//     expects money that was never taken. Retry it once the order is paid.
-//   - A refund that the gateway refuses for good leaves the payment completed;
-//     the refusal is in the history, and another payment.refund asks anew.
+//     transaction or with a different order, amount or currency changes nothing.
+//   - A repeated callback changes nothing and gets the same 204.
+//   - A late callback changes a final payment only if it is about money. A charge
+//     that succeeds after its payment failed completes the payment. If the order
+//     has another payment that is open or successful, the charge is refunded
+//     instead, and the order cannot be paid again until then. Money that the
+//     provider returned, in full or in part, is added to the refunded amount;
+//     payment.refunded is published when all of it was returned.
+//   - Contradictory and unknown results, and the cases above, are listed for a
+//     person (table attention, millrace payments --needs-attention).
+//   - A payment or refund without a result gets status checks: the first after
+//     Config.ChaseAfter, then at doubled intervals of at most an hour. After two
+//     checks without a result, or after a day, it is listed.
+//   - A refund command for a pending payment is stored. The transaction that
+//     captures the payment starts the refund; if nothing is captured the refund
+//     is dropped. A refund command for an order without an open or captured
+//     payment becomes a dead letter, because its sender expects money that was
+//     never taken. Retry it once the order is paid.
+//   - A refund that the gateway refuses leaves the payment completed and is
+//     listed. The refusal is in the history, and another payment.refund command
+//     requests the refund again.
 //
-// # What it does not promise
+// # Not guaranteed
 //
-//   - That the gateway is asked once: it is asked at least once, and must keep
-//     its promise about idempotency keys (package gateway).
-//   - Refunds in parts. Payments without a callback secret: with none
-//     configured every callback is refused.
-//   - That a success told after a failure is mended: the result is stored as a
-//     contradiction and logged as an error, and somebody must look.
+//   - That the gateway is called exactly once. It is called at least once and
+//     must honour idempotency keys (see package gateway).
+//   - Partial refunds, except those made at the provider. Payments without a
+//     callback secret: if none is configured, every callback is refused.
 //
 // # Locks
 //
-// Per payment: the row in charges, then payments, then refunds; then new rows.
-// The chase locks rows in charges, or in refunds, alone, and skips locked ones.
+// Lock order for one payment: its row in charges, in payments, the order (an
+// advisory lock; a transaction that waits for it has locked rows of a failed
+// payment at most), its rows in refunds, and then inserts. Status checks, and the
+// note that the gateway is about to be called, lock rows in charges or in refunds
+// only. Status checks skip locked rows.
 //
-// No card number is ever taken: a method is a word without digits.
+// Card numbers are never stored: a payment method is a word without digits.
 package payment
 
 import (
@@ -61,29 +74,35 @@ import (
 	"millrace/modules/payment/gateway"
 	"millrace/modules/payment/paymentapi"
 	"millrace/platform/bus"
+	"millrace/platform/module"
 )
 
 //go:embed migrations/*.sql
 var migrations embed.FS
 
-// Config is what may be set from outside.
+// Config holds the module's settings.
 type Config struct {
-	Provider       string        // the gateway's name, kept with every payment; default "simulator"
-	GatewayURL     string        // where it is asked, as "http://127.0.0.1:9090"
-	GatewayTimeout time.Duration // of one request to it; default 5 s
-	// CallbackURL is where the gateway reaches POST /callbacks/gateway.
+	Provider       string        // the gateway's name, stored with every payment; default "simulator"
+	GatewayURL     string        // the gateway's base address, as "http://127.0.0.1:9090"
+	GatewayTimeout time.Duration // of one request; default 5 s
+	// CallbackURL is the address at which the gateway reaches POST
+	// /callbacks/gateway.
 	CallbackURL string
-	// CallbackSecrets are those that sign callbacks, as gateway.Secret reads
-	// them; two while one is being replaced. With none, every callback is refused.
+	// CallbackSecrets verify callbacks, in the form that gateway.Secret reads.
+	// Configure two while one is being replaced. With none, every callback is
+	// refused.
 	CallbackSecrets []string
-	ChaseAfter      time.Duration // how long a result may be missing before it is asked for again; default 1 min
+	ChaseAfter      time.Duration // time without a result before the first status check; default 1 min
 }
 
 // Module is the payment module.
-type Module struct{ service *service }
+type Module struct {
+	module.Base
+	service *service
+}
 
-// New makes the module on its database, which is nil where the module is only
-// declared and not hosted.
+// New returns the module. db is nil where the module is only declared and does
+// not run.
 func New(db *bus.DB, cfg Config) *Module {
 	if cfg.GatewayTimeout <= 0 {
 		cfg.GatewayTimeout = 5 * time.Second
@@ -102,36 +121,27 @@ func newModule(db *bus.DB, cfg Config, g gateway.Gateway) *Module {
 	for _, secret := range cfg.CallbackSecrets {
 		s.secrets = append(s.secrets, gateway.Secret(secret))
 	}
-	s.outside = newOutside(s, g, cfg)
+	s.outbound = newOutboundCalls(s, g, cfg)
 	return &Module{service: s}
 }
 
-// Name is the module's schema and subscriber.
+// Name is the module's schema and subscriber name.
 func (m *Module) Name() string { return "payment" }
 
-// Publishes lists its events.
+// Publishes lists the module's events.
 func (m *Module) Publishes() []bus.Event {
 	return []bus.Event{paymentapi.Completed{}, paymentapi.Failed{}, paymentapi.Refunded{}}
 }
 
-// Sends lists the commands that it sends: none.
-func (m *Module) Sends() []bus.Command { return nil }
-
-// Subscriptions lists what it handles.
+// Subscriptions lists the commands that the module handles.
 func (m *Module) Subscriptions() []bus.Subscription {
 	return []bus.Subscription{
-		bus.Handle(m.giveBack), // payment.refund
+		bus.Handle(m.handleRefund), // payment.refund
 	}
 }
 
-// Migrations are its tables.
-func (m *Module) Migrations() fs.FS {
-	files, err := fs.Sub(migrations, "migrations")
-	if err != nil {
-		panic(err) // the folder is compiled in
-	}
-	return files
-}
+// Migrations returns the module's migrations.
+func (m *Module) Migrations() fs.FS { return module.Migrations(migrations) }
 
-// Run asks the gateway until ctx is done.
+// Run makes outbound calls and status checks until ctx is done.
 func (m *Module) Run(ctx context.Context) error { return m.service.run(ctx) }

@@ -1,7 +1,7 @@
 package payment
 
 import (
-	"strings"
+	"regexp"
 	"time"
 
 	"github.com/google/uuid"
@@ -11,30 +11,32 @@ import (
 	"millrace/platform/errs"
 )
 
-// status is where a payment stands.
+// status is the state of a payment. The transitions are:
 //
-//	pending ──▶ completed ──▶ refunding ──▶ refunded
-//	   │            ▲             │
-//	   ▼            └─────────────┘ the gateway refused the refund;
-//	failed                          completed ──▶ refunded when its call, handed back, succeeds
+//	pending   → completed  the charge was captured
+//	pending   → failed     the provider refused the charge
+//	failed    → completed  the charge succeeded late
+//	failed    → refunding  the charge succeeded late, but the order has another payment
+//	completed → refunding  a refund was requested
+//	completed → refunded   a retried refund succeeded, or the provider returned the money by itself
+//	refunding → refunded   the money was returned
+//	refunding → completed  the gateway refused the refund
 type status string
 
 const (
-	pending   status = "pending"   // the gateway has been, or is to be, asked
+	pending   status = "pending"   // the charge has no result yet
 	completed status = "completed" // the amount was captured
-	failed    status = "failed"    // it never will be
-	refunding status = "refunding" // the gateway is asked to give it back
-	refunded  status = "refunded"  // it went back
+	failed    status = "failed"    // the provider refused the charge
+	refunding status = "refunding" // a refund was requested
+	refunded  status = "refunded"  // the whole amount was refunded
 )
 
-// maxAmount bounds an amount, in minor units, so that no sum of a day's
-// payments overflows.
-const maxAmount = 999_999_999_999
-
-// payment is what a user pays for an order, with its charge at the gateway.
+// payment is a user's payment for an order, together with its charge at the
+// gateway.
 type payment struct {
 	ID             uuid.UUID
 	OrderKey       string
+	Released       bool // the order may have another payment that is open or successful
 	OrderKind      paymentapi.OrderKind
 	UserID         string
 	Amount         int64
@@ -48,14 +50,16 @@ type payment struct {
 	CreatedAt      time.Time
 	UpdatedAt      time.Time
 	TransactionKey string
-	GatewayStatus  gateway.Status // the last result that counted; "": none yet
-	CallbackURL    string         // where the gateway was first told to call; read only where it is asked again
+	GatewayStatus  gateway.Status // the last result that changed or confirmed the payment; "": none yet
+	Checks         int            // number of status checks so far
+	CallbackURL    string         // sent with the first charge request; only set where the request is repeated
 }
 
-// final tells whether no result of the gateway may move the payment any more.
+// final reports whether the payment has a result. A later result rarely changes
+// it; see [service.result].
 func (p *payment) final() bool { return p.Status != pending }
 
-// refund is the giving back of all that was captured.
+// refund returns everything that a payment still holds.
 type refund struct {
 	ID           uuid.UUID
 	Amount       int64
@@ -63,19 +67,20 @@ type refund struct {
 	RequestID    string
 	Status       refundStatus
 	FailedReason string
+	Checks       int // number of status checks so far
 }
 
 type refundStatus string
 
 const (
-	refundWaiting refundStatus = "waiting" // for the capture
-	refundAsked   refundStatus = "asked"   // of the gateway
+	refundWaiting refundStatus = "waiting" // waits until the charge is captured
+	refundAsked   refundStatus = "asked"   // requested from the gateway
 	refundDone    refundStatus = "done"
-	refundRefused refundStatus = "refused" // by the gateway, for good
-	refundDropped refundStatus = "dropped" // nothing was captured
+	refundRefused refundStatus = "refused" // the gateway refused it; final
+	refundDropped refundStatus = "dropped" // cancelled, because nothing was captured
 )
 
-// request is what a user asks for.
+// request is the body of a request to pay.
 type request struct {
 	OrderKey string `json:"orderKey"`
 	UserID   string `json:"userId"`
@@ -84,23 +89,25 @@ type request struct {
 	Method   string `json:"method"`
 }
 
-// newPayment checks a request and makes the payment, not stored yet.
+// methodForm allows no digits, so that a card number is never stored by mistake.
+var methodForm = regexp.MustCompile(`^[A-Za-z_]{1,32}$`)
+
+// newPayment validates a request and returns a new payment that is not stored yet.
 func newPayment(r request, provider string) (*payment, error) {
 	kind, ok := paymentapi.KindOf(r.OrderKey)
 	if !ok {
 		return nil, errs.InvalidField("orderKey", "must be goods-… or deposit-<consultation id>, at most 64 letters, digits and hyphens")
 	}
-	if !made(r.UserID, "_.-", 64) {
-		return nil, errs.InvalidField("userId", "must be 1 to 64 letters, digits, '_', '.' or '-'")
+	if fault := paymentapi.UserIDFault(r.UserID); fault != "" {
+		return nil, errs.InvalidField("userId", "%s", fault)
 	}
-	if r.Amount <= 0 || r.Amount > maxAmount {
-		return nil, errs.InvalidField("amount", "must be 1 to %d, in minor units", int64(maxAmount))
+	if r.Amount <= 0 || r.Amount > paymentapi.MaxAmount {
+		return nil, errs.InvalidField("amount", "must be 1 to %d, in minor units", int64(paymentapi.MaxAmount))
 	}
-	if _, ok := decimals[r.Currency]; !ok {
-		return nil, errs.InvalidField("currency", "must be an active ISO 4217 code, as KRW or USD")
+	if !paymentapi.Active(r.Currency) {
+		return nil, errs.InvalidField("currency", "must be an active ISO 4217 code, as KRW or USD (a withdrawn one, as BGN, takes no new payment)")
 	}
-	if !made(r.Method, "_", 32) || strings.ContainsAny(r.Method, "0123456789") {
-		// No digits: a card's number must not be kept, also not by mistake.
+	if !methodForm.MatchString(r.Method) {
 		return nil, errs.InvalidField("method", "must be 1 to 32 letters or '_', as card or bank_transfer")
 	}
 	id, err := uuid.NewV7()
@@ -117,14 +124,8 @@ func newPayment(r request, provider string) (*payment, error) {
 	}, nil
 }
 
-// made tells whether s is 1 to limit letters, digits and characters of more.
-func made(s, more string, limit int) bool {
-	return s != "" && len(s) <= limit && !strings.ContainsFunc(s, func(r rune) bool {
-		return (r < '0' || r > '9') && (r < 'A' || r > 'Z') && (r < 'a' || r > 'z') && !strings.ContainsRune(more, r)
-	})
-}
-
-// The events of a payment, as it stands.
+// The following functions return the events that describe the payment's current
+// state.
 
 func (p *payment) completedEvent(at time.Time) paymentapi.Completed {
 	return paymentapi.Completed{
@@ -143,6 +144,6 @@ func (p *payment) failedEvent(at time.Time) paymentapi.Failed {
 func (p *payment) refundedEvent(r *refund, at time.Time) paymentapi.Refunded {
 	return paymentapi.Refunded{
 		PaymentID: p.ID.String(), OrderKey: p.OrderKey, OrderKind: p.OrderKind, UserID: p.UserID, Amount: p.Refunded,
-		Currency: p.Currency, Provider: p.Provider, TransactionKey: p.TransactionKey, RefundID: r.ID.String(), Reason: r.Reason, OccurredAt: at,
+		Currency: p.Currency, Provider: p.Provider, TransactionKey: p.TransactionKey, RefundID: r.ID.String(), Reason: paymentapi.RefundReason(r.Reason), Duplicate: p.Released, OccurredAt: at,
 	}
 }

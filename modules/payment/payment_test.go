@@ -9,7 +9,7 @@ import (
 	"millrace/modules/payment/paymentapi"
 )
 
-func TestAPaymentIsCompletedByItsCallback(t *testing.T) {
+func TestPayment_CallbackCompletesIt(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	s := b.started("goods-17")
@@ -26,14 +26,14 @@ func TestAPaymentIsCompletedByItsCallback(t *testing.T) {
 	require.Empty(t, v.Refunds)
 }
 
-func TestARefundGoesBackOnce(t *testing.T) {
+func TestRefund_RepeatedCommandRefundsOnce(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	s := b.started("goods-17")
 	require.Equal(t, 204, b.callback(b.result(s, gateway.Approved)))
 	b.Then(paymentapi.Completed{OrderKey: "goods-17"})
-	b.When(paymentapi.Refund{OrderKey: "goods-17", Reason: "address cannot be served", RequestID: "r-1"})
-	b.Then(paymentapi.Refunded{PaymentID: s.PaymentID, OrderKey: "goods-17", Amount: 15000, Currency: "KRW", TransactionKey: s.TransactionKey, Reason: "address cannot be served"})
+	b.When(paymentapi.Refund{OrderKey: "goods-17", Reason: "Kim Minji, 010-1234-5678, moved", RequestID: "r-1"})
+	b.Then(paymentapi.Refunded{PaymentID: s.PaymentID, OrderKey: "goods-17", Amount: 15000, Currency: "KRW", TransactionKey: s.TransactionKey, Reason: paymentapi.OtherReason})
 	b.ThenAgainNothing()
 	b.When(paymentapi.Refund{OrderKey: "goods-17", Reason: "another message about the same"})
 	b.ThenNothing()
@@ -43,6 +43,7 @@ func TestARefundGoesBackOnce(t *testing.T) {
 	require.Equal(t, int64(15000), v.Refunded)
 	require.Equal(t, refundDone, v.Refunds[0].Status)
 	require.Equal(t, "r-1", v.Refunds[0].RequestID)
+	require.Equal(t, "Kim Minji, 010-1234-5678, moved", v.Refunds[0].Reason, "the text is stored here only, not in events")
 	require.Len(t, v.History, 4)
 	require.Empty(t, b.DeadLetters())
 }

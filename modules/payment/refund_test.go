@@ -11,10 +11,11 @@ import (
 	"millrace/modules/payment/gateway"
 	"millrace/modules/payment/paymentapi"
 	"millrace/platform/bus"
+	"millrace/platform/dispatch"
 	"millrace/platform/errs"
 )
 
-func TestARefundThatComesBeforeTheCaptureIsNotLost(t *testing.T) {
+func TestRefund_BeforeCaptureStartsWithCapture(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	s := b.started("deposit-42")
@@ -22,7 +23,7 @@ func TestARefundThatComesBeforeTheCaptureIsNotLost(t *testing.T) {
 	b.ThenNothing()
 	require.Equal(t, refundWaiting, b.view(s).Refunds[0].Status)
 	require.Equal(t, 204, b.callback(b.result(s, gateway.Approved)))
-	b.Then(paymentapi.Completed{OrderKey: "deposit-42"}, paymentapi.Refunded{OrderKey: "deposit-42", OrderKind: paymentapi.Deposit, Amount: 15000, Reason: "cancelled"})
+	b.Then(paymentapi.Completed{OrderKey: "deposit-42"}, paymentapi.Refunded{OrderKey: "deposit-42", OrderKind: paymentapi.Deposit, Amount: 15000, Reason: paymentapi.OtherReason})
 	v := b.view(s)
 	require.Equal(t, refunded, v.Status)
 	require.Len(t, v.Refunds, 1)
@@ -31,7 +32,7 @@ func TestARefundThatComesBeforeTheCaptureIsNotLost(t *testing.T) {
 	require.Empty(t, b.DeadLetters())
 }
 
-func TestARefundIsDroppedWhenNothingIsCaptured(t *testing.T) {
+func TestRefund_DroppedWhenPaymentFails(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	s := b.started("goods-17")
@@ -42,7 +43,7 @@ func TestARefundIsDroppedWhenNothingIsCaptured(t *testing.T) {
 	require.Empty(t, b.gateway.refundsAsked())
 }
 
-func TestARefundOfNothingIsADeadLetter(t *testing.T) {
+func TestRefund_WithoutCapturedPaymentIsDeadLetter(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	s := b.started("goods-17")
@@ -55,7 +56,7 @@ func TestARefundOfNothingIsADeadLetter(t *testing.T) {
 	require.Contains(t, dead[0], "nothing to give back")
 }
 
-func TestARefundIsAskedForUntilItIsAnsweredAlwaysUnderItsOneName(t *testing.T) {
+func TestRefund_RetriesUseTheSameRefundID(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	asked := 0
@@ -63,7 +64,7 @@ func TestARefundIsAskedForUntilItIsAnsweredAlwaysUnderItsOneName(t *testing.T) {
 		asked++
 		switch asked {
 		case 1:
-			return gateway.RefundResult{}, context.DeadlineExceeded // it may have been made
+			return gateway.RefundResult{}, context.DeadlineExceeded // the refund may have been made
 		case 2:
 			return refundOf(r, gateway.Pending), nil
 		}
@@ -78,7 +79,7 @@ func TestARefundIsAskedForUntilItIsAnsweredAlwaysUnderItsOneName(t *testing.T) {
 	require.Equal(t, []string{all[0].RefundID, all[0].RefundID}, []string{all[1].RefundID, all[2].RefundID})
 }
 
-func TestARefusedRefundLeavesThePaymentCompletedAndMayBeAskedForAnew(t *testing.T) {
+func TestRefund_RefusalLeavesPaymentCompletedAndAllowsAnotherRefund(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	answers := []func(gateway.Refund) (gateway.RefundResult, error){
@@ -88,7 +89,7 @@ func TestARefusedRefundLeavesThePaymentCompletedAndMayBeAskedForAnew(t *testing.
 			return g, nil
 		},
 		func(gateway.Refund) (gateway.RefundResult, error) {
-			return gateway.RefundResult{}, &errs.Error{Kind: errs.Invalid, Field: "limit", Msg: "refused"}
+			return gateway.RefundResult{}, &gateway.Refusal{Code: "limit"}
 		},
 		func(r gateway.Refund) (gateway.RefundResult, error) { return refundOf(r, gateway.Refunded), nil },
 	}
@@ -112,17 +113,18 @@ func TestARefusedRefundLeavesThePaymentCompletedAndMayBeAskedForAnew(t *testing.
 	b.Then(paymentapi.Refunded{OrderKey: "goods-17"})
 	b.ThenRow(everyChangeHasItsHistory, 0)
 	all := b.gateway.refundsAsked()
-	require.NotEqual(t, all[0].RefundID, all[2].RefundID, "a refusal is final for its name")
+	require.NotEqual(t, all[0].RefundID, all[2].RefundID, "a refused refund id is not used again")
 }
 
-func TestTheDatabaseRefusesMoneyThatWasNeverCaptured(t *testing.T) {
+func TestDatabase_RejectsInconsistentPaymentAmounts(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	s := b.started("goods-17")
 	for _, change := range []string{
 		"captured = 15000", "captured = -1", "refunded = 1", "status = 'completed'", "status = 'completed', captured = 15001",
 		"status = 'refunded', captured = 100, refunded = 101", "status = 'refunded', captured = 100", "status = 'failed'", "failed_reason = 'x'",
-		"amount = 0", "currency = 'krw'", "order_kind = 'gift'", "status = 'odd'",
+		"status = 'refunded', captured = 15000, refunded = 5000", "status = 'completed', captured = 15000, refunded = 15000",
+		"released_order_key = 'goods-17'", "amount = 0", "currency = 'krw'", "order_kind = 'gift'", "status = 'odd'",
 	} {
 		_, err := b.exec(`UPDATE payments SET `+change+` WHERE payment_id = $1`, s.PaymentID)
 		require.Equal(t, errs.Conflict, errs.KindOf(err), change)
@@ -130,7 +132,7 @@ func TestTheDatabaseRefusesMoneyThatWasNeverCaptured(t *testing.T) {
 	require.Equal(t, pending, b.view(s).Status)
 }
 
-func TestATimeoutIsNoFailureAndTheSameChargeIsAskedAbout(t *testing.T) {
+func TestCharge_TimeoutRetriesTheSameCharge(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	failures := []error{context.DeadlineExceeded, errs.New(errs.Resource, "503"), errors.New("an answer that is not JSON")}
@@ -152,39 +154,39 @@ func TestATimeoutIsNoFailureAndTheSameChargeIsAskedAbout(t *testing.T) {
 	require.Equal(t, "http://127.0.0.1:1/callbacks/gateway", b.gateway.charges[0].CallbackURL)
 }
 
-func TestARefusedChargeFailsThePayment(t *testing.T) {
+func TestCharge_RefusalFailsPayment(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	b.gateway.onCharge = func(gateway.Charge) (gateway.Result, error) {
-		return gateway.Result{}, &errs.Error{Kind: errs.Invalid, Field: "unsupported_currency", Msg: "refused"}
+		return gateway.Result{}, &gateway.Refusal{Code: "unsupported_currency"}
 	}
 	s := b.asked("goods-17")
 	b.Then(paymentapi.Failed{OrderKey: "goods-17", FailedReason: "unsupported_currency"})
 	require.Equal(t, failed, b.view(s).Status)
 }
 
-func TestWhatHasNoResultIsChased(t *testing.T) {
+func TestStatusCheck_FindsMissingResultsOfChargesAndRefunds(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	s := b.started("goods-17")
-	require.NoError(t, b.module.service.chase(t.Context(), 0))
+	require.NoError(t, b.module.service.startStatusChecks(t.Context(), 0))
 	b.ThenRow(`SELECT count(*) FROM dispatch WHERE state = 'done'`, 2)
 	b.gateway.mu.Lock()
 	require.Equal(t, b.gateway.charges[0], b.gateway.charges[1], "the same charge")
 	b.gateway.onCharge = func(c gateway.Charge) (gateway.Result, error) { return resultOf(c, gateway.Approved), nil }
 	b.gateway.mu.Unlock()
-	require.NoError(t, b.module.service.chase(t.Context(), 0))
+	require.NoError(t, b.module.service.startStatusChecks(t.Context(), 0))
 	b.Then(paymentapi.Completed{OrderKey: "goods-17"})
-	require.NoError(t, b.module.service.chase(t.Context(), 0))
-	b.ThenRow(`SELECT count(*) FROM dispatch`, 3) // what is final is left alone
+	require.NoError(t, b.module.service.startStatusChecks(t.Context(), 0))
+	b.ThenRow(`SELECT count(*) FROM dispatch`, 3) // no check of final payments
 
-	// A refund whose intent ended without a result.
+	// A refund whose outbound call ended without a result.
 	require.NoError(t, b.inTx(func(tx *bus.Tx) error {
 		p, err := lockPayment(t.Context(), tx, s.TransactionKey)
 		if err != nil {
 			return err
 		}
-		r, err := newRefund(p, paymentapi.Refund{OrderKey: "goods-17", Reason: "chased"})
+		r, err := newRefund(p, "checked", "")
 		if err != nil {
 			return err
 		}
@@ -194,17 +196,18 @@ func TestWhatHasNoResultIsChased(t *testing.T) {
 		}
 		return saveRefund(t.Context(), tx, p.ID, r)
 	}))
-	require.NoError(t, b.module.service.chase(t.Context(), 0))
-	b.Then(paymentapi.Refunded{OrderKey: "goods-17", Reason: "chased"})
+	require.NoError(t, b.module.service.startStatusChecks(t.Context(), 0))
+	b.Then(paymentapi.Refunded{OrderKey: "goods-17", Reason: paymentapi.OtherReason})
 }
 
-// A gateway refuses other words under a used key; the money may be taken.
-func TestAChargeIsAskedForInTheSameWordsByAProcessWithAnotherAddress(t *testing.T) {
+// A gateway refuses a different body with a known key, although the money may have
+// been taken.
+func TestCharge_ProcessWithAnotherCallbackURLSendsTheSameRequest(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	b.started("goods-17")
 	elsewhere := newModule(b.db, Config{CallbackURL: "http://127.0.0.1:2/callbacks/gateway", ChaseAfter: time.Hour}, b.gateway)
-	require.NoError(t, elsewhere.service.chase(t.Context(), 0))
+	require.NoError(t, elsewhere.service.startStatusChecks(t.Context(), 0))
 	ctx, end := context.WithCancel(t.Context())
 	defer end()
 	go func() { _ = elsewhere.Run(ctx) }()
@@ -215,8 +218,8 @@ func TestAChargeIsAskedForInTheSameWordsByAProcessWithAnotherAddress(t *testing.
 	b.ThenRow(`SELECT count(*) FROM dispatch WHERE payload::json->>'callbackUrl' = 'http://127.0.0.1:1/callbacks/gateway'`, 2)
 }
 
-// An intent that was given up says nothing of what happened at the gateway.
-func TestAnIntentThatWasGivenUpLeavesTheResultOpen(t *testing.T) {
+// A call that failed or was given up does not mean that the gateway did nothing.
+func TestOutboundCall_FailureLeavesResultOpen(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	asked, answer := make(chan struct{}), make(chan struct{})
@@ -227,22 +230,23 @@ func TestAnIntentThatWasGivenUpLeavesTheResultOpen(t *testing.T) {
 	}
 	s := b.asked("goods-17")
 	<-asked
-	nothingChanges := func(failure error) {
+	nothingChanges := func(out dispatch.Outcome[chargeAnswer]) {
 		t.Helper()
 		before := b.hash()
-		c := chargeIntent{TransactionKey: s.TransactionKey, OrderKey: "goods-17", Amount: 15000, Currency: "KRW", Method: "card"}
+		c := chargeCall{TransactionKey: s.TransactionKey, OrderKey: "goods-17", Amount: 15000, Currency: "KRW", Method: "card"}
 		require.NoError(t, b.inTx(func(tx *bus.Tx) error {
-			return b.module.service.answered(t.Context(), tx, c, gateway.Result{}, failure)
+			return b.module.service.onChargeComplete(t.Context(), tx, dispatch.Intent[chargeCall]{Payload: c}, out)
 		}))
-		require.Equal(t, before, b.hash(), "%v", failure)
+		require.Equal(t, before, b.hash(), "%v", out)
 	}
-	for _, failure := range []error{context.DeadlineExceeded, errs.New(errs.Resource, "503"), errors.New("not JSON")} {
-		nothingChanges(failure)
+	for _, failure := range []error{context.DeadlineExceeded, errs.New(errs.Resource, "503"), errors.New("not JSON"), errs.New(errs.Invalid, "a fault of ours")} {
+		nothingChanges(dispatch.Outcome[chargeAnswer]{Err: failure})
+		nothingChanges(dispatch.Outcome[chargeAnswer]{Result: chargeAnswer{unknown: failure}})
 	}
 	close(answer)
 	b.ThenRow(`SELECT count(*) FROM gateway_results`, 1)
-	nothingChanges(errs.New(errs.Invalid, "refused, though it was pending"))
-	require.Equal(t, 204, b.callback(b.result(s, gateway.Approved)), "the result still counts when it comes")
+	nothingChanges(dispatch.Outcome[chargeAnswer]{Result: chargeAnswer{refusal: &gateway.Refusal{Code: "limit_exceeded"}}}) // the gateway had reported PENDING
+	require.Equal(t, 204, b.callback(b.result(s, gateway.Approved)), "a later result still counts")
 	b.Then(paymentapi.Completed{OrderKey: "goods-17"})
 
 	hold := make(chan struct{})
@@ -251,12 +255,27 @@ func TestAnIntentThatWasGivenUpLeavesTheResultOpen(t *testing.T) {
 		return refundOf(r, gateway.Refunded), nil
 	}
 	b.When(paymentapi.Refund{OrderKey: "goods-17"})
-	r := refundIntent{RefundID: b.view(s).Refunds[0].RefundID, TransactionKey: s.TransactionKey, OrderKey: "goods-17", Amount: 15000, Currency: "KRW"}
+	r := refundCall{RefundID: b.view(s).Refunds[0].RefundID, TransactionKey: s.TransactionKey, OrderKey: "goods-17", Amount: 15000, Currency: "KRW"}
 	require.NoError(t, b.inTx(func(tx *bus.Tx) error {
-		return b.module.service.refundAnswered(t.Context(), tx, r, context.DeadlineExceeded)
+		return b.module.service.onRefundComplete(t.Context(), tx, dispatch.Intent[refundCall]{Payload: r}, dispatch.Outcome[refundAnswer]{Err: context.DeadlineExceeded})
 	}))
 	require.Equal(t, refunding, b.view(s).Status)
 	require.Equal(t, refundAsked, b.view(s).Refunds[0].Status)
 	close(hold)
 	b.Then(paymentapi.Refunded{OrderKey: "goods-17"})
+}
+
+func TestPayment_NestedListsAreBounded(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	s := b.started("goods-17")
+	require.Empty(t, b.view(s).Truncated)
+	_, err := b.exec(`INSERT INTO payment_history (payment_id, status, captured, refunded, cause, detail)
+		SELECT $1, 'pending', 0, 0, 'answer', n::text FROM generate_series(1, 130) n`, s.PaymentID)
+	require.NoError(t, err)
+	v := b.view(s)
+	require.Equal(t, []string{"history"}, v.Truncated)
+	require.Len(t, v.History, 100)
+	require.Equal(t, "31", v.History[0].Detail)
+	require.Equal(t, "130", v.History[99].Detail)
 }

@@ -3,60 +3,95 @@ package payment
 import (
 	"context"
 	"log/slog"
+	"strconv"
 
+	"millrace/modules/payment/attention"
 	"millrace/platform/bus"
-	"millrace/platform/errs"
 )
 
-// refundAnswered records how a refund's intent ended. A refusal is no end for
-// ever: an operator may hand the call back, and its success then counts, unless
-// another refund of the payment lives.
-func (s *service) refundAnswered(ctx context.Context, tx *bus.Tx, c refundIntent, failure error) error {
-	p, err := lockPayment(ctx, tx, c.TransactionKey)
+// refundDone records that the gateway made a refund. It also accepts a refund
+// that was refused before: an operator may retry the call. The success then
+// counts, unless the payment has another live refund.
+func (s *service) refundDone(ctx context.Context, tx *bus.Tx, c refundCall) error {
+	p, r, err := lockRefund(ctx, tx, c)
 	if err != nil {
 		return err
 	}
-	r, err := readRefund(ctx, tx, c.RefundID)
-	if err != nil {
+	if open, err := canStillEnd(ctx, tx, p, r); err != nil || !open {
 		return err
 	}
-	if failure != nil && errs.KindOf(failure).Reaction() != errs.Dead {
-		logUnanswered(ctx, "refund", c.OrderKey, failure) // unknown: one that is asked stays so and is chased
-		return nil
-	}
-	switch r.Status {
-	case refundAsked:
-	case refundRefused:
-		_, found, err := liveRefund(ctx, tx, p.ID)
-		if err != nil || found || p.Status != completed {
+	if back := p.Refunded + r.Amount; back > p.Captured {
+		// The provider returned a part in the meantime, and this refund was larger than
+		// the rest.
+		if err := needsAttention(ctx, tx, p, attention.Contradiction, "the provider gave back "+strconv.FormatInt(back, 10)+" of "+strconv.FormatInt(p.Captured, 10)); err != nil {
 			return err
 		}
-	default:
-		return nil // a repetition
 	}
-	if failure != nil {
-		return s.refundWasRefused(ctx, tx, p, r, failure)
-	}
-	p.Status, p.Refunded, r.Status, r.FailedReason = refunded, r.Amount, refundDone, ""
-	if err := saveRefund(ctx, tx, p.ID, r); err != nil {
-		return err
-	}
-	if err := savePayment(ctx, tx, p, byRefund, r.Reason); err != nil {
-		return err
-	}
-	return tx.Publish(p.refundedEvent(r, s.now()))
+	return s.completeRefund(ctx, tx, p, r, byRefund)
 }
 
-func (s *service) refundWasRefused(ctx context.Context, tx *bus.Tx, p *payment, r *refund, failure error) error {
-	reason := errs.FieldOf(failure)
+// refundRefused records that the gateway finally refused a refund.
+func (s *service) refundRefused(ctx context.Context, tx *bus.Tx, c refundCall, reason string) error {
+	p, r, err := lockRefund(ctx, tx, c)
+	if err != nil {
+		return err
+	}
+	if open, err := canStillEnd(ctx, tx, p, r); err != nil || !open {
+		return err
+	}
 	slog.ErrorContext(ctx, "the gateway refuses a refund: the money is owed; mend the cause, then hand the call back (millrace deadletters)",
 		"payment_id", p.ID, "order_key", p.OrderKey, "refund_id", r.ID, "amount", r.Amount, "currency", p.Currency, "reason", reason)
 	if r.Status == refundRefused && r.FailedReason == reason {
-		return nil // once more, as before
+		return nil // the same refusal again
 	}
-	p.Status, r.Status, r.FailedReason = completed, refundRefused, reason
+	r.Status, r.FailedReason = refundRefused, reason
+	if !p.Released { // a released payment never occupies its order again
+		p.Status = completed
+	}
 	if err := saveRefund(ctx, tx, p.ID, r); err != nil {
 		return err
 	}
-	return savePayment(ctx, tx, p, byRefund, "refused: "+reason)
+	if err := savePayment(ctx, tx, p, byRefund, "refused: "+reason); err != nil {
+		return err
+	}
+	if _, err := endAttention(ctx, tx, p, attention.UnknownResult); err != nil {
+		return err
+	}
+	if left := p.Captured - p.Refunded; r.Amount > left {
+		// The provider returned a part after this refund was requested: request the rest.
+		rest, err := newRefund(p, r.Reason, r.RequestID)
+		if err != nil {
+			return err
+		}
+		return s.startRefund(ctx, tx, p, rest)
+	}
+	return needsAttention(ctx, tx, p, attention.RefundRefused, reason)
+}
+
+// canStillEnd reports whether the refund may still be completed or refused: it was
+// requested, or it was refused and the payment has no other live refund.
+func canStillEnd(ctx context.Context, tx *bus.Tx, p *payment, r *refund) (bool, error) {
+	if r.Status != refundRefused {
+		return r.Status == refundAsked, nil // otherwise this is a repetition
+	}
+	_, found, err := liveRefund(ctx, tx, p.ID)
+	return err == nil && !found && p.Status != refunded, err
+}
+
+// completeRefund marks the payment as fully refunded and publishes
+// payment.refunded. No other function does this.
+func (s *service) completeRefund(ctx context.Context, tx *bus.Tx, p *payment, r *refund, why cause) error {
+	p.Status, p.Refunded, r.Status, r.FailedReason = refunded, p.Captured, refundDone, ""
+	if err := saveRefund(ctx, tx, p.ID, r); err != nil {
+		return err
+	}
+	if err := savePayment(ctx, tx, p, why, r.Reason); err != nil {
+		return err
+	}
+	for _, over := range []attention.Reason{attention.RefundRefused, attention.UnknownResult} {
+		if _, err := endAttention(ctx, tx, p, over); err != nil {
+			return err
+		}
+	}
+	return tx.Publish(p.refundedEvent(r, s.now()))
 }

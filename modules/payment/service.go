@@ -11,20 +11,21 @@ import (
 	"millrace/platform/bus"
 	"millrace/platform/errs"
 	"millrace/platform/failpoint"
+	"millrace/platform/web"
 )
 
-// service holds the use cases. Each takes, or opens, the one transaction in
-// which all of it happens.
+// service holds the use cases. Each one runs in a single transaction, which it
+// either receives or opens.
 type service struct {
 	db       *bus.DB
 	provider string
-	ownURL   string // where the gateway reaches this process
+	ownURL   string // the callback address that the gateway is given
 	secrets  [][]byte
-	outside  *outside
+	outbound *outboundCalls
 	now      func() time.Time
 }
 
-// started is the answer to a request to pay.
+// started is the response to a request to pay.
 type started struct {
 	PaymentID      string `json:"paymentId" doc:"UUIDv7"`
 	OrderKey       string `json:"orderKey"`
@@ -32,16 +33,17 @@ type started struct {
 	TransactionKey string `json:"transactionKey" doc:"Names the charge at the gateway"`
 }
 
-// answer is what a request was answered, kept with its idempotency key to be
-// given again, be it success or refusal.
+// answer is the stored response of a request, success or conflict. A repeated
+// request with the same idempotency key gets it again.
 type answer struct {
 	Started  *started `json:"started,omitempty"`
 	Conflict string   `json:"conflict,omitempty"`
 }
 
-// start records a payment and the intent to ask the gateway for it. The same
-// key with the same request is given the same answer, also a refusal, whatever
-// has become of the payment since; a request that breaks a rule is not kept.
+// start stores a payment and records the outbound call that charges it. A
+// repeated request with the same key and body gets the same response, also a
+// conflict, even if the payment has changed since. An invalid request is not
+// stored.
 func (s *service) start(ctx context.Context, key string, r request) (started, error) {
 	p, err := newPayment(r, s.provider)
 	if err != nil {
@@ -53,21 +55,22 @@ func (s *service) start(ctx context.Context, key string, r request) (started, er
 		return started{}, err
 	}
 	hash := sha256.Sum256(body)
+	once := idempotency{key: web.ScopedKey("POST /payments", r.UserID, key), bare: key, hash: hash[:]}
 	var a answer
 	err = s.db.InTx(ctx, func(tx *bus.Tx) error {
-		// A second request with the key waits here until the first one commits.
-		isNew, err := insertKey(ctx, tx, key, hash[:])
+		// A concurrent request with the same key waits here until this one commits.
+		isNew, err := insertKey(ctx, tx, once)
 		if err != nil {
 			return err
 		}
 		if !isNew {
-			a, err = readAnswer(ctx, tx, key, hash[:])
+			a, err = readAnswer(ctx, tx, once)
 			return err
 		}
 		if a, err = s.pay(ctx, tx, p); err != nil {
 			return err
 		}
-		return saveAnswer(ctx, tx, key, a)
+		return saveAnswer(ctx, tx, once.key, a)
 	})
 	if err != nil {
 		return started{}, err
@@ -78,23 +81,34 @@ func (s *service) start(ctx context.Context, key string, r request) (started, er
 	return *a.Started, nil
 }
 
-// pay stores a payment, unless its order was paid or is being paid.
+// pay stores a payment and its outbound call, or returns a conflict if the order
+// cannot be paid now.
 func (s *service) pay(ctx context.Context, tx *bus.Tx, p *payment) (answer, error) {
+	if err := lockOrder(ctx, tx, p.OrderKey); err != nil {
+		return answer{}, err
+	}
+	if err := releaseRefunded(ctx, tx, p.OrderKind, p.OrderKey); err != nil {
+		return answer{}, err
+	}
+	why, err := whyNotPayable(ctx, tx, p.OrderKey)
+	if err != nil || why != "" {
+		return answer{Conflict: why}, err
+	}
 	isNew, err := insertPayment(ctx, tx, p)
 	if err != nil {
 		return answer{}, err
 	}
-	if !isNew {
-		return answer{Conflict: "this order was paid, and perhaps refunded, or is being paid: a new order needs a new key"}, nil
+	if !isNew { // a process of an earlier version, which does not lock the order, was faster
+		return answer{Conflict: "this order is being paid by another payment: wait for its result"}, nil
 	}
-	if err := s.outside.charge(ctx, tx, p); err != nil {
+	if err := s.outbound.charge(ctx, tx, p); err != nil {
 		return answer{}, err
 	}
 	return answer{Started: &started{PaymentID: p.ID.String(), OrderKey: p.OrderKey, Status: p.Status, TransactionKey: p.TransactionKey}}, nil
 }
 
-// callback takes what somebody sent as the gateway's callback. Whatever is
-// refused, for whatever reason, has changed nothing.
+// callback verifies and records a callback of the gateway. If it returns an
+// error, nothing was changed.
 func (s *service) callback(ctx context.Context, id, timestamp, signatures string, body []byte) error {
 	if err := gateway.Verify(s.secrets, id, timestamp, signatures, body, s.now()); err != nil {
 		return err
@@ -104,7 +118,7 @@ func (s *service) callback(ctx context.Context, id, timestamp, signatures string
 		return err
 	}
 	err = s.db.InTx(ctx, func(tx *bus.Tx) error {
-		err := s.result(ctx, tx, heard{Result: r, source: byCallback, webhookID: id})
+		err := s.result(ctx, tx, receivedResult{Result: r, source: byCallback, webhookID: id})
 		failpoint.Here("callback.before_commit")
 		return err
 	})
@@ -112,39 +126,17 @@ func (s *service) callback(ctx context.Context, id, timestamp, signatures string
 	return err
 }
 
-// answered records how a charge's intent ended.
-func (s *service) answered(ctx context.Context, tx *bus.Tx, c chargeIntent, r gateway.Result, failure error) error {
-	switch {
-	case failure == nil:
-		return s.result(ctx, tx, heard{Result: r, source: byAnswer})
-	case errs.KindOf(failure).Reaction() != errs.Dead:
-		logUnanswered(ctx, "charge", c.OrderKey, failure) // unknown: the payment stays open and is chased
-		return nil
-	}
-	p, err := lockPayment(ctx, tx, c.TransactionKey)
-	if err != nil {
-		return err
-	}
-	if p.GatewayStatus != "" {
-		logUnanswered(ctx, "charge", c.OrderKey, failure) // it knew the charge before: only a result counts
-		return nil
-	}
-	return s.result(ctx, tx, heard{source: byAnswer, Result: gateway.Result{
-		TransactionKey: c.TransactionKey, OrderKey: c.OrderKey, Amount: c.Amount, Currency: c.Currency,
-		Status: gateway.Refused, FailedReason: errs.FieldOf(failure),
-	}})
-}
-
-// refund gives back what was captured for an order. A request that comes before
-// the capture waits for it; a repeated one changes nothing. Where there is
-// nothing to wait for it is an error for good: somebody expects money that was
-// never taken, and that must be seen.
+// refund refunds what was captured for the order, or for the payment that the
+// command names. If the payment is still pending the refund waits for the
+// capture. A repeated command changes nothing. If there is no payment to refund,
+// it returns a permanent error, so that the command becomes a dead letter: the
+// sender expects money that was never taken, and a person must look.
 func (s *service) refund(ctx context.Context, tx *bus.Tx, c paymentapi.Refund) error {
 	const maxReason = 200
 	if len(c.Reason) > maxReason {
 		return errs.InvalidField("reason", "must be at most %d bytes", maxReason)
 	}
-	transaction, err := liveTransaction(ctx, tx, c.OrderKey)
+	transaction, err := refundable(ctx, tx, c)
 	if err != nil {
 		return err
 	}
@@ -156,29 +148,32 @@ func (s *service) refund(ctx context.Context, tx *bus.Tx, c paymentapi.Refund) e
 	if err != nil || found {
 		return err
 	}
-	r, err := newRefund(p, c)
+	r, err := newRefund(p, c.Reason, c.RequestID)
 	if err != nil {
 		return err
 	}
 	switch p.Status {
 	case pending:
 		return saveRefund(ctx, tx, p.ID, r)
-	case completed:
-		return s.askRefund(ctx, tx, p, r)
+	case completed, refunding: // refunding without a live refund: the refund of a late charge was refused
+		return s.startRefund(ctx, tx, p, r)
 	case failed:
-		return errs.New(errs.Contention, "the payment of %s failed just now", c.OrderKey) // look again: there may be another
+		if c.PaymentID != "" {
+			return nothingToRefund(c.OrderKey)
+		}
+		return errs.New(errs.Contention, "the payment of %s failed just now", c.OrderKey) // retry: there may be another payment
 	}
 	return errs.New(errs.Conflict, "the payment of %s is %s without a refund", c.OrderKey, p.Status)
 }
 
-// askRefund moves a completed payment to refunding and records the intent.
-func (s *service) askRefund(ctx context.Context, tx *bus.Tx, p *payment, r *refund) error {
-	p.Status, r.Status = refunding, refundAsked
+// startRefund moves a captured payment to refunding and records the outbound call.
+func (s *service) startRefund(ctx context.Context, tx *bus.Tx, p *payment, r *refund) error {
+	p.Status, r.Status, r.FailedReason = refunding, refundAsked, ""
 	if err := savePayment(ctx, tx, p, byRefund, r.Reason); err != nil {
 		return err
 	}
 	if err := saveRefund(ctx, tx, p.ID, r); err != nil {
 		return err
 	}
-	return s.outside.refund(ctx, tx, p, r)
+	return s.outbound.refund(ctx, tx, p, r)
 }

@@ -22,14 +22,40 @@ import (
 
 const secret, olderSecret = "the secret in use", "the secret before it"
 
-// fake is a gateway whose answers a test decides; it answers PENDING, and
-// REFUNDED, unless told otherwise.
+// fake is a gateway whose responses a test sets. By default it responds PENDING to
+// charges and REFUNDED to refunds.
 type fake struct {
 	mu       sync.Mutex
 	onCharge func(gateway.Charge) (gateway.Result, error)
 	onRefund func(gateway.Refund) (gateway.RefundResult, error)
+	onLookup func(gateway.Charge) (gateway.Result, error)       // default: ErrNotThere
+	onFind   func(gateway.Refund) (gateway.RefundResult, error) // default: ErrNotThere
 	charges  []gateway.Charge
 	refunds  []gateway.Refund
+	lookups  []gateway.Charge
+	finds    []gateway.Refund
+}
+
+func (f *fake) Lookup(_ context.Context, c gateway.Charge) (gateway.Result, error) {
+	f.mu.Lock()
+	f.lookups = append(f.lookups, c)
+	answer := f.onLookup
+	f.mu.Unlock()
+	if answer != nil {
+		return answer(c)
+	}
+	return gateway.Result{}, gateway.ErrNotThere
+}
+
+func (f *fake) LookupRefund(_ context.Context, r gateway.Refund) (gateway.RefundResult, error) {
+	f.mu.Lock()
+	f.finds = append(f.finds, r)
+	answer := f.onFind
+	f.mu.Unlock()
+	if answer != nil {
+		return answer(r)
+	}
+	return gateway.RefundResult{}, gateway.ErrNotThere
 }
 
 func (f *fake) Charge(_ context.Context, c gateway.Charge) (gateway.Result, error) {
@@ -68,7 +94,7 @@ func refundOf(r gateway.Refund, s gateway.Status) gateway.RefundResult {
 	return gateway.RefundResult{RefundID: r.RefundID, TransactionKey: r.TransactionKey, Amount: r.Amount, Currency: r.Currency, Status: s}
 }
 
-// bundle is the payment module at work, alone, beside a fake gateway.
+// bundle is a running payment module with a fake gateway.
 type bundle struct {
 	*bustest.Harness
 	t       *testing.T
@@ -100,7 +126,7 @@ func (b *bundle) pay(key, body string) *httptest.ResponseRecorder {
 	return b.Do("POST /payments", body, "Idempotency-Key: "+key)
 }
 
-// started pays for an order and waits until the gateway's PENDING is noted.
+// started pays for an order and waits until the gateway's PENDING is stored.
 func (b *bundle) started(orderKey string) started {
 	b.t.Helper()
 	s := b.asked(orderKey)
@@ -118,7 +144,7 @@ func (b *bundle) asked(orderKey string) started {
 	return s
 }
 
-// result is the body of a right callback.
+// result returns the body of a valid callback.
 func (b *bundle) result(s started, status gateway.Status) gateway.Result {
 	r := gateway.Result{TransactionKey: s.TransactionKey, OrderKey: s.OrderKey, Amount: 15000, Currency: "KRW", Status: status}
 	if status == gateway.Declined {
@@ -127,7 +153,7 @@ func (b *bundle) result(s started, status gateway.Status) gateway.Result {
 	return r
 }
 
-// callback sends a signed callback and returns the status.
+// callback sends a signed callback and returns the HTTP status.
 func (b *bundle) callback(r gateway.Result) int {
 	b.t.Helper()
 	body, err := json.Marshal(r)
@@ -135,7 +161,8 @@ func (b *bundle) callback(r gateway.Result) int {
 	return b.send(uuid.NewString(), time.Now(), body, gateway.Sign([]byte(secret), "", time.Time{}, nil))
 }
 
-// send sends bytes as a callback; a signature made of nothing is replaced by the right one.
+// send sends bytes as a callback. If signatures is the signature of an empty
+// message, it is replaced by the right one.
 func (b *bundle) send(id string, at time.Time, body []byte, signatures string) int {
 	b.t.Helper()
 	if signatures == gateway.Sign([]byte(secret), "", time.Time{}, nil) {
@@ -145,7 +172,7 @@ func (b *bundle) send(id string, at time.Time, body []byte, signatures string) i
 		gateway.HeaderTimestamp+": "+strconv.FormatInt(at.Unix(), 10), gateway.HeaderSignature+": "+signatures).Code
 }
 
-// view reads a payment as a client does.
+// view reads a payment over HTTP.
 func (b *bundle) view(s started) paymentView {
 	b.t.Helper()
 	var v paymentView
@@ -153,8 +180,8 @@ func (b *bundle) view(s started) paymentView {
 	return v
 }
 
-// hash is one over all rows of all tables of the schema. Which process works on a
-// partition is the transport's business, and changes when it likes.
+// hash returns a checksum of all rows of all tables of the schema. It leaves out
+// which node works on a partition, because the transport may change that anytime.
 func (b *bundle) hash() string {
 	b.t.Helper()
 	rows, err := b.db.QueryContext(b.t.Context(), `SELECT table_name FROM information_schema.tables
@@ -166,8 +193,8 @@ func (b *bundle) hash() string {
 		var name, sum string
 		require.NoError(b.t, rows.Scan(&name))
 		table := fmt.Sprintf("%q", name)
-		if name == "positions" {
-			table = "(SELECT subscriber, topic, partition, position FROM positions)"
+		if name == "offsets" {
+			table = "(SELECT subscriber, topic, partition, committed_offset FROM offsets)"
 		}
 		require.NoError(b.t, b.db.QueryRowContext(b.t.Context(),
 			`SELECT count(*) || ':' || md5(coalesce(string_agg(t::text, '|' ORDER BY t::text), '')) FROM `+table+` t`).Scan(&sum))
@@ -180,7 +207,7 @@ func (b *bundle) hash() string {
 
 func (b *bundle) inTx(f func(*bus.Tx) error) error { return b.db.InTx(b.t.Context(), f) }
 
-// exec changes the tables behind the module's back.
+// exec changes tables directly, bypassing the module.
 func (b *bundle) exec(query string, args ...any) (n int64, err error) {
 	err = b.inTx(func(tx *bus.Tx) error {
 		result, err := tx.ExecContext(b.t.Context(), query, args...)
@@ -191,4 +218,18 @@ func (b *bundle) exec(query string, args ...any) (n int64, err error) {
 		return err
 	})
 	return n, err
+}
+
+// count counts the rows of a table; from may include a WHERE clause.
+func (b *bundle) count(from string) (n int) {
+	b.t.Helper()
+	require.NoError(b.t, b.db.QueryRowContext(b.t.Context(), `SELECT count(*) FROM `+from).Scan(&n))
+	return n
+}
+
+// resultOfLookup applies the result of a lookup: the charge is approved.
+func resultOfLookup(b *bundle, s started) func(*bus.Tx) error {
+	return func(tx *bus.Tx) error {
+		return b.module.service.result(b.t.Context(), tx, receivedResult{Result: b.result(s, gateway.Approved), source: byLookup})
+	}
 }

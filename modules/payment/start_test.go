@@ -12,9 +12,10 @@ import (
 
 	"millrace/modules/payment/gateway"
 	"millrace/modules/payment/paymentapi"
+	"millrace/platform/bus"
 )
 
-func TestTheSameKeyIsGivenTheSameAnswer(t *testing.T) {
+func TestIdempotencyKey_RepeatedRequestGetsTheSameResponse(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	first := b.pay("key-1", bodyFor("goods-17"))
@@ -28,7 +29,7 @@ func TestTheSameKeyIsGivenTheSameAnswer(t *testing.T) {
 	for _, body := range []string{bodyFor("goods-17"), spaced} {
 		again := b.pay("key-1", body)
 		require.Equal(t, first.Code, again.Code)
-		require.Equal(t, first.Body.String(), again.Body.String(), "also when the payment has moved on")
+		require.Equal(t, first.Body.String(), again.Body.String(), "even if the payment has changed since")
 		require.Equal(t, first.Header().Get("Location"), again.Header().Get("Location"))
 	}
 	require.Equal(t, before, b.hash())
@@ -42,7 +43,30 @@ func TestTheSameKeyIsGivenTheSameAnswer(t *testing.T) {
 	require.Equal(t, before, b.hash())
 }
 
-func TestAnOrderIsPaidByOnePaymentAtATime(t *testing.T) {
+func TestIdempotencyKey_BelongsToOneUser(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	theirs := b.pay("key-1", bodyFor("goods-17"))
+	mine := b.pay("key-1", strings.Replace(bodyFor("goods-18"), "user-9", "user-10", 1))
+	require.Equal(t, []int{http.StatusAccepted, http.StatusAccepted}, []int{theirs.Code, mine.Code})
+	require.NotEqual(t, theirs.Body.String(), mine.Body.String())
+	require.Equal(t, theirs.Body.String(), b.pay("key-1", bodyFor("goods-17")).Body.String())
+	b.ThenRow(`SELECT count(*) FROM payments`, 2)
+}
+
+func TestIdempotencyKey_OfEarlierReleaseStillWorks(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	first := b.pay("key-1", bodyFor("goods-17"))
+	require.NoError(t, b.db.InTx(t.Context(), func(tx *bus.Tx) error { // the earlier format of keys
+		_, err := tx.ExecContext(t.Context(), `UPDATE idempotency_keys SET key = 'key-1'`)
+		return err
+	}))
+	require.Equal(t, first.Body.String(), b.pay("key-1", bodyFor("goods-17")).Body.String())
+	b.ThenRow(`SELECT count(*) FROM payments`, 1)
+}
+
+func TestStartPayment_OrderHasOnePaymentAtATime(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	s := b.started("goods-17")
@@ -53,7 +77,7 @@ func TestAnOrderIsPaidByOnePaymentAtATime(t *testing.T) {
 	require.Equal(t, 204, b.callback(b.result(s, gateway.Declined)))
 	b.Then(paymentapi.Failed{OrderKey: "goods-17", FailedReason: "insufficient_funds"})
 	again := b.pay("key-2", bodyFor("goods-17"))
-	require.Equal(t, http.StatusConflict, again.Code, "a refusal is an answer, too, and its key keeps it")
+	require.Equal(t, http.StatusConflict, again.Code, "a refusal is stored with its key, too")
 
 	second := b.started("goods-17")
 	require.Equal(t, 204, b.callback(b.result(second, gateway.Approved)))
@@ -63,10 +87,10 @@ func TestAnOrderIsPaidByOnePaymentAtATime(t *testing.T) {
 	b.Then(paymentapi.Refunded{OrderKey: "goods-17"})
 	response := b.pay("key-4", bodyFor("goods-17"))
 	require.Equal(t, http.StatusConflict, response.Code, "refunded")
-	require.Contains(t, response.Body.String(), "this order was paid, and perhaps refunded, or is being paid: a new order needs a new key")
+	require.Contains(t, response.Body.String(), "this order was paid, and refunded, by payment "+second.PaymentID+": a new order needs a new key")
 }
 
-func TestRequestsAtOnceMakeOnePayment(t *testing.T) {
+func TestStartPayment_ConcurrentRequestsMakeOnePayment(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	for name, key := range map[string]func(int) string{
@@ -91,16 +115,16 @@ func TestRequestsAtOnceMakeOnePayment(t *testing.T) {
 	}
 }
 
-func TestAWrongRequestNamesItsFieldAndStoresNothing(t *testing.T) {
+func TestStartPayment_InvalidRequestNamesFieldAndStoresNothing(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	before := b.hash()
 	good := bodyFor("goods-17")
 	for field, bodies := range map[string][]string{
 		"orderKey": {bodyFor("gift-17"), bodyFor("goods-"), bodyFor("deposit-abc"), bodyFor("deposit-0"), bodyFor("deposit--1"), bodyFor("deposit-9223372036854775808"), bodyFor("goods-ü"), bodyFor("goods-" + strings.Repeat("x", 64)), strings.Replace(good, `"orderKey":"goods-17",`, "", 1)},
-		"userId":   {strings.Replace(good, "user-9", "", 1), strings.Replace(good, "user-9", "a b", 1)},
+		"userId":   {strings.Replace(good, "user-9", "", 1), strings.Replace(good, "user-9", "a b", 1), strings.Replace(good, "user-9", "..", 1), strings.Replace(good, "user-9", "kim.", 1), strings.Replace(good, "user-9", "010-1234-5678", 1), strings.Replace(good, "user-9", "kim@example.com", 1)},
 		"amount":   {strings.Replace(good, "15000", "0", 1), strings.Replace(good, "15000", "-1", 1), strings.Replace(good, "15000", "1.5", 1), strings.Replace(good, "15000", "1000000000000", 1), strings.Replace(good, "15000", `"1"`, 1)},
-		"currency": {strings.Replace(good, "KRW", "krw", 1), strings.Replace(good, "KRW", "XXX", 1), strings.Replace(good, "KRW", "DEM", 1), strings.Replace(good, "KRW", "KRWX", 1)},
+		"currency": {strings.Replace(good, "KRW", "krw", 1), strings.Replace(good, "KRW", "XXX", 1), strings.Replace(good, "KRW", "DEM", 1), strings.Replace(good, "KRW", "BGN", 1), strings.Replace(good, "KRW", "KRWX", 1)},
 		"method":   {strings.Replace(good, `"card"`, `"4111111111111111"`, 1), strings.Replace(good, `"card"`, `""`, 1)},
 	} {
 		for _, body := range bodies {
@@ -113,14 +137,4 @@ func TestAWrongRequestNamesItsFieldAndStoresNothing(t *testing.T) {
 	require.Equal(t, http.StatusNotFound, b.Do("GET /payments/"+uuid.NewString(), "").Code)
 	require.Equal(t, http.StatusUnprocessableEntity, b.Do("GET /payments/17", "").Code)
 	require.Equal(t, before, b.hash())
-}
-
-func TestTheTableOfCurrencies(t *testing.T) {
-	t.Parallel()
-	for code, digits := range map[string]int{"KRW": 0, "JPY": 0, "VND": 0, "USD": 2, "EUR": 2, "HUF": 2, "KWD": 3, "TND": 3} {
-		require.Equal(t, digits, decimals[code], code)
-	}
-	for code := range decimals {
-		require.Regexp(t, `^[A-Z]{3}$`, code)
-	}
 }

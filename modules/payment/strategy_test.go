@@ -2,6 +2,7 @@ package payment
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 
@@ -13,10 +14,10 @@ import (
 
 var (
 	kinds         = []paymentapi.OrderKind{paymentapi.Goods, paymentapi.Deposit}
-	knownStatuses = []gateway.Status{gateway.Pending, gateway.Approved, gateway.Declined, gateway.Canceled, gateway.Expired, gateway.Refused}
+	knownStatuses = []gateway.Status{gateway.Pending, gateway.Approved, gateway.Declined, gateway.Canceled, gateway.Expired, gateway.Refused, gateway.PartialCanceled, gateway.Refunded}
 )
 
-func TestEveryKindAndStatusHasItsStrategyAndNothingElseHas(t *testing.T) {
+func TestStrategies_CoverEveryKindAndKnownStatus(t *testing.T) {
 	t.Parallel()
 	require.Len(t, strategies, len(kinds)*len(knownStatuses))
 	for _, kind := range kinds {
@@ -26,44 +27,64 @@ func TestEveryKindAndStatusHasItsStrategyAndNothingElseHas(t *testing.T) {
 	}
 }
 
-func TestAResultCountsByWhereThePaymentStands(t *testing.T) {
+func TestClassify_VerdictDependsOnPaymentStatus(t *testing.T) {
 	t.Parallel()
+	money := []gateway.Status{gateway.Approved, gateway.PartialCanceled, gateway.Refunded}
 	for _, kind := range kinds {
 		for _, now := range []status{pending, completed, failed, refunding, refunded} {
-			for _, said := range append(knownStatuses, "PARTIALLY_APPROVED", gateway.Refunded) {
+			for _, reported := range append(knownStatuses, "PARTIALLY_APPROVED") {
 				want := late
 				switch {
-				case said == "PARTIALLY_APPROVED" || said == gateway.Refunded:
+				case reported == "PARTIALLY_APPROVED":
 					want = unknown
-				case now == pending && said == gateway.Pending:
+				case now == pending && reported == gateway.Pending:
 					want = noted
 				case now == pending:
 					want = settled
-				case said == gateway.Pending:
-				case now == failed && said == gateway.Approved, now != failed && said != gateway.Approved:
+				case reported == gateway.Pending:
+				case now == failed && slices.Contains(money, reported):
+					want = reopened
+				case now == failed, now == refunded && (slices.Contains(money, reported) || reported == gateway.Canceled):
+				case reported == gateway.Canceled, reported == gateway.Refunded, reported == gateway.PartialCanceled:
+					want = returned
+				case reported != gateway.Approved:
 					want = contradiction
 				}
-				chosen, known := strategies[pair{kind, said}]
-				got := judge(&payment{OrderKind: kind, Status: now}, gateway.Result{Status: said}, chosen, known)
-				require.Equal(t, want, got, "%s: %s while %s", kind, said, now)
+				p := &payment{OrderKind: kind, Status: now, Amount: 100, Captured: 100}
+				switch now {
+				case pending, failed:
+					p.Captured = 0
+				case refunded:
+					p.Refunded = 100
+				case completed, refunding:
+				}
+				r := receivedResult{Result: gateway.Result{Status: reported, Amount: 100}}
+				if reported == gateway.PartialCanceled {
+					r.CanceledAmount = 40
+				}
+				goneBack := map[gateway.Status]int64{gateway.PartialCanceled: 40, gateway.Refunded: 100, gateway.Canceled: 100}[reported]
+				chosen, known := strategies[pair{kind, r.means()}]
+				require.Equal(t, want, classify(p, r, chosen, known, returnedMoney{total: max(p.Refunded, goneBack)}), "%s: %s while %s", kind, reported, now)
 			}
 		}
 	}
 }
 
-func TestEachKindAndStatusMovesThePaymentAndSaysSoOnce(t *testing.T) {
+func TestResult_EachKindAndStatusPublishesOnce(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	for i, kind := range kinds {
-		for j, said := range knownStatuses {
+		for j, reported := range knownStatuses {
 			s := b.started(fmt.Sprintf("%s-%d%d", kind, i, j))
-			r := b.result(s, said)
-			want, reason := failed, map[gateway.Status]string{gateway.Declined: "insufficient_funds", gateway.Canceled: "canceled", gateway.Expired: "expired", gateway.Refused: "refused"}[said]
-			switch said {
+			r := b.result(s, reported)
+			want, reason := failed, map[gateway.Status]string{gateway.Declined: "insufficient_funds", gateway.Canceled: "canceled", gateway.Expired: "expired", gateway.Refused: "refused"}[reported]
+			switch reported {
 			case gateway.Pending:
 				want = pending
 			case gateway.Approved:
 				want = completed
+			case gateway.PartialCanceled, gateway.Refunded:
+				continue // returned money: see returnedmoney_test.go
 			}
 			for range 2 {
 				require.Equal(t, 204, b.callback(r))
@@ -85,12 +106,12 @@ func TestEachKindAndStatusMovesThePaymentAndSaysSoOnce(t *testing.T) {
 	b.ThenRow(everyChangeHasItsHistory, 0)
 }
 
-// everyChangeHasItsHistory counts payments whose present state is not the last
-// line of their history.
+// everyChangeHasItsHistory counts payments whose current state differs from their
+// last history row.
 const everyChangeHasItsHistory = `SELECT count(*) FROM payments p WHERE (status, captured, refunded) IS DISTINCT FROM
 	(SELECT (h.status, h.captured, h.refunded) FROM payment_history h WHERE h.payment_id = p.payment_id ORDER BY history_id DESC LIMIT 1)`
 
-func TestAResultWithoutAStrategyIsStoredShownAndMovesNothing(t *testing.T) {
+func TestResult_UnknownStatusIsStoredAndChangesNothing(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	s := b.started("goods-17")
@@ -104,15 +125,15 @@ func TestAResultWithoutAStrategyIsStoredShownAndMovesNothing(t *testing.T) {
 	require.Equal(t, 204, b.callback(b.result(s, "PARTIALLY_APPROVED")))
 	require.Equal(t, before, b.hash())
 
-	require.Equal(t, 204, b.callback(b.result(s, gateway.Approved)), "a result that is understood still counts")
+	require.Equal(t, 204, b.callback(b.result(s, gateway.Approved)), "a known result still counts")
 	b.Then(paymentapi.Completed{OrderKey: "goods-17"})
 }
 
-func TestAResultThatIsUnderstoodLaterCountsWhenItIsRepeated(t *testing.T) {
+func TestResult_StatusKnownSinceUpgradeCountsWhenRepeated(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	s := b.started("goods-17")
-	// As a version left it behind that had no strategy for APPROVED.
+	// Stored by an earlier version that had no strategy for APPROVED.
 	b.Given("GET /payments/"+s.PaymentID, "")
 	_, err := b.exec(`INSERT INTO gateway_results (transaction_key, status, source, verdict) VALUES ($1, 'APPROVED', 'callback', 'unknown')`, s.TransactionKey)
 	require.NoError(t, err)
@@ -120,7 +141,7 @@ func TestAResultThatIsUnderstoodLaterCountsWhenItIsRepeated(t *testing.T) {
 	b.Then(paymentapi.Completed{OrderKey: "goods-17"})
 }
 
-func TestALateResultNeverMovesAFinalPayment(t *testing.T) {
+func TestResult_LateStatusDoesNotChangeFinalPayment(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	for i, c := range []struct {
@@ -129,7 +150,7 @@ func TestALateResultNeverMovesAFinalPayment(t *testing.T) {
 	}{
 		{gateway.Approved, gateway.Declined, contradiction},
 		{gateway.Approved, gateway.Expired, contradiction},
-		{gateway.Declined, gateway.Approved, contradiction},
+		{gateway.Declined, gateway.Expired, late},
 		{gateway.Declined, gateway.Canceled, late},
 	} {
 		s := b.started(fmt.Sprintf("goods-%d", i))
@@ -139,17 +160,17 @@ func TestALateResultNeverMovesAFinalPayment(t *testing.T) {
 		after := b.view(s)
 		require.Equal(t, before.Status, after.Status)
 		require.Equal(t, before.History, after.History)
-		require.Equal(t, c.verdict, after.GatewayResults[2].Verdict, "shown")
+		require.Equal(t, c.verdict, after.GatewayResults[2].Verdict)
 	}
 	b.Then(paymentapi.Completed{OrderKey: "goods-0"}, paymentapi.Completed{OrderKey: "goods-1"}, paymentapi.Failed{OrderKey: "goods-2"}, paymentapi.Failed{OrderKey: "goods-3"})
 }
 
-func TestPendingAfterTheResultChangesNothing(t *testing.T) {
+func TestResult_PendingAfterFinalChangesNothing(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	answered := make(chan struct{})
 	b.gateway.onCharge = func(c gateway.Charge) (gateway.Result, error) {
-		<-answered // so that the callbacks come before our own request has returned
+		<-answered // the callbacks arrive before the response to our request
 		return resultOf(c, gateway.Pending), nil
 	}
 	s := b.asked("goods-17")
@@ -164,24 +185,28 @@ func TestPendingAfterTheResultChangesNothing(t *testing.T) {
 	b.ThenNothing()
 }
 
-// Opposite results at the same moment: the row lock lets one of them decide.
-func TestOfOppositeResultsAtOnceOneDecides(t *testing.T) {
+// Opposite results arrive concurrently. The row lock lets one of them decide.
+func TestResult_OneOfConcurrentOppositeResultsDecides(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	const orders = 20
 	for i := range orders {
 		s := b.asked(fmt.Sprintf("goods-%d", i))
 		var both sync.WaitGroup
-		for _, said := range []gateway.Status{gateway.Approved, gateway.Declined} {
+		for _, reported := range []gateway.Status{gateway.Approved, gateway.Declined} {
 			both.Go(func() {
-				if code := b.callback(b.result(s, said)); code != 204 {
-					t.Errorf("%s: %d", said, code)
+				if code := b.callback(b.result(s, reported)); code != 204 {
+					t.Errorf("%s: %d", reported, code)
 				}
 			})
 		}
 		both.Wait()
 	}
-	b.ThenRow(`SELECT count(*), count(DISTINCT key) FROM log`, orders, orders)
+	// The first result decides. If it is DECLINED, the APPROVED that follows is a late
+	// success, so that every order ends as paid.
+	b.ThenRow(`SELECT count(*), count(DISTINCT key) FROM log WHERE type = 'payment.completed'`, orders, orders)
 	b.ThenRow(`SELECT count(*), count(*) FILTER (WHERE verdict = 'settled') FROM gateway_results WHERE status <> 'PENDING'`, 2*orders, orders)
-	b.ThenRow(`SELECT count(*) FROM payment_history`, 2*orders)
+	b.ThenRow(`SELECT count(*) FROM gateway_results g WHERE verdict IN ('contradiction', 'reopened')`, orders)
+	b.ThenRow(`SELECT count(*) FROM attention WHERE reason IN ('contradiction', 'late_success')`, orders)
+	b.ThenRow(everyChangeHasItsHistory, 0)
 }

@@ -14,6 +14,7 @@ import (
 
 	"millrace/platform/bus/internal/run"
 	"millrace/platform/errs"
+	"millrace/platform/redact"
 )
 
 // Contention is tried again at once, this often and this far apart. Longer
@@ -77,9 +78,13 @@ func telemetry(log *slog.Logger) message.HandlerMiddleware {
 			if d := run.From(msg.Context()); d != nil && d.Err != nil && d.Guarded {
 				handler := message.HandlerNameFromCtx(msg.Context())
 				module, _, _ := strings.Cut(handler, "/")
-				log.Warn("handler failed", "module", module, "subscriber", handler,
+				level := slog.LevelWarn
+				if errs.KindOf(d.Err).Reaction() == errs.Pause {
+					level = slog.LevelDebug // the transport logs when the subscription pauses, and not each try
+				}
+				log.Log(msg.Context(), level, "handler failed", "module", module, "subscriber", handler,
 					"message_id", msg.UUID, "correlation_id", msg.Metadata.Get(metaCorrelation), "type", msg.Metadata.Get(metaType),
-					"kind", errs.KindOf(d.Err).String(), "error", d.Err.Error())
+					"key", msg.Metadata.Get(metaKey), "attempt", d.Attempt, "kind", errs.KindOf(d.Err).String(), "error", redact.Error(d.Err))
 				if err != nil {
 					err = told{err}
 				}
@@ -132,6 +137,10 @@ func verdict(next message.HandlerFunc) message.HandlerFunc {
 			// The message's context is alive, so this is no shutdown of ours.
 			err = errs.New(errs.Unknown, "%s", err.Error())
 		}
+		var panicked middleware.RecoveredPanicError
+		if errors.As(err, &panicked) { // its own text has the value with all its fields
+			err = redact.Panic(panicked.V, []byte(panicked.Stacktrace))
+		}
 		d.Err = err
 		if err != nil && !d.Guarded {
 			return nil, &redo{err}
@@ -150,7 +159,7 @@ func timeLimit(limit time.Duration) message.HandlerMiddleware {
 			msg.SetContext(ctx)
 			defer msg.SetContext(parent)
 			produced, err := next(msg)
-			if err != nil && ctx.Err() != nil {
+			if err != nil && ctx.Err() != nil && !errs.Locked(err) { // who waits for a lock is not slow
 				run.From(parent).Late = true
 				err = errs.New(errs.Timeout, "handler passed its time limit of %s: %w", limit, err)
 			}
@@ -202,6 +211,9 @@ func transaction(next message.HandlerFunc) message.HandlerFunc {
 			err = fmt.Errorf("after the handler (a deferred constraint, or an SQL error that it swallowed): %w", err)
 		}
 		undoErr := undo()
+		if undoErr == nil {
+			err = behind(ctx, d.Tx, err)
+		}
 		switch kind := errs.KindOf(err); {
 		case undoErr != nil && kind != errs.Timeout && errs.KindOf(undoErr) == errs.Resource:
 			d.Broken = true

@@ -19,7 +19,10 @@
 //     messages take effect in the order in which they were committed.
 //   - A message that fails for good is a dead letter: it holds back the later
 //     messages of its key, for that subscriber, and nothing else.
-//   - A handler that fails because the database is away uses up no attempt.
+//   - A handler that fails by a fault of its environment uses up no attempt: the
+//     database is away, something else holds a lock, a table or a right is
+//     missing, a sequence is behind its table. Its partition pauses and goes on by
+//     itself when the fault is gone.
 //
 // # What it does not promise
 //

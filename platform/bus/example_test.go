@@ -172,7 +172,7 @@ func ExampleTx_Publish() {
 		fmt.Println(said, "message")
 	}, till)
 	// Output:
-	// till.paid: the key "" must be UTF-8 without NUL, 1 to 255 bytes
+	// till.paid: the key "" must be UTF-8 without control characters, 1 to 255 bytes
 	// module till publishes till.sold without declaring it in Publishes()
 	// 1 message
 }

@@ -4,9 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -22,10 +24,21 @@ const MaxPayload = 256 << 10
 // MaxKey is the longest key of a message, in bytes.
 const MaxKey = 255
 
+// MaxType is the longest name of a message, in bytes.
+const MaxType = 100
+
+var validType = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]*$`)
+
+// ValidType reports whether a message may have the name: a–z, 0–9, ".", "_" and
+// "-", a letter or digit first, at most MaxType bytes. A record of another kind
+// is unreadable where it arrives.
+func ValidType(name string) bool { return len(name) <= MaxType && validType.MatchString(name) }
+
 // Event is a fact that has happened. Its name is in the past tense and starts
 // with the owner's name ("payment.completed"); both are for ever. Key is what
 // it is about (an order, a consultation): per key, order is kept. An event
-// carries ids and facts, never personal data: the log is kept for ever.
+// carries ids and facts, never personal data: the log is kept for ever. It may
+// have a method Validate() error, see On.
 type Event interface {
 	EventName() string
 	Key() string
@@ -108,12 +121,15 @@ type schema interface{ DataSchema() string }
 // envelope builds the message on the wire. cause is the message being handled,
 // or the zero Received in a use case.
 func envelope(ctx context.Context, source, name, key string, body any, cause Received) (*message.Message, error) {
-	if key == "" || len(key) > MaxKey || !utf8.ValidString(key) || strings.ContainsRune(key, 0) {
-		return nil, errs.New(errs.Invalid, "%s: the key %q must be UTF-8 without NUL, 1 to %d bytes", name, key, MaxKey)
+	if key == "" || len(key) > MaxKey || !utf8.ValidString(key) || strings.ContainsFunc(key, unicode.IsControl) {
+		return nil, errs.New(errs.Invalid, "%s: the key %.300q must be UTF-8 without control characters, 1 to %d bytes", name, key, MaxKey)
 	}
 	payload, err := json.Marshal(body)
 	if err != nil {
 		return nil, errs.New(errs.Invalid, "%s: encode: %w", name, err)
+	}
+	if string(payload) == "null" {
+		return nil, errs.New(errs.Invalid, "%s: encodes as null; a message has facts", name)
 	}
 	if len(payload) > MaxPayload {
 		return nil, errs.New(errs.TooLarge, "%s: payload is %d bytes, the limit is %d", name, len(payload), MaxPayload)

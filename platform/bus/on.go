@@ -1,13 +1,15 @@
 package bus
 
 import (
+	"bytes"
 	"context"
-	"encoding/json"
-	"time"
+	"fmt"
+	"reflect"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 
 	"millrace/platform/errs"
+	"millrace/platform/strictjson"
 )
 
 // Subscription is one thing a module listens to, made by On, Handle or OnEvery.
@@ -18,9 +20,8 @@ type Subscription struct {
 	Command bool
 	// Source tells where the handler's code is, as "modules/delivery/handlers.go:12".
 	Source func() string
-	// Start is where From says to begin; zero is the first event ever.
-	Start time.Time
 
+	fault      string // NewTopology reports it
 	handle     func(ctx context.Context, tx *Tx, received Received) error
 	middleware []message.HandlerMiddleware
 }
@@ -28,50 +29,83 @@ type Subscription struct {
 // On subscribes a handler to the events of type E. The handler runs in the
 // transaction that also moves the subscriber's position: return nil and all of
 // it commits; return an error and none of it does, and the error's kind
-// (package errs) decides what happens to the message. Further arguments are
+// (package errs) decides what happens to the message. If E has a method
+// Validate() error, a message that it refuses is a dead letter at once and the
+// handler does not run. Further arguments are
 // middleware of the module's own, outermost first, inside the transaction.
 func On[E Event](handler func(context.Context, *Tx, E) error, own ...message.HandlerMiddleware) Subscription {
+	s := Subscription{Source: sourceOf(handler), handle: decode(handler), middleware: own}
 	var zero E
-	return Subscription{Type: zero.EventName(), Source: sourceOf(handler), handle: decode(handler), middleware: own}
+	if event, ok := callable(zero); ok {
+		s.Type = event.EventName()
+	} else {
+		s.fault = fmt.Sprintf("On[%s]: name a message type; OnEvery receives every event", reflect.TypeFor[E]())
+	}
+	return s
 }
 
 // Handle makes the handler the one receiver of the commands of type C. It is
 // otherwise as On.
 func Handle[C Command](handler func(context.Context, *Tx, C) error, own ...message.HandlerMiddleware) Subscription {
+	s := Subscription{Command: true, Source: sourceOf(handler), handle: decode(handler), middleware: own}
 	var zero C
-	return Subscription{Type: zero.CommandName(), Command: true, Source: sourceOf(handler), handle: decode(handler), middleware: own}
+	if command, ok := callable(zero); ok {
+		s.Type = command.CommandName()
+	} else {
+		s.fault = fmt.Sprintf("Handle[%s]: name a message type", reflect.TypeFor[C]())
+	}
+	return s
 }
 
-// OnEvery subscribes a handler to every event that any module publishes.
+// OnEvery subscribes a handler to every event that any module publishes. It gets
+// them as they were published, neither decoded nor validated.
 func OnEvery(handler func(context.Context, *Tx, Received) error, own ...message.HandlerMiddleware) Subscription {
 	return Subscription{Source: sourceOf(handler), handle: handler, middleware: own}
 }
 
-// Now is, for From, the moment in which the module first subscribes.
-var Now = time.Date(9999, 1, 1, 0, 0, 0, 0, time.UTC)
-
-// From says where a module begins that hears an owner's events for the first
-// time: with the first one whose transaction began at t or later, by the
-// database's clock (per partition; a later one may have begun a little earlier;
-// between databases, by the clocks of those who said them),
-// or, with Now, with what is committed from then on. Without From it begins with
-// the first event ever. Once the module has a position in the owner's events,
-// From changes nothing. Its subscriptions to one owner must all begin alike;
-// a command's handler has no From: commands are handled, however old.
-func (s Subscription) From(t time.Time) Subscription {
-	s.Start = t
-	return s
-}
+// validator is a message type that knows what its facts must be. A message whose
+// Validate returns an error is Invalid, a dead letter at once, and its handlers
+// do not run. The text names the fields at fault and repeats nothing personal:
+// it is kept with the dead letter and logged.
+type validator interface{ Validate() error }
 
 // decode turns a typed handler into one of raw messages. Bytes that are not
-// what their type says are Undecodable, a dead letter at once. Fields that the
-// type does not know are ignored: contracts grow by adding fields.
+// what their type says are Undecodable, a dead letter at once; so is a message
+// that its own type refuses, see validator. Fields that the type does not know
+// are ignored: contracts grow by adding fields. A field's key in another case or
+// twice is Undecodable: readers would take it for different things.
 func decode[M any](handler func(context.Context, *Tx, M) error) func(context.Context, *Tx, Received) error {
 	return func(ctx context.Context, tx *Tx, received Received) error {
 		var m M
-		if err := json.Unmarshal(received.Data, &m); err != nil {
+		if bytes.Equal(bytes.TrimSpace(received.Data), []byte("null")) { // it decodes into anything
+			return errs.New(errs.Undecodable, "%s %s: the payload is null", received.Type, received.ID)
+		}
+		if err := strictjson.Unmarshal(received.Data, &m); err != nil {
 			return errs.New(errs.Undecodable, "%s %s: %w", received.Type, received.ID, err)
+		}
+		v, ok := any(m).(validator)
+		if !ok {
+			v, ok = any(&m).(validator) // the method has a pointer receiver
+		}
+		if ok {
+			if err := v.Validate(); err != nil {
+				return errs.New(errs.Invalid, "%s %s: %w", received.Type, received.ID, err)
+			}
 		}
 		return handler(ctx, tx, m)
 	}
+}
+
+// callable returns a value of m's type whose methods can be called: for a nil
+// pointer, a pointer to a zero value. A nil interface has no methods.
+func callable[M any](m M) (M, bool) {
+	v := reflect.ValueOf(m)
+	if !v.IsValid() {
+		return m, false
+	}
+	if v.Kind() == reflect.Pointer && v.IsNil() {
+		m, ok := reflect.New(v.Type().Elem()).Interface().(M)
+		return m, ok
+	}
+	return m, true
 }

@@ -26,8 +26,12 @@ func NewRouter(topo *Topology, hosted []string, subscriber func(module string) m
 	}
 	router.AddMiddleware(chain(log, HandlerTimeout)...)
 	for _, module := range hosted {
+		from := subscriber(module)
+		if from == nil {
+			return nil, fmt.Errorf("new router: module %s: the transport has no subscriber for it; it was opened without the module", module)
+		}
 		for _, s := range topo.SubscriptionsOf(module) {
-			h := router.AddConsumerHandler(HandlerName(module, s.Type), s.Type, subscriber(module), topo.receive(module, s))
+			h := router.AddConsumerHandler(HandlerName(module, s.Type), s.Type, from, topo.receive(module, s))
 			h.AddMiddleware(s.middleware...)
 		}
 	}

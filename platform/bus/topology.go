@@ -46,6 +46,11 @@ func NewTopology(modules ...Module) (*Topology, error) {
 	var faults []error
 	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
 
+	named := func(message string) {
+		if !ValidType(message) {
+			fault("%q: the name of a message is a–z, 0–9, '.', '_' and '-', a letter or digit first, at most %d characters", message, MaxType)
+		}
+	}
 	for _, m := range modules {
 		name := m.Name()
 		if !validName(name) {
@@ -59,16 +64,25 @@ func NewTopology(modules ...Module) (*Topology, error) {
 		}
 		t.modules = append(t.modules, name)
 		for _, e := range m.Publishes() {
+			e, ok := callable(e)
+			if !ok {
+				fault("module %s: Publishes lists a nil; it lists events as zero values", name)
+				continue
+			}
 			if owner, ok := t.published[e.EventName()]; ok {
 				fault("event %s is published by %s and by %s; an event has one owner", e.EventName(), owner, name)
 			}
 			if !ownedBy(e.EventName(), name) {
 				fault("event %s is published by %s; its name must start with %q", e.EventName(), name, name+".")
 			}
+			named(e.EventName())
 			t.published[e.EventName()] = name
 		}
 		for _, s := range m.Subscriptions() {
-			if !s.Command {
+			if s.fault != "" {
+				fault("module %s: %s", name, s.fault)
+			}
+			if !s.Command || s.fault != "" {
 				continue
 			}
 			if owner, ok := t.handled[s.Type]; ok {
@@ -77,6 +91,7 @@ func NewTopology(modules ...Module) (*Topology, error) {
 			if !ownedBy(s.Type, name) {
 				fault("command %s is handled by %s; only its owner, %s, may", s.Type, name, ownerOf(s.Type))
 			}
+			named(s.Type)
 			t.handled[s.Type] = name
 		}
 	}
@@ -87,6 +102,11 @@ func NewTopology(modules ...Module) (*Topology, error) {
 	}
 	for _, m := range modules {
 		for _, c := range m.Sends() {
+			c, ok := callable(c)
+			if !ok {
+				fault("module %s: Sends lists a nil; it lists commands as zero values", m.Name())
+				continue
+			}
 			t.senders[c.CommandName()] = append(t.senders[c.CommandName()], m.Name())
 			if t.handled[c.CommandName()] == "" {
 				fault("command %s is sent by %s, but no module handles it", c.CommandName(), m.Name())
@@ -101,17 +121,7 @@ func NewTopology(modules ...Module) (*Topology, error) {
 func (t *Topology) expand(m Module, fault func(string, ...any)) []Subscription {
 	var all []Subscription
 	heard := map[string]bool{}
-	starts := map[string]Subscription{} // owner → what it hears of it first
 	add := func(s Subscription) {
-		owner := ownerOf(s.Type)
-		switch first, ok := starts[owner]; {
-		case s.Command && !s.Start.IsZero():
-			fault("module %s handles %s from a time on; every command is handled", m.Name(), s.Type)
-		case !s.Command && !ok:
-			starts[owner] = s
-		case !s.Command && !first.Start.Equal(s.Start):
-			fault("module %s hears %s and %s from different times on; it has one position in %s", m.Name(), first.Type, s.Type, EventsOf(owner))
-		}
 		if heard[s.Type] {
 			fault("module %s has two handlers for %s; one subscriber has one", m.Name(), s.Type)
 		}
@@ -120,6 +130,7 @@ func (t *Topology) expand(m Module, fault func(string, ...any)) []Subscription {
 	}
 	for _, s := range m.Subscriptions() {
 		switch {
+		case s.fault != "": // reported already
 		case s.Command:
 			add(s)
 		case s.Type != "":

@@ -2,8 +2,12 @@ package bus_test
 
 import (
 	"context"
+	"log/slog"
+	"strings"
 	"testing"
 
+	"github.com/ThreeDotsLabs/watermill"
+	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/stretchr/testify/require"
 
 	"millrace/platform/bus"
@@ -50,13 +54,17 @@ type noDot struct{}
 type onlyDot struct{}
 type ofTill struct{}
 type longer struct{}
-type more struct{}
+type capital struct{}
+type escape struct{}
+type endless struct{}
 
 func (noDot) name() string   { return "till" }
 func (onlyDot) name() string { return "till." }
 func (ofTill) name() string  { return "till.sold" }
 func (longer) name() string  { return "tills.sold" }
-func (more) name() string    { return "till.more" }
+func (capital) name() string { return "till.Sold" }
+func (escape) name() string  { return "till.\x1b[2J" }
+func (endless) name() string { return "till." + strings.Repeat("a", 100) }
 
 func hear(context.Context, *bus.Tx, sold) error            { return nil }
 func hearAll(context.Context, *bus.Tx, bus.Received) error { return nil }
@@ -71,21 +79,25 @@ func TestATopologyThatCannotWorkIsRefusedAndNamed(t *testing.T) {
 			unit{name: "till", hears: []bus.Subscription{bus.Handle(act), bus.Handle(act)}}},
 		"command till.refund is handled by till and by shop": {
 			unit{name: "till", hears: []bus.Subscription{bus.Handle(act)}}, unit{name: "shop", hears: []bus.Subscription{bus.Handle(act)}}},
-		"only its owner, till, may": {unit{name: "shop", hears: []bus.Subscription{bus.Handle(act)}}},
-		"module shop hears till.sold and till.more from different times on; it has one position in till.events": {
-			unit{name: "till", publishes: []bus.Event{sold{}, named[more]{}}},
-			unit{name: "shop", hears: []bus.Subscription{bus.On(hear).From(bus.Now), bus.On(func(context.Context, *bus.Tx, named[more]) error { return nil })}}},
-		"module till handles till.refund from a time on; every command is handled": {
-			unit{name: "till", hears: []bus.Subscription{bus.Handle(act).From(bus.Now)}}},
+		"only its owner, till, may":                             {unit{name: "shop", hears: []bus.Subscription{bus.Handle(act)}}},
 		"subscribes to till.sold, which no module publishes":    {unit{name: "shop", hears: []bus.Subscription{bus.On(hear)}}},
 		"event till.sold is published by till and by shop":      {till, unit{name: "shop", publishes: []bus.Event{sold{}}}},
 		`its name must start with "shop."`:                      {unit{name: "shop", publishes: []bus.Event{sold{}}}},
 		"event till is published by till; its name must start":  {unit{name: "till", publishes: []bus.Event{named[noDot]{}}}},
 		"event till. is published by till; its name must start": {unit{name: "till", publishes: []bus.Event{named[onlyDot]{}}}},
 		"event tills.sold is published by till; its name must":  {unit{name: "till", publishes: []bus.Event{named[longer]{}}}},
+		`"till.Sold": the name of a message is a–z`:             {unit{name: "till", publishes: []bus.Event{named[capital]{}}}},
+		`"till.\x1b[2J": the name of a message is a–z`:          {unit{name: "till", publishes: []bus.Event{named[escape]{}}}},
+		"at most 100 characters":                                {unit{name: "till", publishes: []bus.Event{named[endless]{}}}},
+		"\"till.Sold\": the name of a message is":               {unit{name: "till", hears: []bus.Subscription{bus.Handle(func(context.Context, *bus.Tx, commanded[capital]) error { return nil })}}},
 		"till.sold is an event of till and a command too": {till, unit{name: "till", publishes: []bus.Event{sold{}},
 			hears: []bus.Subscription{bus.Handle(func(context.Context, *bus.Tx, commanded[ofTill]) error { return nil })}}},
-		"module shop has two handlers for till.sold":     {till, unit{name: "shop", hears: []bus.Subscription{bus.On(hear), bus.OnEvery(hearAll)}}},
+		"module shop has two handlers for till.sold":      {till, unit{name: "shop", hears: []bus.Subscription{bus.On(hear), bus.OnEvery(hearAll)}}},
+		"module shop: On[bus.Event]: name a message type": {till, unit{name: "shop", hears: []bus.Subscription{bus.On(func(context.Context, *bus.Tx, bus.Event) error { return nil })}}},
+		"module till: Handle[bus.Command]: name a message type": {
+			unit{name: "till", hears: []bus.Subscription{bus.Handle(func(context.Context, *bus.Tx, bus.Command) error { return nil })}}},
+		"module till: Publishes lists a nil":             {unit{name: "till", publishes: []bus.Event{nil}}},
+		"module till: Sends lists a nil":                 {unit{name: "till", sends: []bus.Command{nil}}},
 		"module till is listed twice":                    {till, till},
 		`module "": a name is`:                           {unit{}},
 		`module "Till": a name is`:                       {unit{name: "Till"}},
@@ -124,4 +136,24 @@ func TestOnEveryHearsEveryEventAndNoCommand(t *testing.T) {
 	require.Equal(t, []string{"till"}, topo.SendersOf("till.refund"))
 	require.Equal(t, []string{"till.sold"}, topo.Events())
 	require.Equal(t, []string{"till.refund"}, topo.Commands())
+}
+
+// A pointer to a message type is as good as the type, also a nil one in a list.
+func TestTopology_TakesPointersToMessages(t *testing.T) {
+	t.Parallel()
+	topo, err := bus.NewTopology(
+		unit{name: "till", publishes: []bus.Event{(*sold)(nil)}, sends: []bus.Command{(*refund)(nil)},
+			hears: []bus.Subscription{bus.Handle(func(context.Context, *bus.Tx, *refund) error { return nil })}},
+		unit{name: "shop", hears: []bus.Subscription{bus.On(func(context.Context, *bus.Tx, *sold) error { return nil })}})
+	require.NoError(t, err)
+	require.Equal(t, "till.sold", topo.SubscriptionsOf("shop")[0].Type)
+	require.Equal(t, []string{"till.refund"}, topo.Commands())
+}
+
+func TestNewRouter_RefusesAModuleThatTheTransportDoesNotHost(t *testing.T) {
+	t.Parallel()
+	topo, err := bus.NewTopology(unit{name: "till", publishes: []bus.Event{sold{}}})
+	require.NoError(t, err)
+	_, err = bus.NewRouter(topo, []string{"till"}, func(string) message.Subscriber { return nil }, slog.New(slog.DiscardHandler), watermill.NopLogger{})
+	require.ErrorContains(t, err, "module till: the transport has no subscriber for it")
 }

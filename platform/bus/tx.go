@@ -3,10 +3,9 @@ package bus
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
-	"regexp"
-	"slices"
-	"strings"
+	"reflect"
 	"sync/atomic"
 
 	"github.com/ThreeDotsLabs/watermill/message"
@@ -14,6 +13,7 @@ import (
 	"millrace/platform/bus/internal/run"
 	"millrace/platform/errs"
 	"millrace/platform/failpoint"
+	"millrace/platform/postgres"
 )
 
 // Tx is a use case's, or a handler's, transaction: its SQL and what it says
@@ -37,7 +37,7 @@ type Tx struct {
 // ROLLBACK), and any text after the function that received the Tx has returned,
 // is refused with kind Invalid: it would take effect in other handlers' work.
 func (tx *Tx) ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error) {
-	if err := tx.refuse(query, args); err != nil {
+	if err := tx.refuse(query); err != nil {
 		return nil, err
 	}
 	return tx.sql.ExecContext(tx.bound(ctx), query, args...)
@@ -46,7 +46,7 @@ func (tx *Tx) ExecContext(ctx context.Context, query string, args ...any) (sql.R
 // QueryContext runs a query in the transaction. Close the rows before the next
 // statement, and before returning.
 func (tx *Tx) QueryContext(ctx context.Context, query string, args ...any) (rows *sql.Rows, err error) {
-	if err := tx.refuse(query, args); err != nil {
+	if err := tx.refuse(query); err != nil {
 		return nil, err
 	}
 	tx.rows, err = tx.sql.QueryContext(tx.bound(ctx), query, args...)
@@ -56,7 +56,7 @@ func (tx *Tx) QueryContext(ctx context.Context, query string, args ...any) (rows
 // QueryRowContext runs a query for one row in the transaction. The Scan of what
 // is refused fails with context.Canceled.
 func (tx *Tx) QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row {
-	if err := tx.refuse(query, args); err != nil {
+	if err := tx.refuse(query); err != nil {
 		refused, cancel := context.WithCancel(ctx) // a Row cannot be made with an error of ours
 		cancel()
 		return tx.sql.QueryRowContext(refused, query, args...)
@@ -64,15 +64,11 @@ func (tx *Tx) QueryRowContext(ctx context.Context, query string, args ...any) *s
 	return tx.sql.QueryRowContext(tx.bound(ctx), query, args...)
 }
 
-func (tx *Tx) refuse(query string, args []any) error {
+func (tx *Tx) refuse(query string) error {
 	if tx.over.Load() {
 		return errs.New(errs.Invalid, "the transaction is over: its function has returned")
 	}
-	texts := []string{query}
-	if len(args) == 0 { // only then can a text hold several statements
-		texts = strings.Split(query, ";")
-	}
-	if slices.ContainsFunc(texts, endsTransaction) {
+	if postgres.EndsTransaction(query) {
 		return errs.New(errs.Invalid, "a transaction cannot be ended by hand: return from the function that received it")
 	}
 	return nil
@@ -89,8 +85,8 @@ func (tx *Tx) bound(ctx context.Context) context.Context {
 	if own, ok := ctx.Deadline(); ok && !own.After(end) {
 		return ctx
 	}
-	bound, cancel := context.WithCancel(ctx)
-	context.AfterFunc(tx.ctx, cancel)
+	bound, cancel := context.WithCancelCause(ctx)
+	context.AfterFunc(tx.ctx, func() { cancel(context.Cause(tx.ctx)) })
 	return bound
 }
 
@@ -112,31 +108,14 @@ func (tx *Tx) end(err error) error {
 	return err
 }
 
-// endsTransaction looks at the first words only: it is against mistakes.
-func endsTransaction(query string) bool {
-	query = leadingComment.ReplaceAllString(query, "")
-	if query == "" || !strings.ContainsRune("CcEeAaRrPp", rune(query[0])) {
-		return false
-	}
-	words := strings.Fields(strings.ToUpper(query[:min(len(query), 40)]))
-	switch strings.TrimRight(words[0], ";") {
-	case "COMMIT", "END", "ABORT":
-		return true
-	case "ROLLBACK":
-		return len(words) < 2 || words[1] != "TO"
-	case "PREPARE":
-		return len(words) > 1 && words[1] == "TRANSACTION"
-	}
-	return false
-}
-
-var leadingComment = regexp.MustCompile(`(?s)^(?:\s+|--[^\n]*\n|/\*.*?\*/)+`)
-
 // Publish says that something has happened. The event is written just before
 // the commit, and its subscribers are woken right after it. The module must
 // have declared the event in Publishes. Errors are of kind Invalid or TooLarge
 // and leave the transaction usable.
 func (tx *Tx) Publish(event Event) error {
+	if isNil(event) {
+		return errs.New(errs.Invalid, "module %s publishes a nil event", tx.owner)
+	}
 	if !tx.topo.publishes(tx.owner, event.EventName()) {
 		return errs.New(errs.Invalid, "module %s publishes %s without declaring it in Publishes()", tx.owner, event.EventName())
 	}
@@ -146,10 +125,18 @@ func (tx *Tx) Publish(event Event) error {
 // Send asks the owner of the command to act. It is written just before the
 // commit into the owner's queue. The module must have declared it in Sends.
 func (tx *Tx) Send(command Command) error {
+	if isNil(command) {
+		return errs.New(errs.Invalid, "module %s sends a nil command", tx.owner)
+	}
 	if !tx.topo.sends(tx.owner, command.CommandName()) {
 		return errs.New(errs.Invalid, "module %s sends %s without declaring it in Sends()", tx.owner, command.CommandName())
 	}
 	return tx.say(command.CommandName(), command.Key(), command)
+}
+
+func isNil(message any) bool {
+	v := reflect.ValueOf(message)
+	return !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil()
 }
 
 func (tx *Tx) say(name, key string, body any) error {
@@ -178,10 +165,11 @@ func (tx *Tx) AfterCommit(f func()) {
 
 // DB is a module's own handle to its own schema.
 type DB struct {
-	sql   *sql.DB
-	owner string
-	topo  *Topology
-	log   Log
+	sql      *sql.DB
+	reserved *sql.DB
+	owner    string
+	topo     *Topology
+	log      Log
 }
 
 // Log is what a transport gives a DB: how outgoing messages are written inside
@@ -193,7 +181,23 @@ type Log interface {
 
 // NewDB makes the handle of the module called owner. Transports call it.
 func NewDB(db *sql.DB, owner string, topo *Topology, log Log) *DB {
-	return &DB{sql: db, owner: owner, topo: topo, log: log}
+	return &DB{sql: db, reserved: db, owner: owner, topo: topo, log: log}
+}
+
+// WithReserved gives the handle connections for ExecReserved. Transports call it.
+func (db *DB) WithReserved(reserved *sql.DB) *DB {
+	db.reserved = reserved
+	return db
+}
+
+// Owner is the module's name, which is its schema's.
+func (db *DB) Owner() string { return db.owner }
+
+// ExecReserved runs a short statement, as the renewal of a lease, on connections
+// that no request and no handler takes. Tables are written with their schema, as
+// "payment.dispatch". It waits no longer than a second for a lock.
+func (db *DB) ExecReserved(ctx context.Context, query string, args ...any) (sql.Result, error) {
+	return db.reserved.ExecContext(ctx, query, args...)
 }
 
 // InTx runs f in a transaction (READ COMMITTED) and commits it if f returns
@@ -203,6 +207,9 @@ func NewDB(db *sql.DB, owner string, topo *Topology, log Log) *DB {
 // idempotent. Contention is not retried here.
 func (db *DB) InTx(ctx context.Context, f func(*Tx) error) (err error) {
 	tx, err := db.sql.BeginTx(ctx, nil)
+	if errors.Is(err, context.DeadlineExceeded) { // nothing happened, and the caller is not slow
+		return errs.New(errs.Resource, "begin: no connection of module %s was free in time: %w", db.owner, err)
+	}
 	if err != nil {
 		return fmt.Errorf("begin: %w", err)
 	}

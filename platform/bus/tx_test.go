@@ -40,7 +40,8 @@ func TestATransactionCannotBeEndedByHand(t *testing.T) {
 				require.Equal(t, errs.Invalid, errs.KindOf(err), text)
 				require.ErrorIs(t, tx.QueryRowContext(ctx, text).Scan(new(int)), context.Canceled, text)
 			}
-			for _, text := range []string{"SAVEPOINT s", "ROLLBACK TO s", "PREPARE p AS SELECT 1", "CREATE TEMPORARY TABLE ended (x int)", "EXPLAIN SELECT 1", ""} {
+			for _, text := range []string{"SAVEPOINT s", "ROLLBACK TO s", "PREPARE p AS SELECT 1", "CREATE TEMPORARY TABLE ended (x int)", "EXPLAIN SELECT 1", "",
+				"DO $$ BEGIN PERFORM 1; END $$", "SELECT 1; SELECT '; commit'"} {
 				_, err := tx.ExecContext(ctx, text)
 				require.NoError(t, err, text)
 			}

@@ -14,9 +14,9 @@ import (
 	"millrace/platform/errs"
 )
 
-// A worker's death is played by runtime.Goexit: nothing after it runs.
+// runtime.Goexit stands for the death of a worker: nothing after it runs.
 
-func TestACallWhoseProcessDiedIsMadeAgainWithTheSameIDAndSettledOnce(t *testing.T) {
+func TestDispatcher_CrashDuringCallRepeatsItWithSameIDAndSettlesOnce(t *testing.T) {
 	t.Parallel()
 	h := setup(t)
 	calls := make(chan Intent[letter], 9)
@@ -24,20 +24,20 @@ func TestACallWhoseProcessDiedIsMadeAgainWithTheSameIDAndSettledOnce(t *testing.
 		Call: func(_ context.Context, in Intent[letter]) (string, error) {
 			calls <- in
 			if in.Attempt == 1 {
-				runtime.Goexit() // the outside has acted; nothing is recorded
+				runtime.Goexit() // the call succeeded outside, but nothing is recorded
 			}
 			return "250 ok", nil
 		}})
 	h.start(d)
 	id := h.record(d, "goods-1")
 	require.Equal(t, id, within(t, calls).ID)
-	h.lapse()
+	h.expireLeases()
 	require.Equal(t, id, within(t, calls).ID)
-	h.is(id, "done")
+	h.waitForState(id, "done")
 	require.Equal(t, "1/2/", h.text(`SELECT count(*) || '/' || max(attempts) || '/' || max(error) FROM effects`))
 }
 
-func TestACallThatAlwaysKillsItsProcessEndsAsAFailure(t *testing.T) {
+func TestDispatcher_CallThatAlwaysKillsItsProcessFails(t *testing.T) {
 	t.Parallel()
 	h := setup(t)
 	calls := atomic.Int32{}
@@ -50,12 +50,12 @@ func TestACallThatAlwaysKillsItsProcessEndsAsAFailure(t *testing.T) {
 	d.lease, d.poll = 50*time.Millisecond, 20*time.Millisecond
 	h.start(d)
 	id := h.record(d, "goods-1")
-	h.is(id, "failed")
+	h.waitForState(id, "failed")
 	require.EqualValues(t, 2, calls.Load())
 	require.Equal(t, "2 gave up: the last of 2 calls did not return", h.text(`SELECT attempts || ' ' || error FROM effects`))
 }
 
-func TestAWorkerThatWokeUpLateChangesNothing(t *testing.T) {
+func TestDispatcher_StalledWorkerIsFencedOff(t *testing.T) {
 	t.Parallel()
 	h := setup(t)
 	late := make(chan struct{})
@@ -64,41 +64,41 @@ func TestAWorkerThatWokeUpLateChangesNothing(t *testing.T) {
 		Call: func(_ context.Context, in Intent[letter]) (string, error) {
 			if in.Attempt == 1 {
 				began <- struct{}{}
-				<-late // stopped, as by SIGSTOP, for longer than its lease
+				<-late // stopped for longer than its lease, as by SIGSTOP
 				return "the first worker's", nil
 			}
 			return "the second worker's", nil
 		}}
-	frozen := New(h.db, out)
-	frozen.lease = 50 * time.Millisecond
-	id := h.record(frozen, "goods-1")
-	claimed := frozen.claim(t.Context(), 1)
+	stalled := New(h.db, out)
+	stalled.lease = 50 * time.Millisecond
+	id := h.record(stalled, "goods-1")
+	claimed := stalled.claim(t.Context(), 1)
 	require.Len(t, claimed, 1)
 	woke := make(chan struct{})
-	go func() { defer close(woke); frozen.carryOut(context.WithoutCancel(t.Context()), claimed[0]) }()
+	go func() { defer close(woke); stalled.process(context.WithoutCancel(t.Context()), claimed[0]) }()
 	within(t, began)
 
 	_, other := h.open()
 	second := New(other, out)
 	second.poll = 20 * time.Millisecond
 	h.start(second)
-	h.is(id, "done")
+	h.waitForState(id, "done")
 	before := h.text(`SELECT dispatch::text FROM dispatch`)
 	close(late)
 	within(t, woke)
 	require.Equal(t, before, h.text(`SELECT dispatch::text FROM dispatch`))
 	require.Equal(t, "1 2", h.text(`SELECT count(*) || ' ' || max(attempts) FROM effects`))
-	require.Equal(t, "1", h.text(`SELECT count(*) FROM said`))
+	require.Equal(t, "1", h.text(`SELECT count(*) FROM published`))
 }
 
-func TestASettleThatFailsIsRepeatedWithoutAnotherCall(t *testing.T) {
+func TestSettle_FailureIsRetriedWithoutAnotherCall(t *testing.T) {
 	t.Parallel()
 	h := setup(t)
 	calls, settles := atomic.Int32{}, atomic.Int32{}
 	d := New(h.db, Outside[letter, string]{Name: "letter",
 		Call: func(context.Context, Intent[letter]) (string, error) { calls.Add(1); return "250 ok", nil },
 		Settle: func(ctx context.Context, tx *bus.Tx, in Intent[letter], out Outcome[string]) error {
-			if err := effect(ctx, tx, in, out); err != nil { // rolled back with what follows
+			if err := effect(ctx, tx, in, out); err != nil { // rolled back by the failure below
 				return err
 			}
 			switch settles.Add(1) {
@@ -113,13 +113,13 @@ func TestASettleThatFailsIsRepeatedWithoutAnotherCall(t *testing.T) {
 		}})
 	h.start(d)
 	id := h.record(d, "goods-1")
-	h.is(id, "done")
+	h.waitForState(id, "done")
 	require.EqualValues(t, 1, calls.Load())
 	require.EqualValues(t, 7, settles.Load())
-	require.Equal(t, "1 1", h.text(`SELECT (SELECT count(*) FROM effects) || ' ' || (SELECT count(*) FROM said)`))
+	require.Equal(t, "1 1", h.text(`SELECT (SELECT count(*) FROM effects) || ' ' || (SELECT count(*) FROM published)`))
 }
 
-func TestASettleThatKeepsFailingIsGivenBackUncountedAndVisible(t *testing.T) {
+func TestSettle_PersistentFailureRequeuesUncountedWithError(t *testing.T) {
 	t.Parallel()
 	h := setup(t)
 	broken := atomic.Bool{}
@@ -134,22 +134,22 @@ func TestASettleThatKeepsFailingIsGivenBackUncountedAndVisible(t *testing.T) {
 		}})
 	h.start(d)
 	first := h.record(d, "goods-1")
-	second := h.record(d, "goods-2") // one that fails stops only itself
-	h.is(second, "done")
+	second := h.record(d, "goods-2") // a failing call does not affect others
+	h.waitForState(second, "done")
 	require.Eventually(t, func() bool { return h.text(`SELECT last_error FROM dispatch WHERE id = $1`, first) != "" }, patient, 5*time.Millisecond)
 	require.Equal(t, "settle: no such order of ***@***", h.text(`SELECT last_error FROM dispatch WHERE id = $1`, first))
 	broken.Store(false)
-	h.is(first, "done")
+	h.waitForState(first, "done")
 	require.Equal(t, "1", h.text(`SELECT attempts FROM dispatch WHERE id = $1`, first))
 	require.Equal(t, "", h.text(`SELECT last_error FROM dispatch WHERE id = $1`, first))
 }
 
-func TestShutdownLetsTheCallInFlightEndAndSettlesIt(t *testing.T) {
+func TestRun_ShutdownSettlesCallInFlight(t *testing.T) {
 	t.Parallel()
 	h := setup(t)
 	began, end := make(chan struct{}), make(chan struct{})
-	// One worker: with another one free, a claim that began before the end may
-	// still find what is recorded after it.
+	// One worker: with a second free worker, a claim that started before the
+	// shutdown may still find the call recorded after it.
 	d := New(h.db, Outside[letter, string]{Name: "letter", Workers: 1, Settle: effect,
 		Call: func(context.Context, Intent[letter]) (string, error) { close(began); <-end; return "250 ok", nil }})
 	id := h.record(d, "goods-1")
@@ -158,14 +158,14 @@ func TestShutdownLetsTheCallInFlightEndAndSettlesIt(t *testing.T) {
 	go func() { ended <- d.Run(ctx) }()
 	within(t, began)
 	cancel()
-	waiting := h.record(d, "goods-2") // not begun any more
+	waiting := h.record(d, "goods-2") // must not be started
 	close(end)
 	require.NoError(t, within(t, ended))
 	require.Equal(t, "done", h.text(`SELECT state FROM dispatch WHERE id = $1`, id))
 	require.Equal(t, "pending 0", h.text(`SELECT state || ' ' || attempts FROM dispatch WHERE id = $1`, waiting))
 }
 
-func TestShutdownGivesBackUncountedWhatDoesNotEndInTime(t *testing.T) {
+func TestRun_ShutdownRequeuesUnfinishedCallsUncounted(t *testing.T) {
 	t.Parallel()
 	h := setup(t)
 	began := make(chan struct{})
@@ -183,24 +183,24 @@ func TestShutdownGivesBackUncountedWhatDoesNotEndInTime(t *testing.T) {
 	within(t, began)
 	cancel()
 	require.NoError(t, within(t, ended))
-	h.is(id, "pending") // on a busy machine giving back takes longer than the second that Run waits for it
+	h.waitForState(id, "pending") // on a busy machine it takes longer than the second that Run waits for it
 	require.Equal(t, "pending 0 due", h.text(
 		`SELECT state || ' ' || attempts || CASE WHEN next_at <= now() THEN ' due' ELSE '' END FROM dispatch WHERE id = $1`, id))
 	require.Equal(t, "0", h.text(`SELECT count(*) FROM effects`))
 }
 
-func TestACallIsBoundedByItsTimeout(t *testing.T) {
+func TestCall_EndsAfterTimeout(t *testing.T) {
 	t.Parallel()
 	h := setup(t)
 	d := New(h.db, Outside[letter, string]{Name: "letter", Settle: effect, Timeout: 10 * time.Millisecond, MaxAttempts: 1,
 		Call: func(ctx context.Context, _ Intent[letter]) (string, error) { <-ctx.Done(); return "", ctx.Err() }})
 	h.start(d)
 	id := h.record(d, "goods-1")
-	h.is(id, "failed")
+	h.waitForState(id, "failed")
 	require.Equal(t, context.DeadlineExceeded.Error(), h.text(`SELECT last_error FROM dispatch WHERE id = $1`, id))
 }
 
-func TestADatabaseThatGoesAwayUsesUpNoAttempt(t *testing.T) {
+func TestDispatcher_LostDatabaseUsesNoAttempt(t *testing.T) {
 	t.Parallel()
 	h := setup(t)
 	calls, settles := atomic.Int32{}, atomic.Int32{}
@@ -214,7 +214,7 @@ func TestADatabaseThatGoesAwayUsesUpNoAttempt(t *testing.T) {
 			if err := effect(ctx, tx, in, out); err != nil {
 				return err
 			}
-			if settles.Add(1) <= 3 { // in the middle of the transaction, too
+			if settles.Add(1) <= 3 { // also in the middle of a transaction
 				_, err := tx.ExecContext(ctx, `SELECT pg_terminate_backend(pg_backend_pid())`)
 				return err
 			}
@@ -222,9 +222,9 @@ func TestADatabaseThatGoesAwayUsesUpNoAttempt(t *testing.T) {
 		}})
 	id := h.record(d, "goods-1")
 	stop := h.start(d)
-	h.is(id, "done")
-	stop() // else it may have the live connection, and the question below one that was ended
+	h.waitForState(id, "done")
+	stop() // the query below needs the connection that is still open
 	require.EqualValues(t, 1, calls.Load())
 	require.EqualValues(t, 4, settles.Load())
-	require.Equal(t, "1 1 1", h.text(`SELECT (SELECT count(*) FROM effects) || ' ' || (SELECT count(*) FROM said) || ' ' || attempts FROM dispatch`))
+	require.Equal(t, "1 1 1", h.text(`SELECT (SELECT count(*) FROM effects) || ' ' || (SELECT count(*) FROM published) || ' ' || attempts FROM dispatch`))
 }

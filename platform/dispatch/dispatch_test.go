@@ -14,7 +14,7 @@ import (
 	"millrace/platform/errs"
 )
 
-func TestAnIntentIsCalledAfterTheCommitAndSettledOnce(t *testing.T) {
+func TestDispatcher_CallsAfterCommitAndSettlesOnce(t *testing.T) {
 	t.Parallel()
 	h := setup(t)
 	calls := make(chan Intent[letter], 9)
@@ -31,13 +31,32 @@ func TestAnIntentIsCalledAfterTheCommitAndSettledOnce(t *testing.T) {
 	id := h.record(d, "goods-1")
 	in := within(t, calls)
 	require.Equal(t, Intent[letter]{ID: id, Key: "goods-1", Payload: letter{To: "goods-1"}, Attempt: 1, Correlation: "talk-goods-1"}, in)
-	h.is(id, "done")
+	h.waitForState(id, "done")
 	require.Equal(t, "1/1/", h.text(`SELECT count(*) || '/' || max(attempts) || '/' || max(error) FROM effects`))
-	require.Equal(t, `{"subject":"goods-1"} talk-goods-1`, h.text(`SELECT payload || ' ' || correlation FROM said`))
+	require.Equal(t, `{"subject":"goods-1"} talk-goods-1`, h.text(`SELECT payload || ' ' || correlation FROM published`))
 	require.Empty(t, calls)
 }
 
-func TestATransactionThatRollsBackRecordsNoIntent(t *testing.T) {
+func TestRecordAfter_DelaysFirstCall(t *testing.T) {
+	t.Parallel()
+	h := setup(t)
+	calls := make(chan Intent[letter], 9)
+	d := New(h.db, Outside[letter, string]{Name: "letter", Settle: effect,
+		Call: func(_ context.Context, in Intent[letter]) (string, error) { calls <- in; return "250 ok", nil }})
+	h.start(d)
+	require.NoError(t, h.db.InTx(t.Context(), func(tx *bus.Tx) error {
+		_, err := d.RecordAfter(t.Context(), tx, time.Hour, "later", letter{To: "later"})
+		return err
+	}))
+	h.waitForState(h.record(d, "now"), "done")
+	require.Equal(t, "now", within(t, calls).Key)
+	require.Equal(t, "true", h.text(`SELECT next_at - created_at = interval '1 hour' FROM dispatch WHERE key = 'later' AND state = 'pending'`))
+	_, err := h.sql.Exec(`UPDATE dispatch SET next_at = now() WHERE key = 'later'`)
+	require.NoError(t, err)
+	require.Equal(t, "later", within(t, calls).Key)
+}
+
+func TestRecord_RollbackRecordsNoIntent(t *testing.T) {
 	t.Parallel()
 	h := setup(t)
 	d := New(h.db, Outside[letter, string]{Name: "letter", Settle: effect,
@@ -49,10 +68,10 @@ func TestATransactionThatRollsBackRecordsNoIntent(t *testing.T) {
 		return refused
 	}), refused)
 	require.Equal(t, "0", h.text(`SELECT count(*) FROM dispatch`))
-	require.Empty(t, d.wake, "nothing is woken without a commit")
+	require.Empty(t, d.wake, "no wake-up without a commit")
 }
 
-func TestAPassingFailureIsTriedAgainAfterTheBackOffWithTheSameID(t *testing.T) {
+func TestDispatcher_RetriesWithBackoffAndSameID(t *testing.T) {
 	t.Parallel()
 	h := setup(t)
 	calls := make(chan Intent[letter], 9)
@@ -71,7 +90,7 @@ func TestAPassingFailureIsTriedAgainAfterTheBackOffWithTheSameID(t *testing.T) {
 		}})
 	h.start(d)
 	id := h.record(d, "goods-1")
-	h.is(id, "done")
+	h.waitForState(id, "done")
 	for attempt := 1; attempt <= 4; attempt++ {
 		in := within(t, calls)
 		require.Equal(t, id, in.ID)
@@ -80,7 +99,7 @@ func TestAPassingFailureIsTriedAgainAfterTheBackOffWithTheSameID(t *testing.T) {
 	require.Equal(t, "1/4/", h.text(`SELECT count(*) || '/' || max(attempts) || '/' || max(error) FROM effects`))
 }
 
-func TestTheBackOffGrowsAndItsLastStepRepeats(t *testing.T) {
+func TestBackoff_GrowsAndRepeatsLastStep(t *testing.T) {
 	t.Parallel()
 	d := New(nil, Outside[letter, string]{Name: "letter", Settle: effect, Call: func(context.Context, Intent[letter]) (string, error) { return "", nil },
 		Backoff: []time.Duration{1, 2, 5}})
@@ -92,14 +111,14 @@ func TestTheBackOffGrowsAndItsLastStepRepeats(t *testing.T) {
 	require.Greater(t, d.lease, d.out.Timeout, "a lease outlives its call")
 }
 
-func TestAnIntentWaitsForItsBackOffByTheDatabasesClock(t *testing.T) {
+func TestBackoff_UsesDatabaseClock(t *testing.T) {
 	t.Parallel()
 	h := setup(t)
 	d := New(h.db, Outside[letter, string]{Name: "letter", Settle: effect, Backoff: []time.Duration{time.Hour},
 		Call: func(context.Context, Intent[letter]) (string, error) { return "", errBusy }})
 	id := h.record(d, "goods-1")
 	h.start(d)
-	h.is(id, "pending")
+	h.waitForState(id, "pending")
 	require.Eventually(t, func() bool {
 		return h.text(`SELECT attempts FROM dispatch`) == "1" && h.text(`SELECT state FROM dispatch`) == "pending"
 	},
@@ -109,7 +128,7 @@ func TestAnIntentWaitsForItsBackOffByTheDatabasesClock(t *testing.T) {
 	require.Empty(t, d.claim(t.Context(), 9))
 }
 
-func TestARefusalOfTheOutsideIsFinalAtOnce(t *testing.T) {
+func TestCall_PermanentErrorIsFinalAtOnce(t *testing.T) {
 	t.Parallel()
 	h := setup(t)
 	for _, kind := range errs.Kinds() {
@@ -121,7 +140,7 @@ func TestARefusalOfTheOutsideIsFinalAtOnce(t *testing.T) {
 			}})
 		stop := h.start(d)
 		id := h.record(d, "goods-1")
-		h.is(id, "failed")
+		h.waitForState(id, "failed")
 		want := int32(3)
 		if kind.Reaction() == errs.Dead {
 			want = 1
@@ -132,7 +151,7 @@ func TestARefusalOfTheOutsideIsFinalAtOnce(t *testing.T) {
 	}
 }
 
-func TestTwoProcessesNeverHoldOneIntentAtOnce(t *testing.T) {
+func TestClaim_TwoProcessesNeverHoldSameIntent(t *testing.T) {
 	t.Parallel()
 	h := setup(t)
 	const intents = 120
@@ -165,7 +184,7 @@ func TestTwoProcessesNeverHoldOneIntentAtOnce(t *testing.T) {
 	require.Equal(t, "done 2", h.text(`SELECT string_agg(DISTINCT state || ' ' || attempts, ',') FROM dispatch`))
 }
 
-func TestAnIntentOfAnotherKindIsLeftAlone(t *testing.T) {
+func TestClaim_IgnoresIntentsOfOtherKinds(t *testing.T) {
 	t.Parallel()
 	h := setup(t)
 	out := Outside[letter, string]{Name: "letter", Settle: effect,
@@ -176,10 +195,10 @@ func TestAnIntentOfAnotherKindIsLeftAlone(t *testing.T) {
 	parcel := h.record(parcels, "goods-1")
 	require.Empty(t, letters.claim(t.Context(), 9))
 	require.Len(t, parcels.claim(t.Context(), 9), 1)
-	h.is(parcel, "leased")
+	h.waitForState(parcel, "leased")
 }
 
-func TestARecordThatCannotBeCarriedOutIsRefused(t *testing.T) {
+func TestRecord_RejectsInvalidKeyOrPayload(t *testing.T) {
 	t.Parallel()
 	h := setup(t)
 	d := New(h.db, Outside[any, string]{Name: "letter",

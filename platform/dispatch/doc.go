@@ -1,65 +1,80 @@
-// Package dispatch carries recorded intents to the outside: a charge at a
-// payment gateway, a mail, whatever a transaction cannot do.
+// Package dispatch makes durable calls to outside systems: a charge at a
+// payment gateway, a mail, anything that cannot be part of a transaction.
 //
 // A use case or a handler records an intent with [Dispatcher.Record] in its own
 // transaction. After the commit a worker of [Dispatcher.Run] claims it, makes
-// the call with no transaction open, and records the final result with Settle
+// the call outside of any transaction, and records the final result with Settle
 // in the transaction that also finishes the intent.
 //
-// # What it promises
+// # Guarantees
 //
-//   - The intent exists if and only if the transaction that recorded it
+//   - An intent exists if and only if the transaction that recorded it was
 //     committed.
-//   - Every intent ends as done or failed, and Settle's effect for that end
-//     happens exactly once: the transaction that settles compares the lease and changes
-//     nothing if it was lost. A worker that woke up late is fenced off.
-//   - The call is made at least once, each time with the same Intent.ID: the
-//     outside's idempotency key. A call whose process died is made again when
-//     its lease ends: Timeout plus five seconds, by the database's clock.
-//   - An attempt is counted before its call, so that a call which kills the
-//     process uses up attempts too. After MaxAttempts calls the intent is
-//     settled as failed, without a further call.
-//   - While a lease holds, no other worker, here or in another process, holds
-//     the intent.
-//   - A failure of our own database uses up no attempt: the result is kept in
-//     memory and recorded when the database is back, unless the lease was taken
-//     over by then.
+//   - Every intent ends as done or failed, and the effect of Settle for that
+//     end happens exactly once: the transaction checks the lease and changes
+//     nothing if it was lost. A stalled worker that continues late is fenced
+//     off.
+//   - The call is made at least once, each time with the same Intent.ID, which
+//     is the idempotency key for the outside system. If the process dies, the
+//     call is repeated when its lease expires: after Timeout plus five seconds,
+//     by the database's clock.
+//   - An attempt is counted before its call, so a call that kills the process
+//     uses up attempts, too. After MaxAttempts calls the intent is settled as
+//     failed, without another call.
+//   - While a lease holds, no other worker has the intent, in this process or
+//     another.
+//   - A failure of our own database, or a lock held there, uses up no attempt.
+//     The result is kept in memory, its lease is renewed, and it is recorded
+//     when the failure is over, unless the lease could not be renewed and
+//     another process has taken it.
 //
-// # What it does not promise
+// # Not guaranteed
 //
-//   - That a failed intent did not happen outside. A call that timed out may
-//     have succeeded, and Outcome.Err says only that no success was seen. Who
-//     must know, asks the outside with the intent's ID.
+//   - That a failed intent had no effect outside. A call that timed out may
+//     have succeeded; Outcome.Err means only that no success was seen. To find
+//     out, ask the outside system with the intent's ID.
 //   - Order: intents of one key may be called at the same time.
-//   - That a Call which ignores its context is stopped; its result is fenced.
+//   - That a Call that ignores its context is stopped; its result is fenced
+//     off.
 //
 // # Failures
 //
-// The error of a Call decides by its kind (package errs): kinds whose reaction
-// is Dead (the outside refused it) are final at once; everything else, also a
-// panic, is tried again after the back-off until MaxAttempts.
+// The kind of a Call's error (package errs) decides. Kinds with the reaction
+// Dead (the outside system refused the call) are final at once. Every other
+// error, and a panic, is retried with backoff until MaxAttempts.
 //
-// A Settle that fails because the database is away or contended is repeated
-// where it stands. One that fails otherwise, or panics, is repeated three times
-// and then given back: the intent waits as long again as it has existed (one
-// second to one hour) and is called and settled anew. It is logged as an error
-// and stays visible in the row.
+// A [Delay] affects every call of the dispatcher: the outside system is
+// unreachable, or refuses our account. It uses up no attempts and no further
+// calls are made. After a pause (DelayFirst, doubling up to Delay.Longest) one
+// call is made as a probe, each time another one, until a probe has a result
+// other than a Delay. The start and the end are logged, each with one line;
+// meanwhile [Dispatcher.Delayed] returns the cause and [Waiting] lists the
+// calls. Each process detects the delay by itself. If a call returns a Delay
+// again after others had results, only that call waits, uncounted: as long
+// again as it has existed, at most an hour.
 //
-// An intent that failed stays, for [Failed] to show to an operator. [Retry]
-// hands it back once its cause is mended: it is called with all attempts anew
-// and settled once more, so that a Settle must cope with a success, or another
-// failure, after a failure.
+// A Settle that fails because the database is unavailable or contended is
+// retried without another call. If it fails otherwise, or panics, it is retried
+// three times. Then the intent is requeued: it waits as long again as it has
+// existed (one second to one hour), is called again, and settled again. The
+// failure is logged as an error and stays visible in the row.
+//
+// A failed intent is kept, so that [Failed] can list it for an operator. When
+// the cause is fixed, [Retry] makes it pending with all its attempts, and it is
+// settled once more. So a Settle must handle a success, or another failure,
+// after a failure.
 //
 // # Shutdown
 //
-// When Run's context ends nothing more is claimed; calls in flight have
-// Timeout plus three seconds to end and to be settled. What is left then is
-// cancelled, given back uncounted if the database still answers, and called
+// When Run's context ends, no more intents are claimed. Calls in flight have
+// Timeout plus three seconds to end and be settled. After that they are
+// cancelled, requeued uncounted if the database still responds, and called
 // again by the next process.
 //
-// # The row
+// # Table
 //
-// The table `dispatch` lies in the module's schema (Migrations). The payload
-// stays in the row: put ids into it, never a secret. last_error is bounded to
-// 500 characters, with addresses, long numbers and credentials masked.
+// The table `dispatch` is in the module's schema (Migrations). WARNING: the
+// payload stays in the row, so store IDs in it, never a secret. last_error is
+// processed by package redact: shortened, with addresses, long numbers and
+// credentials masked.
 package dispatch

@@ -14,20 +14,20 @@ type charge struct {
 	Amount   int64  `json:"amount"`
 }
 
-// A module keeps one dispatcher per kind of intent, records in its
-// transactions, and runs it in its Run.
+// A module has one dispatcher per kind of intent, records intents in its
+// transactions, and calls Run in its own Run.
 func Example() {
 	charges := dispatch.New(nil, dispatch.Outside[charge, string]{
 		Name: "charge",
 		Call: func(ctx context.Context, in dispatch.Intent[charge]) (string, error) {
 			request, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://gateway.example/charges", http.NoBody)
 			if err != nil {
-				return "", errs.As(errs.Invalid, err) // final: it cannot get better
+				return "", errs.As(errs.Invalid, err) // final: a retry cannot help
 			}
 			request.Header.Set("Idempotency-Key", in.ID.String()) // the same for every attempt
 			response, err := http.DefaultTransport.RoundTrip(request)
 			if err != nil {
-				return "", err // tried again
+				return "", err // retried
 			}
 			defer response.Body.Close()
 			return response.Status, nil

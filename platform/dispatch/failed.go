@@ -14,31 +14,31 @@ import (
 	"millrace/platform/errs"
 )
 
-// FailedCall is an intent that ended without a success.
+// FailedCall is an intent that ended without success.
 type FailedCall struct {
 	ID          string // "<module>/call/<uuid>", for Retry
-	Module      string // whose it is
+	Module      string // the module that recorded it
 	Name        string // the kind of intent
 	Key         string // what it is about
-	Correlation string // the conversation it belongs to
-	Attempts    int    // how many calls were begun
-	Error       string // the last error, as in the row
+	Correlation string // correlation ID
+	Attempts    int    // number of calls started
+	Error       string // the last error, as stored
 	FailedAt    time.Time
 }
 
-// Failed returns the failed intents of the modules, oldest failure first. db
-// may be any connection that can read the modules' schemas.
-func Failed(ctx context.Context, db *sql.DB, modules []string) (_ []FailedCall, err error) {
+// Failed returns the failed intents of the modules, oldest failure first, at
+// most limit. db must be able to read the modules' schemas.
+func Failed(ctx context.Context, db *sql.DB, modules []string, limit int) (_ []FailedCall, err error) {
 	defer errs.Wrap(&err, "list failed calls")
 	var parts []string
 	for _, module := range modules {
-		parts = append(parts, fmt.Sprintf(
-			`SELECT '%[1]s', id, name, key, correlation, attempts, last_error, finished_at FROM %[1]s.dispatch WHERE state = 'failed'`, module))
+		parts = append(parts, fmt.Sprintf(`(SELECT '%[1]s' AS module, id, name, key, correlation, attempts, last_error, finished_at
+			FROM %[1]s.dispatch WHERE state = 'failed' ORDER BY finished_at, id LIMIT $1)`, module))
 	}
 	if len(parts) == 0 {
 		return nil, nil
 	}
-	rows, err := db.QueryContext(ctx, strings.Join(parts, " UNION ALL ")+" ORDER BY finished_at, id")
+	rows, err := db.QueryContext(ctx, "SELECT * FROM ("+strings.Join(parts, " UNION ALL ")+") AS failed ORDER BY finished_at, id LIMIT $1", limit)
 	if err != nil {
 		return nil, err
 	}
@@ -56,15 +56,56 @@ func Failed(ctx context.Context, db *sql.DB, modules []string) (_ []FailedCall, 
 	return all, rows.Err()
 }
 
+// WaitingCalls are the calls of one kind that wait for their next attempt with
+// the same last error.
+type WaitingCalls struct {
+	Module, Name string
+	Failed       int       // number of calls with this error
+	Waiting      int       // number of waiting calls of this kind, including these
+	Oldest       time.Time // when the oldest of this kind was recorded
+	Error        string    // as stored; includes what to do if all calls are delayed
+}
+
+// Waiting returns the kinds of calls that wait because of an error, oldest
+// first. It reads unfinished intents only.
+func Waiting(ctx context.Context, db *sql.DB, modules []string) (_ []WaitingCalls, err error) {
+	defer errs.Wrap(&err, "list waiting calls")
+	var parts []string
+	for _, module := range modules {
+		parts = append(parts, fmt.Sprintf(`
+			SELECT '%[1]s' AS module, name, last_error, count(*) AS failed,
+				sum(count(*)) OVER (PARTITION BY name)::bigint AS waiting, min(min(created_at)) OVER (PARTITION BY name) AS oldest
+			FROM %[1]s.dispatch WHERE state = 'pending' GROUP BY name, last_error`, module))
+	}
+	if len(parts) == 0 {
+		return nil, nil
+	}
+	rows, err := db.QueryContext(ctx, `SELECT module, name, failed, waiting, oldest, last_error FROM (`+
+		strings.Join(parts, " UNION ALL ")+`) w WHERE last_error <> '' ORDER BY oldest, module, name, last_error`)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var all []WaitingCalls
+	for rows.Next() {
+		var w WaitingCalls
+		if err := rows.Scan(&w.Module, &w.Name, &w.Failed, &w.Waiting, &w.Oldest, &w.Error); err != nil {
+			return nil, err
+		}
+		all = append(all, w)
+	}
+	return all, rows.Err()
+}
+
 const callPart = "/call/"
 
-// IsCall tells whether an id is one of a call, as "payment/call/<uuid>".
+// IsCall reports whether an ID names a call, such as "payment/call/<uuid>".
 func IsCall(id string) bool { return strings.Contains(id, callPart) }
 
-// Retry hands a failed intent back to its dispatcher, in whatever process, with
-// all attempts anew; its poll finds it within a second. The call is made under
-// the same Intent.ID. An id that is none is Invalid or NotFound; one whose
-// intent is no longer failed is a Conflict that says what it is now.
+// Retry makes a failed intent pending again with all its attempts; a dispatcher
+// in any process finds it within a second. The call is made with the same
+// Intent.ID. A malformed ID is Invalid and an unknown one NotFound. An intent
+// that is not failed is a Conflict that contains its current state.
 func Retry(ctx context.Context, db *sql.DB, modules []string, id string) (err error) {
 	defer errs.Wrap(&err, "retry %s", id)
 	module, text, _ := strings.Cut(id, callPart)
@@ -72,10 +113,11 @@ func Retry(ctx context.Context, db *sql.DB, modules []string, id string) (err er
 	if err != nil || !slices.Contains(modules, module) {
 		return errs.InvalidField("id", "%q is no failed call's id; they look like %q, see `millrace deadletters list`", id, "payment/call/<uuid>")
 	}
-	// The lock is waited for and the state looked at again: of two, one changes it.
+	// It waits for the lock and reads the state under it, so only one of two
+	// concurrent calls changes the intent.
 	var state string
 	err = db.QueryRowContext(ctx, fmt.Sprintf(`
-		UPDATE %s.dispatch SET state = 'pending', attempts = 0, next_at = now(), finished_at = NULL
+		UPDATE %s.dispatch SET state = 'pending', attempts = 0, next_at = now(), finished_at = NULL, last_error = ''
 		WHERE id = $1 AND state = 'failed' RETURNING state`, module), number).Scan(&state)
 	if !errors.Is(err, sql.ErrNoRows) {
 		return err

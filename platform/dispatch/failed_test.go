@@ -13,7 +13,7 @@ import (
 
 var posts = []string{"post"}
 
-func TestACallThatFailedForGoodIsListedAndHandedBackOnce(t *testing.T) {
+func TestRetry_FailedCallIsListedAndRetriedOnce(t *testing.T) {
 	t.Parallel()
 	h := setup(t)
 	mended := atomic.Bool{}
@@ -28,10 +28,10 @@ func TestACallThatFailedForGoodIsListedAndHandedBackOnce(t *testing.T) {
 		}})
 	stop := h.start(d)
 	id := h.record(d, "goods-1")
-	h.is(id, "failed")
+	h.waitForState(id, "failed")
 	stop()
 
-	calls, err := Failed(t.Context(), h.sql, posts)
+	calls, err := Failed(t.Context(), h.sql, posts, 100)
 	require.NoError(t, err)
 	require.Len(t, calls, 1)
 	require.False(t, calls[0].FailedAt.IsZero())
@@ -41,21 +41,34 @@ func TestACallThatFailedForGoodIsListedAndHandedBackOnce(t *testing.T) {
 
 	require.NoError(t, Retry(t.Context(), h.sql, posts, want.ID))
 	require.Equal(t, "pending 0", h.text(`SELECT state || ' ' || attempts FROM dispatch`))
-	require.Equal(t, errs.Conflict, errs.KindOf(Retry(t.Context(), h.sql, posts, want.ID)), "somebody was faster")
-	calls, err = Failed(t.Context(), h.sql, posts)
+	require.Equal(t, errs.Conflict, errs.KindOf(Retry(t.Context(), h.sql, posts, want.ID)), "another change came first")
+	calls, err = Failed(t.Context(), h.sql, posts, 100)
 	require.NoError(t, err)
 	require.Empty(t, calls)
 
 	mended.Store(true)
 	h.start(d)
-	h.is(id, "done")
+	h.waitForState(id, "done")
 	require.Equal(t, id, within(t, ids))
 	require.Equal(t, id, within(t, ids), "under the same name")
 	require.Equal(t, "2", h.text(`SELECT count(*) FROM effects`), "the failure, and the success")
 	require.Equal(t, errs.Conflict, errs.KindOf(Retry(t.Context(), h.sql, posts, want.ID)))
 }
 
-func TestARetryOfWhatIsNoCallChangesNothing(t *testing.T) {
+func TestFailed_ListsOldestFirstUpToLimit(t *testing.T) {
+	t.Parallel()
+	h := setup(t)
+	_, err := h.sql.Exec(`
+		INSERT INTO dispatch (id, name, key, payload, state, finished_at)
+		SELECT gen_random_uuid(), 'letter', 'goods-' || n, '{}', 'failed', now() - n * interval '1 minute' FROM generate_series(1, 9) n`)
+	require.NoError(t, err)
+	calls, err := Failed(t.Context(), h.sql, posts, 2)
+	require.NoError(t, err)
+	require.Len(t, calls, 2)
+	require.Equal(t, "goods-9 goods-8", calls[0].Key+" "+calls[1].Key)
+}
+
+func TestRetry_InvalidIDChangesNothing(t *testing.T) {
 	t.Parallel()
 	h := setup(t)
 	for id, want := range map[string]errs.Kind{
@@ -66,7 +79,7 @@ func TestARetryOfWhatIsNoCallChangesNothing(t *testing.T) {
 	}
 	require.True(t, IsCall("post/call/17"))
 	require.False(t, IsCall("post/17"))
-	none, err := Failed(t.Context(), h.sql, nil)
+	none, err := Failed(t.Context(), h.sql, nil, 100)
 	require.NoError(t, err)
 	require.Empty(t, none)
 }

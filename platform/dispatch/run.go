@@ -4,30 +4,35 @@ import (
 	"context"
 	"time"
 
+	"github.com/google/uuid"
+
 	"millrace/platform/errs"
 	"millrace/platform/failpoint"
+	"millrace/platform/redact"
 )
 
-// patience bounds each of our own transactions here, should the database
-// neither answer nor refuse.
+// patience is the time limit of each transaction here, in case the database
+// does not respond.
 const patience = 10 * time.Second
 
-// Run claims intents and carries them out until ctx is done; then it finishes
-// what is in flight, as the package comment says, and returns nil. It may run
-// in several processes at once. A database that is away is logged and waited for.
+// Run claims intents and makes their calls until ctx is done. Then it finishes
+// the calls in flight, as the package comment describes, and returns nil. It
+// may run in several processes at once. When the database is unavailable, it
+// logs that and waits.
 func (d *Dispatcher[P, R]) Run(ctx context.Context) error {
 	calls, abandon := context.WithCancel(context.WithoutCancel(ctx))
 	defer abandon()
 	tick := time.NewTicker(d.poll)
 	defer tick.Stop()
 
-	// One goroutine per call: one that ends oddly (runtime.Goexit) costs its
-	// lease and no worker. Only this loop counts them.
+	// Each call has its own goroutine: one that ends abnormally
+	// (runtime.Goexit) loses its lease, but no worker. Only this loop counts
+	// them.
 	ended := make(chan struct{}, d.out.Workers)
 	busy := 0
-	look := true // for what an earlier process left
+	look := true // finds intents of an earlier process
 	for {
-		for counted := false; !counted; { // all that ended meanwhile, so that one claim replaces them
+		for counted := false; !counted; { // counts all that have ended, so that one claim replaces them
 			select {
 			case <-ended:
 				busy--
@@ -35,14 +40,18 @@ func (d *Dispatcher[P, R]) Run(ctx context.Context) error {
 				counted = true
 			}
 		}
-		if free := d.out.Workers - busy; look && free > 0 && ctx.Err() == nil {
+		if free := d.gate.room(d.out.Workers - busy); look && free > 0 && ctx.Err() == nil {
 			claimed := d.claim(ctx, free)
-			look = len(claimed) == free // perhaps there are more
+			d.gate.began(claimed)
+			look = len(claimed) == free // there may be more
 			for _, r := range claimed {
 				busy++
 				go func() {
-					defer func() { ended <- struct{}{} }()
-					d.carryOut(calls, r)
+					defer func() {
+						d.gate.ended(r.id)
+						ended <- struct{}{}
+					}()
+					d.process(calls, r)
 				}()
 			}
 			continue
@@ -56,21 +65,24 @@ func (d *Dispatcher[P, R]) Run(ctx context.Context) error {
 		case <-d.wake:
 			look = true
 		case <-tick.C:
-			look = look || d.due(ctx)
+			look = look || d.due(ctx) // while calls are delayed, a pending look is kept
 		}
 	}
 }
 
-// claim returns nothing when the database is away: the next tick tries again.
-// It is not cancelled with ctx: a claim that committed unseen would wait for
-// its lease to end.
+// claim returns nothing if the database is unavailable; the next tick tries
+// again. It is not cancelled with ctx, because a claim that is committed
+// without our knowledge delays its calls until the lease expires.
 func (d *Dispatcher[P, R]) claim(ctx context.Context, limit int) []row {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 	defer cancel()
-	claimed, err := claim(ctx, d.db, d.out.Name, limit, d.lease)
-	if err != nil {
-		d.log().Warn("cannot claim; trying again", "error", err, "kind", errs.KindOf(err))
-	}
+	recording := []string{}
+	d.recording.Range(func(id, _ any) bool {
+		recording = append(recording, id.(uuid.UUID).String())
+		return true
+	})
+	claimed, err := claim(ctx, d.db, d.out.Name, limit, d.lease, recording)
+	d.note(err)
 	if len(claimed) > 0 {
 		failpoint.Here("dispatch.claimed")
 	}
@@ -81,14 +93,23 @@ func (d *Dispatcher[P, R]) due(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 	defer cancel()
 	found, err := due(ctx, d.db, d.out.Name)
-	if err != nil {
-		d.log().Warn("cannot look for work; trying again", "error", err, "kind", errs.KindOf(err))
-	}
+	d.note(err)
 	return found
 }
 
-// finishInFlight waits for the calls in flight; after the bound it cancels
-// them and gives them a last second to be given back.
+// note logs when the database becomes unavailable, and when it is available
+// again.
+func (d *Dispatcher[P, R]) note(err error) {
+	switch was := d.away.Swap(err != nil); {
+	case err != nil && !was:
+		d.log().Warn("cannot look for calls; trying again", "error", redact.Error(err), "kind", errs.KindOf(err))
+	case err == nil && was:
+		d.log().Info("looking for calls again")
+	}
+}
+
+// finishInFlight waits for the calls in flight. After the time limit it cancels
+// them and waits a last second while they are requeued.
 func (d *Dispatcher[P, R]) finishInFlight(busy int, ended <-chan struct{}, abandon func()) {
 	bound := time.NewTimer(d.drain)
 	defer bound.Stop()

@@ -2,35 +2,39 @@ package dispatch
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/lib/pq"
 
 	"millrace/platform/bus"
 )
 
-// row is what a worker holds of an intent.
+// row is a claimed intent.
 type row struct {
 	id          uuid.UUID
 	key         string
 	payload     []byte
 	correlation string
 	attempts    int       // including the call about to be made
-	lease       uuid.UUID // of this claim alone: the fence
+	lease       uuid.UUID // unique to this claim; fences off other workers
 }
 
-// errFenced says that the lease was taken over, or that the intent is finished.
+// errFenced means that another worker has the lease, or that the intent is
+// finished.
 var errFenced = errors.New("the lease is no longer ours")
 
-func insert(ctx context.Context, tx *bus.Tx, r row, name string) error {
-	_, err := tx.ExecContext(ctx,
-		`INSERT INTO dispatch (id, name, key, payload, correlation) VALUES ($1, $2, $3, $4, $5)`,
-		r.id, name, r.key, string(r.payload), r.correlation)
+func insert(ctx context.Context, tx *bus.Tx, r row, name string, wait time.Duration) error {
+	_, err := tx.ExecContext(ctx, `
+		INSERT INTO dispatch (id, name, key, payload, correlation, next_at)
+		VALUES ($1, $2, $3, $4, $5, now() + $6 * interval '1 millisecond')`,
+		r.id, name, r.key, string(r.payload), r.correlation, wait.Milliseconds())
 	return err
 }
 
-// due is the cheap question of the fallback poll; it reads one index entry.
+// due reports whether the periodic poll should claim. It reads one index entry.
 func due(ctx context.Context, db *bus.DB, name string) (found bool, err error) {
 	err = db.QueryRowContext(ctx,
 		`SELECT EXISTS (SELECT 1 FROM dispatch WHERE name = $1 AND state IN ('pending', 'leased') AND next_at <= now())`,
@@ -38,9 +42,11 @@ func due(ctx context.Context, db *bus.DB, name string) (found bool, err error) {
 	return found, err
 }
 
-// claim takes up to limit intents that are due: waiting ones whose time has
-// come, and leased ones whose lease has ended. One transaction; no waiting.
-func claim(ctx context.Context, db *bus.DB, name string, limit int, lease time.Duration) (claimed []row, err error) {
+// claim claims up to limit due intents: pending ones whose time has come, and
+// leased ones whose lease has expired, except those in recording, whose results
+// wait in this process to be recorded. It uses one transaction and does not
+// wait for locks.
+func claim(ctx context.Context, db *bus.DB, name string, limit int, lease time.Duration, recording []string) (claimed []row, err error) {
 	token, err := uuid.NewV7()
 	if err != nil {
 		return nil, err
@@ -49,7 +55,7 @@ func claim(ctx context.Context, db *bus.DB, name string, limit int, lease time.D
 		rows, err := tx.QueryContext(ctx, `
 			WITH picked AS MATERIALIZED (
 				SELECT id FROM dispatch
-				WHERE name = $1 AND state IN ('pending', 'leased') AND next_at <= now()
+				WHERE name = $1 AND state IN ('pending', 'leased') AND next_at <= now() AND id <> ALL ($5::uuid[])
 				ORDER BY next_at LIMIT $2
 				FOR UPDATE SKIP LOCKED
 			)
@@ -58,7 +64,7 @@ func claim(ctx context.Context, db *bus.DB, name string, limit int, lease time.D
 			    next_at = now() + $4 * interval '1 millisecond'
 			FROM picked WHERE d.id = picked.id
 			RETURNING d.id, d.key, d.payload, d.correlation, d.attempts`,
-			name, limit, token, lease.Milliseconds())
+			name, limit, token, lease.Milliseconds(), pq.Array(recording))
 		if err != nil {
 			return err
 		}
@@ -73,37 +79,56 @@ func claim(ctx context.Context, db *bus.DB, name string, limit int, lease time.D
 		return rows.Err()
 	})
 	if err != nil {
-		return nil, err // perhaps committed, the reply lost: those leases end by themselves
+		return nil, err // if it was committed and only the reply was lost, the leases expire
 	}
 	return claimed, nil
 }
 
-// finish ends the intent, if the lease still holds.
+// finish records the final state if the lease still holds.
 func finish(ctx context.Context, tx *bus.Tx, r row, state, lastError string) error {
 	return fenced(ctx, tx, `
 		UPDATE dispatch SET state = $3, last_error = $4, lease_owner = NULL, finished_at = now()
 		WHERE id = $1 AND lease_owner = $2 AND state = 'leased'`, r.id, r.lease, state, lastError)
 }
 
-// again lets the intent wait for its next call, if the lease still holds.
-func again(ctx context.Context, tx *bus.Tx, r row, wait time.Duration, lastError string) error {
+// scheduleNext schedules the next call after wait, if the lease still holds.
+func scheduleNext(ctx context.Context, tx *bus.Tx, r row, wait time.Duration, lastError string) error {
 	return fenced(ctx, tx, `
 		UPDATE dispatch SET state = 'pending', last_error = $4, lease_owner = NULL,
 		       next_at = now() + $3 * interval '1 millisecond'
 		WHERE id = $1 AND lease_owner = $2 AND state = 'leased'`, r.id, r.lease, wait.Milliseconds(), lastError)
 }
 
-// giveBack lets the intent wait as long again as it has existed, at least
-// wait and at most an hour, and does not count the call.
-func giveBack(ctx context.Context, tx *bus.Tx, r row, wait time.Duration, lastError string) error {
+// renew extends the lease to its full duration, if it still holds.
+func renew(ctx context.Context, db *bus.DB, r row, lease time.Duration) error {
+	result, err := db.ExecReserved(ctx, `
+		UPDATE `+pq.QuoteIdentifier(db.Owner())+`.dispatch SET next_at = now() + $3 * interval '1 millisecond'
+		WHERE id = $1 AND lease_owner = $2 AND state = 'leased'`, r.id, r.lease, lease.Milliseconds())
+	if err != nil {
+		return err
+	}
+	return changedOne(result)
+}
+
+// requeue schedules the next call without counting this one. The intent waits
+// as long again as it has existed, at least wait and at most an hour.
+func requeue(ctx context.Context, tx *bus.Tx, r row, wait time.Duration, lastError string) error {
 	return fenced(ctx, tx, `
 		UPDATE dispatch SET state = 'pending', last_error = $4, lease_owner = NULL, attempts = attempts - 1,
 		       next_at = now() + least(greatest(now() - created_at, $3 * interval '1 millisecond'), interval '1 hour')
 		WHERE id = $1 AND lease_owner = $2 AND state = 'leased'`, r.id, r.lease, wait.Milliseconds(), lastError)
 }
 
-// uncount makes the intent due at once and does not count the call.
-func uncount(ctx context.Context, tx *bus.Tx, r row) error {
+// postpone makes the intent due, behind those that are already due, without
+// counting the call.
+func postpone(ctx context.Context, tx *bus.Tx, r row, lastError string) error {
+	return fenced(ctx, tx, `
+		UPDATE dispatch SET state = 'pending', last_error = $3, lease_owner = NULL, attempts = attempts - 1, next_at = now()
+		WHERE id = $1 AND lease_owner = $2 AND state = 'leased'`, r.id, r.lease, lastError)
+}
+
+// requeueUncounted makes the intent due at once without counting the call.
+func requeueUncounted(ctx context.Context, tx *bus.Tx, r row) error {
 	return fenced(ctx, tx, `
 		UPDATE dispatch SET state = 'pending', lease_owner = NULL, attempts = attempts - 1, next_at = now()
 		WHERE id = $1 AND lease_owner = $2 AND state = 'leased'`, r.id, r.lease)
@@ -114,6 +139,10 @@ func fenced(ctx context.Context, tx *bus.Tx, statement string, args ...any) erro
 	if err != nil {
 		return err
 	}
+	return changedOne(result)
+}
+
+func changedOne(result sql.Result) error {
 	changed, err := result.RowsAffected()
 	if err != nil {
 		return err

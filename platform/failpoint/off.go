@@ -2,5 +2,5 @@
 
 package failpoint
 
-// Here is a step called name.
+// Here marks the step called name.
 func Here(string) {}

@@ -28,16 +28,16 @@ var armed = sync.OnceValue(func() *point {
 	return p
 })
 
-// Here is a step called name.
+// Here marks the step called name.
 func Here(name string) {
 	p := armed()
 	if name != p.name || p.seen.Add(1) != p.nth {
 		return
 	}
 	if p.stop {
-		_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP) // ourselves, which is always allowed
+		_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP) // signalling our own process is always allowed
 		return
 	}
 	_ = syscall.Kill(os.Getpid(), syscall.SIGKILL) // likewise
-	select {}                                      // the signal may come a moment later
+	select {}                                      // the signal may arrive a moment later
 }

@@ -1,31 +1,40 @@
-// Package mail hands one mail at a time to an SMTP server, and says whether
-// trying again can help.
+// Package mail sends one mail at a time to an SMTP server, and reports whether
+// a retry can help.
 //
-// What it promises:
+// # Guarantees
 //
-//   - Send returns nil if and only if the server accepted the mail. A
-//     connection that breaks after the acceptance does not make it a failure.
-//   - The Message-ID is made of Message.ID and the sender's domain: the same ID
-//     gives the same Message-ID, so that a mail sent twice can be recognised.
-//   - Send ends when its context does: the connection is then closed, also in
-//     the middle of a conversation with a server that hangs.
-//   - Errors have a kind (package errs). Invalid: the server refused this mail
-//     for good (a 5xx answer to the sender, the recipient or the content), or
-//     the message itself cannot be written; the same mail is refused again.
-//     Resource: everything else, as a server that is away, busy (4xx), that
-//     hangs or does not know our password; it may pass.
-//   - An error carries the step and the server's code, never its text: servers
-//     like to repeat the address in it, and errors end up in logs and events.
+//   - Send returns nil if and only if the server accepted the mail. It also
+//     returns nil if the connection breaks after that.
+//   - The Message-ID consists of Message.ID and the sender's domain. The same
+//     ID gives the same Message-ID, so a mail that was sent twice can be
+//     recognized.
+//   - Send ends when its context does: it then closes the connection, even if
+//     the server does not respond.
+//   - ParseAddress is the only rule for addresses: what it accepts can be sent,
+//     and Send rejects everything else as Final.
+//   - Errors are *Error. The Meaning distinguishes errors of one mail (Final,
+//     Later) from errors of every mail (Account, Unreachable). refusal.go has
+//     the table from the step and the server's answer to the meaning.
+//   - An error contains the step and the server's code, never the server's
+//     text: servers often quote the address, and errors end up in logs and
+//     events.
+//   - Send requires no optional SMTP extension. EHLO names the sender's domain
+//     as A-labels, or the address of our end of the connection if remote
+//     servers would not accept the domain.
 //
-// What it does not promise: that a mail is accepted once. When the process
-// dies, or the connection breaks, between the server's acceptance and the
-// arrival of its answer, the mail was accepted and nobody here knows: the
-// caller sends it again, with the same Message-ID.
+// # Not guaranteed
 //
-// The conversation is encrypted (STARTTLS, or TLS from the start on port 465,
-// certificates checked) unless the server is on loopback or Config.TLS says
-// "plaintext". A password is never sent in the clear.
+// That a mail is accepted only once. If the process dies or the connection
+// breaks after the server accepted a mail and before its answer arrived, the
+// caller cannot know that it was accepted, and sends it again with the same
+// Message-ID.
 //
-// Each Send is one connection. Package devinbox is a server for development
-// and tests.
+// # Encryption
+//
+// The session is encrypted with checked certificates (STARTTLS, or TLS from the
+// start on port 465), unless the server is on loopback or Config.TLS is
+// "plaintext". A password is never sent unencrypted.
+//
+// Each Send uses its own connection. Package devinbox is a server for
+// development and tests.
 package mail

@@ -1,31 +1,36 @@
 package mail
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"net"
+	netmail "net/mail"
+	"net/textproto"
+	"strconv"
 
 	gomail "github.com/wneessen/go-mail"
-
-	"millrace/platform/errs"
+	"github.com/wneessen/go-mail/smtp"
 )
 
 // Message is one mail to one recipient.
 type Message struct {
-	ID       string // names the mail for ever; it becomes <ID@domain of the sender>
-	To       string // one address
+	ID       string // identifies the mail permanently; the Message-ID is <ID@sender's domain>
+	To       string // one address, see ParseAddress
 	Subject  string
 	Text     string // plain text
-	HTML     string // the same as HTML; "" for a mail of text alone
+	HTML     string // the same content as HTML; "" for plain text only
 	Language string // BCP 47, for Content-Language; may be ""
 }
 
-// Sender sends mails. It keeps no connection and may be used concurrently.
-type Sender struct{ cfg Config }
+// Sender sends mails. It keeps no connection open and may be used concurrently.
+type Sender struct {
+	cfg  Config
+	from identity
+}
 
-// New returns a Sender, or what is wrong with cfg. It does not connect.
+// New returns a Sender, or an error if cfg is invalid. It does not connect.
 func New(cfg Config) (*Sender, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
@@ -33,66 +38,116 @@ func New(cfg Config) (*Sender, error) {
 	if cfg.Timeout == 0 {
 		cfg.Timeout = defaultTimeout
 	}
-	return &Sender{cfg: cfg}, nil
+	from, err := cfg.identity()
+	return &Sender{cfg: cfg, from: from}, err
 }
 
-// MessageID returns the Message-ID, without angle brackets, that a Message
-// with this ID gets.
-func (s *Sender) MessageID(id string) string { return id + "@" + s.cfg.domain() }
+// MessageID returns the Message-ID, without angle brackets, of a Message with
+// this ID.
+func (s *Sender) MessageID(id string) string { return id + "@" + s.from.domain }
 
-// Send hands m to the server. The package comment says what an error means.
+// Send sends m to the server. Its errors are *Error; the package comment
+// explains them.
 func (s *Sender) Send(ctx context.Context, m Message) error {
-	msg, err := s.write(m)
+	to, err := ParseAddress(m.To)
 	if err != nil {
-		return err
+		return failure(Final, "", "the recipient's address %w", err)
+	}
+	text, err := s.write(m, to)
+	if err != nil {
+		return failure(Final, "", "the mail cannot be written: %w", err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
 	defer cancel()
-
-	// go-mail knows a deadline only for the dial, and leaves the connection
-	// open when the greeting fails: the connection is ours to close.
-	var conn net.Conn
-	dial := func(ctx context.Context, network, address string) (net.Conn, error) {
-		var err error
-		conn, err = (&net.Dialer{}).DialContext(ctx, network, address)
-		return conn, err
-	}
-	client, err := s.client(dial)
+	conn, err := s.dial(ctx)
 	if err != nil {
-		return errs.New(errs.Resource, "mail client: %w", err)
+		return broken(greeting, false, ctx.Err() == nil, err)
 	}
-	smtp, err := client.DialToSMTPClientWithContext(ctx)
-	if conn != nil {
-		defer func() { _ = conn.Close() }() // closed already, or of no more use
-	}
-	if err != nil {
-		return away(ctx, "reach", err)
-	}
-	stop := context.AfterFunc(ctx, func() { _ = conn.Close() }) // ends whatever waits for the server
+	defer func() { _ = conn.Close() }()                         // already closed, or not needed any more
+	stop := context.AfterFunc(ctx, func() { _ = conn.Close() }) // unblocks any wait for the server
 	defer stop()
-	err = client.SendWithSMTPClient(smtp, msg)
-	if msg.IsDelivered() {
-		_ = smtp.Quit() // the mail is accepted; how the conversation ends does not matter
-		return nil
+	c := &conversation{conn: conn}
+	if err := s.converse(c, to, text); err != nil {
+		var known *Error
+		var answer *textproto.Error
+		switch {
+		case errors.As(err, &known):
+			return known
+		case errors.As(err, &answer):
+			return refused(c.at, answer)
+		}
+		return broken(c.at, c.contentSent, ctx.Err() == nil, err)
 	}
-	return refused(ctx, err)
+	_ = c.client.Quit() // the mail is accepted, so errors do not matter any more
+	return nil
 }
 
-func (s *Sender) write(m Message) (*gomail.Msg, error) {
+// conversation is the progress of one SMTP session.
+type conversation struct {
+	conn        net.Conn
+	client      *smtp.Client
+	at          step
+	contentSent bool
+}
+
+// converse runs the steps for one mail; c records the step where it stopped.
+func (s *Sender) converse(c *conversation, to Address, text []byte) (err error) {
+	c.at = greeting
+	if c.client, err = smtp.NewClient(c.conn, s.cfg.Host); err != nil {
+		return err
+	}
+	c.at = hello
+	if err := c.client.Hello(s.from.hello(c.conn)); err != nil {
+		return err
+	}
+	if s.cfg.encrypted() && s.cfg.Port != implicitTLS {
+		c.at = startTLS
+		if offered, _ := c.client.Extension("STARTTLS"); !offered {
+			return failure(Unreachable, "let the mail server offer STARTTLS, or set mail.smtp.port to 465 if it speaks TLS there from the start; mails go on by themselves", "the mail server offers no encryption (STARTTLS)")
+		}
+		if err := c.client.StartTLS(s.tls()); err != nil {
+			return err
+		}
+	}
+	if s.cfg.User != "" {
+		c.at = signIn
+		if err := s.signIn(c.client); err != nil {
+			return err
+		}
+	}
+	c.at = sender
+	c.client.SkipSMTPUTF8(true) // not needed: the addresses are ASCII and the headers are encoded
+	if err := c.client.Mail("<" + s.from.address + ">"); err != nil {
+		return err
+	}
+	c.at = recipient
+	if err := c.client.Rcpt("<" + to.String() + ">"); err != nil {
+		return err
+	}
+	c.at = content
+	writer, err := c.client.Data()
+	if err != nil {
+		return err
+	}
+	if _, err := writer.Write(text); err != nil {
+		return err
+	}
+	c.contentSent = true // from here on: Close sends the end of the content
+	return writer.Close()
+}
+
+// write renders the mail as text.
+func (s *Sender) write(m Message, to Address) ([]byte, error) {
 	msg := gomail.NewMsg()
-	if err := msg.From(s.cfg.From); err != nil {
-		return nil, errs.New(errs.Invalid, "the sender's address is malformed")
-	}
-	if err := msg.To(m.To); err != nil {
-		return nil, errs.New(errs.Invalid, "the recipient's address is malformed")
-	}
+	msg.SetAddrHeaderFromMailAddress(gomail.HeaderFrom, &netmail.Address{Name: s.from.name, Address: s.from.address})
+	msg.SetAddrHeaderFromMailAddress(gomail.HeaderTo, &netmail.Address{Address: to.String()})
 	if m.ID == "" {
-		return nil, errs.New(errs.Invalid, "the mail has no ID")
+		return nil, errors.New("it has no ID")
 	}
 	msg.SetMessageIDWithValue(s.MessageID(m.ID))
 	msg.SetDate()
 	msg.Subject(m.Subject)
-	msg.SetGenHeader("Auto-Submitted", "auto-generated") // so that an absence notice is not sent back
+	msg.SetGenHeader("Auto-Submitted", "auto-generated") // prevents automatic replies
 	if m.Language != "" {
 		msg.SetGenHeader("Content-Language", m.Language)
 	}
@@ -100,89 +155,25 @@ func (s *Sender) write(m Message) (*gomail.Msg, error) {
 	if m.HTML != "" {
 		msg.AddAlternativeString(gomail.TypeTextHTML, m.HTML)
 	}
-	return msg, nil
+	var text bytes.Buffer
+	_, err := msg.WriteTo(&text)
+	return text.Bytes(), err
 }
 
-func (s *Sender) client(dial gomail.DialContextFunc) (*gomail.Client, error) {
-	options := []gomail.Option{
-		gomail.WithTimeout(s.cfg.Timeout), gomail.WithHELO(s.cfg.domain()), gomail.WithoutNoop(), gomail.WithoutRset(),
-		gomail.WithPort(s.cfg.Port), gomail.WithUsername(s.cfg.User), gomail.WithPassword(s.cfg.Password),
+// dial connects, and starts TLS at once on the port for implicit TLS.
+func (s *Sender) dial(ctx context.Context) (net.Conn, error) {
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", net.JoinHostPort(s.cfg.Host, strconv.Itoa(s.cfg.Port)))
+	if err != nil || !s.cfg.encrypted() || s.cfg.Port != implicitTLS {
+		return conn, err
 	}
-	auth := gomail.SMTPAuthAutoDiscover // never a mechanism that shows the password on a plain connection
-	switch {
-	case !s.cfg.encrypted():
-		options = append(options, gomail.WithTLSPolicy(gomail.NoTLS))
-	case s.cfg.Port == implicitTLS:
-		// go-mail does not see that a connection of ours is encrypted, and
-		// would discover no mechanism; PLAIN looks for itself.
-		auth = gomail.SMTPAuthPlain
-		options = append(options, gomail.WithSSL())
-		dial = overTLS(s.cfg.Host, dial)
-	default:
-		options = append(options, gomail.WithTLSPolicy(gomail.TLSMandatory))
+	encrypted := tls.Client(conn, s.tls())
+	if err := encrypted.HandshakeContext(ctx); err != nil {
+		_ = conn.Close() // the handshake's error is returned
+		return nil, err
 	}
-	if s.cfg.User != "" {
-		options = append(options, gomail.WithSMTPAuth(auth))
-	}
-	options = append(options, gomail.WithDialContextFunc(dial))
-	return gomail.NewClient(s.cfg.Host, options...)
+	return encrypted, nil
 }
 
-// overTLS makes connections on which TLS comes first.
-func overTLS(host string, dial gomail.DialContextFunc) gomail.DialContextFunc {
-	return func(ctx context.Context, network, address string) (net.Conn, error) {
-		conn, err := dial(ctx, network, address)
-		if err != nil {
-			return nil, err
-		}
-		encrypted := tls.Client(conn, &tls.Config{ServerName: host, MinVersion: tls.VersionTLS12})
-		if err := encrypted.HandshakeContext(ctx); err != nil {
-			_ = conn.Close() // the handshake's error is the one to tell
-			return nil, err
-		}
-		return encrypted, nil
-	}
-}
-
-// away is an error before the server heard of the mail. Whatever it is, the
-// mail is not at fault.
-func away(ctx context.Context, step string, err error) error {
-	if ctx.Err() != nil {
-		return errs.New(errs.Resource, "the mail server did not answer in time (%s)", step)
-	}
-	var network net.Error
-	if errors.As(err, &network) {
-		return errs.New(errs.Resource, "the mail server cannot be reached: %w", err)
-	}
-	return errs.New(errs.Resource, "the mail server refused the conversation (%s)", codeOf(err))
-}
-
-// refused classifies what the server said to the mail itself.
-func refused(ctx context.Context, err error) error {
-	var failed *gomail.SendError
-	if !errors.As(err, &failed) || failed.ErrorCode() == 0 {
-		return away(ctx, "send", err)
-	}
-	step := map[gomail.SendErrReason]string{
-		gomail.ErrSMTPMailFrom: "the sender", gomail.ErrSMTPRcptTo: "the recipient",
-		gomail.ErrSMTPData: "the content", gomail.ErrSMTPDataClose: "the content",
-	}[failed.Reason]
-	code := failed.ErrorCode()
-	const authenticationRequired = 530 // a 5xx that says more of our configuration than of the mail
-	if step == "" || code < 500 || code == authenticationRequired {
-		return errs.New(errs.Resource, "the mail server put off the mail (%s)", codeOf(err))
-	}
-	return errs.New(errs.Invalid, "the mail server refused %s (%s)", step, codeOf(err))
-}
-
-// codeOf is the server's code and no word of its text.
-func codeOf(err error) string {
-	var failed *gomail.SendError
-	if errors.As(err, &failed) && failed.ErrorCode() != 0 {
-		if enhanced := failed.EnhancedStatusCode(); enhanced != "" {
-			return fmt.Sprintf("%d %s", failed.ErrorCode(), enhanced)
-		}
-		return fmt.Sprintf("%d", failed.ErrorCode())
-	}
-	return "no code"
+func (s *Sender) tls() *tls.Config {
+	return &tls.Config{ServerName: s.cfg.Host, MinVersion: tls.VersionTLS12}
 }

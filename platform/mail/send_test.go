@@ -43,7 +43,7 @@ func example() mail.Message {
 	}
 }
 
-func TestAnAcceptedMailIsTheOneThatWasWritten(t *testing.T) {
+func TestSend_TransmitsMailUnchanged(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	require.NoError(t, b.sender.Send(t.Context(), example()))
@@ -61,7 +61,7 @@ func TestAnAcceptedMailIsTheOneThatWasWritten(t *testing.T) {
 	require.Contains(t, string(got[0].Raw), "Auto-Submitted: auto-generated")
 }
 
-func TestAMailSentTwiceHasOneMessageID(t *testing.T) {
+func TestSend_RepeatedMailHasSameMessageID(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	require.NoError(t, b.sender.Send(t.Context(), example()))
@@ -71,16 +71,16 @@ func TestAMailSentTwiceHasOneMessageID(t *testing.T) {
 	require.Equal(t, got[0].MessageID, got[1].MessageID)
 }
 
-func TestTheKindOfAnErrorSaysWhetherTryingAgainHelps(t *testing.T) {
+func TestSend_ErrorKindShowsWhetherRetryHelps(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		fault devinbox.Fault
 		kind  errs.Kind
 	}{
-		"no such mailbox":            {devinbox.RefuseRecipient, errs.Invalid},
-		"content refused":            {devinbox.RefuseContent, errs.Invalid},
-		"try again later":            {devinbox.PutOff, errs.Resource},
-		"accepted, but nobody heard": {devinbox.BreakAccepted, errs.Resource},
+		"NoSuchMailbox":         {devinbox.RefuseRecipient, errs.Invalid},
+		"ContentRefused":        {devinbox.RefuseContent, errs.Invalid},
+		"TryAgainLater":         {devinbox.PutOff, errs.Resource},
+		"AcceptedWithoutAnswer": {devinbox.BreakAccepted, errs.Resource},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -96,7 +96,7 @@ func TestTheKindOfAnErrorSaysWhetherTryingAgainHelps(t *testing.T) {
 	}
 }
 
-func TestAnErrorNamesNoAddress(t *testing.T) {
+func TestSend_ErrorDoesNotContainAddress(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	for _, fault := range []devinbox.Fault{devinbox.RefuseRecipient, devinbox.RefuseContent, devinbox.PutOff, devinbox.BreakAccepted} {
@@ -110,14 +110,14 @@ func TestAnErrorNamesNoAddress(t *testing.T) {
 	require.NotContains(t, err.Error(), "kim")
 }
 
-func TestAServerThatIsAwayIsAResource(t *testing.T) {
+func TestSend_UnreachableServerIsResource(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	require.NoError(t, b.inbox.Close())
 	require.Equal(t, errs.Resource, errs.KindOf(b.sender.Send(t.Context(), example())))
 }
 
-func TestAHangingServerIsLeftWhenTheContextEnds(t *testing.T) {
+func TestSend_ContextEndsHangingSession(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	hanging := make(chan struct{}, 1)
@@ -136,8 +136,8 @@ func TestAHangingServerIsLeftWhenTheContextEnds(t *testing.T) {
 	require.Empty(t, b.inbox.Messages())
 }
 
-// scripted is a server that answers each line with what answers say, and hangs
-// up when it has none. It returns its port.
+// scripted starts a server that gives the listed answer to each line, and
+// closes the connection if there is none. It returns the port.
 func scripted(t *testing.T, greeting string, answers map[string]string) int {
 	t.Helper()
 	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
@@ -169,30 +169,30 @@ func scripted(t *testing.T, greeting string, answers map[string]string) int {
 	return addr.Port
 }
 
-func TestAConnectionThatBreaksAfterTheAcceptanceIsNoFailure(t *testing.T) {
+func TestSend_DisconnectAfterAcceptanceIsSuccess(t *testing.T) {
 	t.Parallel()
 	port := scripted(t, "220 ready", map[string]string{
 		"EHLO": "250 here", "MAIL": "250 ok", "RCPT": "250 ok", "DATA": "354 go", ".": "250 accepted",
-	}) // hangs up at QUIT
+	}) // closes the connection at QUIT
 	require.NoError(t, senderTo(t, "127.0.0.1", port).Send(t.Context(), example()))
 }
 
-func TestAServerThatRefusesUsRefusesNoMail(t *testing.T) {
+func TestSend_RefusalAtGreetingConcernsNoSingleMail(t *testing.T) {
 	t.Parallel()
 	for name, port := range map[string]int{
-		"greeting":      scripted(t, "554 not you", nil),
-		"sign-in":       scripted(t, "220 ready", map[string]string{"EHLO": "250 here", "MAIL": "530 5.7.0 sign in first", "RSET": "250 ok"}),
-		"not a server":  scripted(t, "hello", nil),
-		"says no hello": scripted(t, "220 ready", nil),
+		"Greeting":       scripted(t, "554 not you", nil),
+		"SignIn":         scripted(t, "220 ready", map[string]string{"EHLO": "250 here", "MAIL": "530 5.7.0 sign in first", "RSET": "250 ok"}),
+		"NotSMTP":        scripted(t, "hello", nil),
+		"NoAnswerToEHLO": scripted(t, "220 ready", nil),
 	} {
 		err := senderTo(t, "127.0.0.1", port).Send(t.Context(), example())
 		require.Equal(t, errs.Resource, errs.KindOf(err), "%s: %v", name, err)
 	}
 }
 
-func TestEncryptionIsMandatoryWhenAsked(t *testing.T) {
+func TestSend_MandatoryTLSRequiresEncryption(t *testing.T) {
 	t.Parallel()
-	b := setup(t) // offers no STARTTLS
+	b := setup(t) // does not offer STARTTLS
 	host, port := b.inbox.HostPort()
 	sender, err := mail.New(mail.Config{Host: host, Port: port, From: "a@example.com", TLS: mail.TLSMandatory})
 	require.NoError(t, err)
@@ -200,7 +200,7 @@ func TestEncryptionIsMandatoryWhenAsked(t *testing.T) {
 	require.Empty(t, b.inbox.Messages())
 }
 
-func TestAPasswordIsNotSentInTheClear(t *testing.T) {
+func TestSend_NeverSendsPasswordUnencrypted(t *testing.T) {
 	t.Parallel()
 	port := scripted(t, "220 ready", map[string]string{"EHLO": "250-here\r\n250 AUTH PLAIN LOGIN"})
 	sender, err := mail.New(mail.Config{Host: "127.0.0.1", Port: port, From: "a@example.com", User: "u", Password: "canary"})
@@ -210,7 +210,7 @@ func TestAPasswordIsNotSentInTheClear(t *testing.T) {
 	require.NotContains(t, err.Error(), "canary")
 }
 
-func TestEveryBadFieldIsReportedByName(t *testing.T) {
+func TestConfigValidate_NamesEveryInvalidField(t *testing.T) {
 	t.Parallel()
 	_, err := mail.New(mail.Config{Port: 70000, From: "nobody", User: "u", TLS: "perhaps", Timeout: -1})
 	for _, field := range []string{"host", "port", "from", "user", "tls", "timeout"} {

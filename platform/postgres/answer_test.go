@@ -13,11 +13,11 @@ import (
 	"millrace/platform/postgres/pgtest"
 )
 
-// Something between the program and the server passes on so many bytes of an
-// answer, and then goes on acknowledging without a word.
-func TestAnAnswerThatStopsInTheMiddleIsNotWaitedForForEver(t *testing.T) {
+// A proxy between the program and the server forwards some bytes of an answer and then
+// none, but keeps acknowledging TCP packets.
+func TestOpen_InterruptedAnswerFailsAfterStatementTimeout(t *testing.T) {
 	t.Parallel()
-	for name, passes := range map[string]int64{"nothing comes": 0, "20 kB come": 20 << 10} {
+	for name, passes := range map[string]int64{"NothingArrives": 0, "20KBArrive": 20 << 10} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			var left atomic.Int64
@@ -41,8 +41,8 @@ func TestAnAnswerThatStopsInTheMiddleIsNotWaitedForForEver(t *testing.T) {
 	}
 }
 
-// behind is the URL of a way to the database at target that swallows what the
-// server says once left is used up.
+// behind returns a URL that leads to the database at target through a proxy, which
+// drops the server's bytes once left is used up.
 func behind(t *testing.T, target string, left *atomic.Int64) string {
 	t.Helper()
 	u, err := url.Parse(target)

@@ -13,10 +13,9 @@ import (
 	"millrace/platform/errs"
 )
 
-// Behind tells whether Migrate with the same arguments would apply something.
-// It changes nothing, and needs the right to read the version table: whoever may
-// not even see it is not told to migrate (false). A schema that a newer program
-// has brought further is not behind.
+// Behind reports whether Migrate with the same arguments would apply a migration. It
+// changes nothing. If the user may not read the version table, it returns false. A
+// schema that a newer program has migrated is not behind.
 func Behind(ctx context.Context, db *sql.DB, schema, versionTable string, files fs.FS) (behind bool, err error) {
 	defer errs.Wrap(&err, "look at the version of schema %s", schema)
 	wanted, err := versionsOf(files)
@@ -61,7 +60,7 @@ func versionsOf(files fs.FS) (versions []int64, err error) {
 	for _, name := range names {
 		found := migrationFile.FindStringSubmatch(path.Base(name))
 		if found == nil {
-			continue // goose does not take it either
+			continue // goose ignores such files, too
 		}
 		version, err := strconv.ParseInt(found[1], 10, 64)
 		if err != nil {

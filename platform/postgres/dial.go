@@ -7,14 +7,18 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
+
+	"millrace/platform/postgres/signin"
 )
 
-// dialer notices a server that vanished without a word: by unacknowledged bytes
-// when it is being spoken to, by keep-alives when it is being listened to. Both
-// take userTimeout, not the kernel's quarter of an hour. If something between
-// goes on acknowledging what it no longer passes on, neither helps: then nothing
-// comes within answer, which is longer than a statement may take. (A connection
-// of a pool reads only when it waits for an answer.)
+// dialer makes connections that notice a server that has vanished.
+//
+//   - While bytes are unacknowledged, TCP_USER_TIMEOUT closes the connection after
+//     userTimeout instead of the kernel's 15 minutes.
+//   - While the connection is idle, keep-alives do the same.
+//   - If a proxy acknowledges bytes but does not forward them, a read fails after
+//     answer, which is longer than a statement may take. (A pool's connection reads
+//     only while it waits for an answer.)
 type dialer struct{ userTimeout, answer time.Duration }
 
 func (d dialer) Dial(network, address string) (net.Conn, error) {
@@ -38,18 +42,21 @@ func (d dialer) DialContext(ctx context.Context, network, address string) (net.C
 		},
 	}
 	conn, err := inner.DialContext(ctx, network, address)
-	if err != nil || d.answer == 0 {
-		return conn, err
+	if err != nil {
+		return nil, err
+	}
+	conn = signin.Guard(conn)
+	if d.answer == 0 {
+		return conn, nil
 	}
 	return &awaiting{Conn: conn, limit: d.answer}, nil
 }
 
-// awaiting is a connection on which something must come within limit whenever it
-// is waited for.
+// awaiting is a connection on which each read must return within limit.
 type awaiting struct {
 	net.Conn
 	limit time.Duration
-	fixed atomic.Bool // a deadline of the driver's own is in force
+	fixed atomic.Bool // the driver has set a deadline itself
 }
 
 func (a *awaiting) Read(b []byte) (int, error) {

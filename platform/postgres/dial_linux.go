@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// giveUp makes the kernel close a connection whose bytes stay unacknowledged
-// for that long, instead of its 15 minutes.
+// giveUp makes the kernel close a connection whose bytes stay unacknowledged for that long,
+// instead of 15 minutes.
 func giveUp(c syscall.RawConn, after time.Duration) error {
 	var failed error
 	if err := c.Control(func(fd uintptr) {

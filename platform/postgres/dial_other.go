@@ -7,6 +7,6 @@ import (
 	"time"
 )
 
-// giveUp does nothing where TCP_USER_TIMEOUT is not to be had: there the
-// keep-alives end a dead connection.
+// giveUp does nothing on systems without TCP_USER_TIMEOUT, where only keep-alives end a
+// dead connection.
 func giveUp(syscall.RawConn, time.Duration) error { return nil }

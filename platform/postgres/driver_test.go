@@ -15,8 +15,8 @@ import (
 	"millrace/platform/postgres/pgtest"
 )
 
-// one opens a pool of one connection, so that every statement of a test meets
-// what the one before left there.
+// one opens a pool of one connection, so that all statements of a test use the same
+// session.
 func one(t *testing.T) *sql.DB { return open(t, postgres.Config{MaxConns: 1}) }
 
 func exec(t *testing.T, db interface {
@@ -27,14 +27,14 @@ func exec(t *testing.T, db interface {
 	require.NoError(t, err)
 }
 
-// kept counts what the server has prepared for the connection. It has no
-// arguments, so it is not prepared itself.
+// kept counts the prepared statements of the connection. Its own text has no arguments and
+// is not prepared.
 func kept(t *testing.T, db *sql.DB) string {
 	t.Helper()
 	return text(t, db, "SELECT count(*)::text FROM pg_prepared_statements")
 }
 
-func TestATextWithArgumentsIsPreparedOncePerConnection(t *testing.T) {
+func TestConn_PreparesTextOnce(t *testing.T) {
 	t.Parallel()
 	db := one(t)
 	exec(t, db, "CREATE TABLE paid (amount bigint)")
@@ -50,7 +50,7 @@ func TestATextWithArgumentsIsPreparedOncePerConnection(t *testing.T) {
 	require.Equal(t, "2", kept(t, db))
 }
 
-func TestAConnectionKeepsABoundedNumberOfStatements(t *testing.T) {
+func TestConn_LimitsPreparedStatements(t *testing.T) {
 	t.Parallel()
 	db := one(t)
 	const often = "SELECT $1::text || 'often'"
@@ -63,14 +63,14 @@ func TestAConnectionKeepsABoundedNumberOfStatements(t *testing.T) {
 		"the one used most recently stays")
 }
 
-func TestAScriptOfSeveralStatementsRunsInOneCall(t *testing.T) {
+func TestConn_RunsSeveralStatementsInOneText(t *testing.T) {
 	t.Parallel()
 	db := one(t)
 	exec(t, db, "CREATE TABLE a (x int); INSERT INTO a VALUES (1); INSERT INTO a VALUES (2)")
 	require.Equal(t, "2", text(t, db, "SELECT count(*)::text FROM a"))
 }
 
-func TestAPlanThatATableChangeMadeStaleIsPreparedAgain(t *testing.T) {
+func TestConn_PreparesStaleStatementAgain(t *testing.T) {
 	t.Parallel()
 	db := one(t)
 	exec(t, db, "CREATE TABLE a (x int); INSERT INTO a VALUES (1)")
@@ -96,7 +96,7 @@ func TestAPlanThatATableChangeMadeStaleIsPreparedAgain(t *testing.T) {
 	require.NoError(t, tx.Rollback())
 }
 
-func TestStatementsThatTheServerForgotArePreparedAgain(t *testing.T) {
+func TestConn_PreparesAgainAfterDiscardAll(t *testing.T) {
 	t.Parallel()
 	db := one(t)
 	require.Equal(t, "a", text(t, db, "SELECT $1::text", "a"))
@@ -107,7 +107,7 @@ func TestStatementsThatTheServerForgotArePreparedAgain(t *testing.T) {
 	require.Equal(t, "bb", text(t, db, "SELECT $1::text || 'b'", "b"))
 }
 
-func TestAStatementThatFailsToPrepareLeavesNothingBehind(t *testing.T) {
+func TestConn_FailedPrepareCanBeRetried(t *testing.T) {
 	t.Parallel()
 	db := one(t)
 	_, err := db.ExecContext(t.Context(), "INSERT INTO nowhere VALUES ($1)", 1)
@@ -116,7 +116,7 @@ func TestAStatementThatFailsToPrepareLeavesNothingBehind(t *testing.T) {
 	exec(t, db, "INSERT INTO nowhere VALUES ($1)", 1)
 }
 
-func TestAStatementWhileRowsAreOpenIsRefusedAndHarmless(t *testing.T) {
+func TestConn_RefusesStatementWhileRowsAreOpen(t *testing.T) {
 	t.Parallel()
 	db := one(t)
 	tx, err := db.BeginTx(t.Context(), nil)
@@ -140,7 +140,7 @@ func TestAStatementWhileRowsAreOpenIsRefusedAndHarmless(t *testing.T) {
 	require.NoError(t, tx.Commit())
 }
 
-func TestACancelledStatementIsAShutdownAndItsConnectionIsNotUsedAgain(t *testing.T) {
+func TestConn_CancelledStatementIsShutdownAndClosesConnection(t *testing.T) {
 	t.Parallel()
 	url := pgtest.URL(t)
 	db := open(t, postgres.Config{URL: url, MaxConns: 1})
@@ -165,12 +165,12 @@ func TestACancelledStatementIsAShutdownAndItsConnectionIsNotUsedAgain(t *testing
 	require.Equal(t, errs.Shutdown, errs.KindOf(err), "%v", err)
 	require.ErrorIs(t, err, context.Canceled)
 
-	exec(t, tx, "ROLLBACK TO handler") // the transaction can still be told about it
+	exec(t, tx, "ROLLBACK TO handler") // the transaction is still usable
 	require.NoError(t, tx.Commit())
 	require.NotEqual(t, before, text(t, db, backend))
 }
 
-func TestTheContextOfATransactionEndsItsStatements(t *testing.T) {
+func TestConn_TransactionContextCancelsStatement(t *testing.T) {
 	t.Parallel()
 	url := pgtest.URL(t)
 	db, watch := open(t, postgres.Config{URL: url, MaxConns: 1}), open(t, postgres.Config{URL: url, MaxConns: 1})
@@ -206,14 +206,14 @@ func TestTheContextOfATransactionEndsItsStatements(t *testing.T) {
 	}
 }
 
-func TestAStatementThatIsTooSlowIsATimeout(t *testing.T) {
+func TestConn_SlowStatementIsTimeout(t *testing.T) {
 	t.Parallel()
 	db := open(t, postgres.Config{MaxConns: 1, StatementTimeout: time.Second})
 	_, err := db.ExecContext(t.Context(), "SELECT pg_sleep($1)", 60)
 	require.Equal(t, errs.Timeout, errs.KindOf(err), "%v", err)
 }
 
-func TestCopyWorks(t *testing.T) {
+func TestConn_SupportsCopy(t *testing.T) {
 	t.Parallel()
 	db := one(t)
 	exec(t, db, "CREATE TABLE a (x int)")

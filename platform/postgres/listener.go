@@ -2,23 +2,24 @@ package postgres
 
 import (
 	"fmt"
-	"net/url"
 	"time"
 
 	"github.com/lib/pq"
 
 	"millrace/platform/errs"
+	"millrace/platform/postgres/pgurl"
 )
 
-// listenerSilence is how long a listener hears nothing until it connects anew.
+// listenerSilence is how long a listener may receive nothing before it reconnects.
 const listenerSilence = 90 * time.Second
 
-// NewListener returns a listener for notifications, on one connection beside
-// any pool, to the database that cfg names; cfg's other fields but Application
-// do not matter. Ping it at least once a minute: after 90 s without a word its
-// connection counts as dead. It connects in the background and comes back by itself, at
-// once and then at most every 5 s; what was said meanwhile is lost, and the nil
-// notification after it says so. onEvent hears of connections lost and found.
+// NewListener returns a listener for notifications on a connection of its own, outside any
+// pool. It uses only cfg.URL and cfg.Application. Ping the listener at least once a
+// minute: after 90 s without a byte its connection counts as dead.
+//
+// It connects in the background and reconnects at once, then at most every 5 s.
+// Notifications sent meanwhile are lost; after a reconnect the listener delivers a nil
+// notification. onEvent is called when a connection is lost or made.
 func NewListener(cfg Config, onEvent pq.EventCallbackType) (*pq.Listener, error) {
 	from, err := newConnector(cfg)
 	if err != nil {
@@ -26,18 +27,15 @@ func NewListener(cfg Config, onEvent pq.EventCallbackType) (*pq.Listener, error)
 	}
 	dial := from.dial
 	dial.answer = listenerSilence
-	target, err := url.Parse(cfg.URL)
+	target, err := pgurl.Parse(cfg.URL)
 	if err != nil {
-		return nil, errs.InvalidField("URL", "is not a postgres:// URL")
+		return nil, errs.InvalidField("URL", "%s", err)
 	}
-	query := target.Query()
-	if query.Get("sslmode") == "" && from.SSLMode != "" {
-		query.Set("sslmode", string(from.SSLMode))
+	for name := range from.Runtime { // settings matter only for statements, and a proxy may refuse them
+		target = target.With(name, "")
 	}
-	if cfg.Application != "" {
-		query.Set("application_name", cfg.Application)
-	}
-	query.Set("connect_timeout", fmt.Sprint(int(max(from.ConnectTimeout, time.Second).Seconds())))
-	target.RawQuery = query.Encode()
-	return pq.NewDialListener(dial, target.String(), 100*time.Millisecond, 5*time.Second, onEvent), nil
+	target = target.With("sslmode", string(from.SSLMode)).
+		With("application_name", from.ApplicationName).
+		With("connect_timeout", fmt.Sprint(int(max(from.ConnectTimeout, time.Second).Seconds())))
+	return pq.NewDialListener(dial, target.DSN(), 100*time.Millisecond, 5*time.Second, onEvent), nil
 }

@@ -16,19 +16,18 @@ import (
 	"millrace/platform/failpoint"
 )
 
-// Migrate brings a schema up to date: it creates the schema if it is missing
-// and applies the goose files at the root of files that its version table does
-// not list yet, in order, each in a transaction of its own (but for those marked
-// "-- +goose NO TRANSACTION"). An empty files only creates the schema.
+// Migrate creates the schema if it is missing, and applies the goose files at the root of
+// files that its version table does not list, in order. Each runs in a transaction of its
+// own, except those marked "-- +goose NO TRANSACTION". Without files it only creates the
+// schema.
 //
-// Any number of processes may call it at once: one works, the others wait and
-// find nothing left to do. A process killed in the middle leaves whole
-// migrations behind, and the next call goes on after them.
+// Several processes may call Migrate at once: one migrates, the others wait and then find
+// nothing to do. If a process is killed, the migrations that it completed stay, and the
+// next call continues after them.
 //
-// It works on a connection of its own, to the database of db, without
-// statement_timeout and lock_timeout: a migration takes as long as it takes,
-// and ctx bounds it. db must come from Open. SQL in the files is unqualified:
-// the search path is the schema.
+// Migrate uses a connection of its own to db's database, without statement_timeout and
+// lock_timeout, because a migration may take long; only ctx limits it. db must come from
+// Open. SQL in the files is unqualified: the search path is the schema.
 func Migrate(ctx context.Context, db *sql.DB, schema, versionTable string, files fs.FS) (err error) {
 	defer errs.Wrap(&err, "migrate schema %s", schema)
 	for field, name := range map[string]string{"schema": schema, "versionTable": versionTable} {
@@ -62,20 +61,20 @@ func Migrate(ctx context.Context, db *sql.DB, schema, versionTable string, files
 	return err
 }
 
-// patientPool opens one connection to db's database that waits as long as it takes.
+// patientPool opens one connection to db's database without time limits.
 func patientPool(ctx context.Context, db *sql.DB, schema string) (*sql.DB, error) {
 	one, err := db.Conn(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer one.Close() //nolint:errcheck // it goes back to its pool
+	defer one.Close() //nolint:errcheck // returns it to its pool
 	var patient *connector
 	if err := one.Raw(func(raw any) error {
 		ours, ok := raw.(*conn)
 		if !ok {
 			return fmt.Errorf("the database was opened by %T, not by postgres.Open", raw)
 		}
-		patient = &connector{Config: ours.from.Config.Clone(), dial: dialer{userTimeout: ours.from.dial.userTimeout}}
+		patient = &connector{Config: ours.from.Config.Clone(), dial: dialer{userTimeout: ours.from.dial.userTimeout}, behindProxy: ours.from.behindProxy, looking: make(chan struct{}, 1)}
 		return nil
 	}); err != nil {
 		return nil, err
@@ -89,15 +88,15 @@ func patientPool(ctx context.Context, db *sql.DB, schema string) (*sql.DB, error
 	return pool, nil
 }
 
-// createSchema creates the schema unless it is there. Two processes at once
-// would both see it missing, and IF NOT EXISTS does not help the second; it
-// also asks for the right to create even if there is nothing to create.
+// createSchema creates the schema unless it exists. A lock is needed because two processes
+// could both find it missing, and IF NOT EXISTS does not prevent the second one's error. It
+// checks first, because IF NOT EXISTS needs the right to create even if the schema exists.
 func createSchema(ctx context.Context, db *sql.DB, schema string) error {
 	tx, err := db.BeginTx(ctx, nil)
 	if err != nil {
 		return err
 	}
-	defer tx.Rollback() //nolint:errcheck // after Commit it does nothing; before, the first error is the one to tell
+	defer tx.Rollback() //nolint:errcheck // does nothing after Commit; before it, report the first error
 	if _, err := tx.ExecContext(ctx, "SELECT pg_advisory_xact_lock($1)", sessionLock("create "+schema).id()); err != nil {
 		return err
 	}
@@ -113,15 +112,15 @@ func createSchema(ctx context.Context, db *sql.DB, schema string) error {
 	return tx.Commit()
 }
 
-// sessionLock is goose's session locker for one schema. Goose's own tries at
-// whole seconds; this one tries every 50 ms, until the context ends. It does
-// not wait inside the server: a waiting statement holds a snapshot, for which
-// the other side's CREATE INDEX CONCURRENTLY would wait in turn.
+// sessionLock is goose's session locker for one schema. Goose's own retries once a second;
+// this one every 50 ms, until the context ends. It does not wait in the server: a waiting
+// statement holds a snapshot, and the other process's CREATE INDEX CONCURRENTLY would wait
+// for that snapshot.
 type sessionLock string
 
 func (l sessionLock) id() int64 {
 	h := fnv.New64a()
-	_, _ = h.Write([]byte("millrace migrate " + string(l))) // a hash never fails
+	_, _ = h.Write([]byte("millrace migrate " + string(l))) // a write to a hash never fails
 	return int64(h.Sum64())
 }
 
@@ -144,8 +143,8 @@ func (l sessionLock) SessionLock(ctx context.Context, conn *sql.Conn) error {
 	}
 }
 
-// SessionUnlock lets the next one in. If it fails the connection is lost, and
-// the lock with it.
+// SessionUnlock releases the lock. If it fails, the connection is broken, and the server has
+// released the lock.
 func (l sessionLock) SessionUnlock(ctx context.Context, conn *sql.Conn) error {
 	_, err := conn.ExecContext(ctx, "SELECT pg_advisory_unlock($1)", l.id())
 	return err

@@ -17,7 +17,7 @@ import (
 
 const secret = "s3cret-canary"
 
-func TestAConfigThatCannotWorkIsRefusedByName(t *testing.T) {
+func TestOpen_InvalidConfigErrorNamesField(t *testing.T) {
 	t.Parallel()
 	good := postgres.Config{URL: "postgres://u:" + secret + "@127.0.0.1/db", MaxConns: 1}
 	for name, broken := range map[string]struct {
@@ -43,7 +43,7 @@ func TestAConfigThatCannotWorkIsRefusedByName(t *testing.T) {
 	}
 }
 
-func TestAServerThatCannotBeReachedIsNamedAndThePasswordIsNot(t *testing.T) {
+func TestOpen_UnreachableServerErrorHidesPassword(t *testing.T) {
 	t.Parallel()
 	closed, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -57,24 +57,24 @@ func TestAServerThatCannotBeReachedIsNamedAndThePasswordIsNot(t *testing.T) {
 	require.NotContains(t, err.Error(), secret)
 }
 
-func TestAServerThatDoesNotAnswerIsGivenUp(t *testing.T) {
+func TestOpen_GivesUpSilentServer(t *testing.T) {
 	t.Parallel()
 	mute, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
-	defer mute.Close() //nolint:errcheck // it never spoke
+	defer mute.Close() //nolint:errcheck // it never answers
 	_, err = postgres.Open(t.Context(), postgres.Config{URL: "postgres://u@" + mute.Addr().String() + "/db", MaxConns: 1, ConnectTimeout: 50 * time.Millisecond})
 	require.Equal(t, errs.Resource, errs.KindOf(err))
 	require.ErrorContains(t, err, "nothing answered in 50ms")
 }
 
-func TestAMissingDatabaseIsSaidToBeMissing(t *testing.T) {
+func TestOpen_ReportsMissingDatabase(t *testing.T) {
 	t.Parallel()
 	_, err := postgres.Open(t.Context(), postgres.Config{URL: changed(t, pgtest.URL(t), func(u *url.URL) { u.Path = "/nowhere" }), MaxConns: 1})
 	require.Equal(t, errs.Resource, errs.KindOf(err))
 	require.ErrorContains(t, err, "create the database first")
 }
 
-func TestASettingInTheURLWinsOverTheDefaultAndLosesToTheConfig(t *testing.T) {
+func TestOpen_ConfigWinsOverURLAndURLOverDefault(t *testing.T) {
 	t.Parallel()
 	u := changed(t, pgtest.URL(t), func(u *url.URL) {
 		q := u.Query()
@@ -87,7 +87,7 @@ func TestASettingInTheURLWinsOverTheDefaultAndLosesToTheConfig(t *testing.T) {
 	require.Equal(t, "13s", text(t, db, "SHOW lock_timeout"))
 }
 
-func TestAFrozenTransactionIsEndedByTheServerAndItsWaiterGoesOn(t *testing.T) {
+func TestOpen_ServerEndsFrozenTransactionAndWaiterContinues(t *testing.T) {
 	t.Parallel()
 	u := pgtest.URL(t)
 	waiter := open(t, postgres.Config{URL: u, LockTimeout: time.Minute})
@@ -106,33 +106,33 @@ func TestAFrozenTransactionIsEndedByTheServerAndItsWaiterGoesOn(t *testing.T) {
 	}
 	limit := 250 * time.Millisecond
 	tx, err := freeze(limit)
-	for err != nil { // a busy machine may have been as silent between two statements
+	for err != nil { // on a slow machine, freeze itself may exceed the limit between two statements
 		limit *= 2
 		require.Less(t, limit, time.Minute, "%v", err)
 		tx, err = freeze(limit)
 	}
 
-	exec(t, waiter, "UPDATE a SET x = x + $1", 10) // waits for the frozen one, and outlives it
+	exec(t, waiter, "UPDATE a SET x = x + $1", 10) // waits until the server ends the frozen transaction
 	require.Equal(t, "11", text(t, waiter, "SELECT x::text FROM a"))
 	require.Error(t, tx.Commit())
 }
 
-func TestThePoolIsBounded(t *testing.T) {
+func TestOpen_LimitsPool(t *testing.T) {
 	t.Parallel()
 	db := open(t, postgres.Config{MaxConns: 3})
 	require.Equal(t, 3, db.Stats().MaxOpenConnections)
 }
 
-func TestAMigrationTakesAsLongAsItTakes(t *testing.T) {
+func TestMigrate_IgnoresStatementTimeout(t *testing.T) {
 	t.Parallel()
-	db := open(t, postgres.Config{MaxConns: 1, StatementTimeout: 2 * time.Second, IdleInTxTimeout: 2 * time.Second}) // the pool itself must open in this time
+	db := open(t, postgres.Config{MaxConns: 1, StatementTimeout: 2 * time.Second, IdleInTxTimeout: 2 * time.Second}) // opening the pool must not exceed these
 	slow := fstest.MapFS{"00001_slow.sql": {Data: []byte("-- +goose Up\nSELECT pg_sleep(2.2);\nCREATE TABLE here (x int);\n-- +goose Down\nSELECT 1;\n")}}
 	require.NoError(t, postgres.Migrate(t.Context(), db, "delivery", "delivery_version", slow))
 	require.Equal(t, "delivery.here", text(t, db, "SELECT to_regclass('delivery.here')::text"))
 	require.NoError(t, postgres.Migrate(t.Context(), db, "delivery", "delivery_version", slow), "again is no change")
 }
 
-func TestAMigrationThatFailsLeavesTheOnesBeforeIt(t *testing.T) {
+func TestMigrate_FailureKeepsEarlierMigrations(t *testing.T) {
 	t.Parallel()
 	db := open(t, postgres.Config{})
 	files := fstest.MapFS{
@@ -147,7 +147,7 @@ func TestAMigrationThatFailsLeavesTheOnesBeforeIt(t *testing.T) {
 	require.NoError(t, postgres.Migrate(t.Context(), db, "inquiry", "inquiry_version", files))
 }
 
-func TestASchemaWithoutMigrationsIsJustCreated(t *testing.T) {
+func TestMigrate_CreatesSchemaWithoutMigrations(t *testing.T) {
 	t.Parallel()
 	db := open(t, postgres.Config{})
 	require.NoError(t, postgres.Migrate(t.Context(), db, "empty", "empty_version", fstest.MapFS{}))
@@ -162,7 +162,7 @@ func changed(t *testing.T, address string, change func(*url.URL)) string {
 	return u.String()
 }
 
-func TestAPoolThatAssumesARoleHasItsRightsAndNoOthers(t *testing.T) {
+func TestOpen_RoleHasOnlyItsRights(t *testing.T) {
 	t.Parallel()
 	role := pgtest.RolePrefix(t) + "role"
 	url := pgtest.URL(t)

@@ -35,7 +35,7 @@ func text(t *testing.T, db *sql.DB, query string, args ...any) string {
 	return got
 }
 
-func TestEveryConnectionHasTheSettingsOfItsConfig(t *testing.T) {
+func TestOpen_AppliesSettings(t *testing.T) {
 	t.Parallel()
 	db := open(t, postgres.Config{Schema: "payment", Application: "millrace test", StatementTimeout: 7 * time.Second})
 	for setting, want := range map[string]string{
@@ -50,7 +50,7 @@ func TestEveryConnectionHasTheSettingsOfItsConfig(t *testing.T) {
 	}
 }
 
-func TestTwoProcessesMayMigrateAtOnce(t *testing.T) {
+func TestMigrate_ConcurrentCallsApplyOnce(t *testing.T) {
 	t.Parallel()
 	url := pgtest.URL(t)
 	files := fstest.MapFS{

@@ -12,18 +12,22 @@ import (
 	"millrace/platform/errs"
 )
 
-// Check is one thing that must hold for the program to be ready.
+// Check is one condition for the program to be ready.
 type Check struct {
-	Name  string                          // as "database"
-	Help  string                          // what to do when it does not hold
-	Probe func(ctx context.Context) error // has two seconds; called concurrently
-	// Tells says that requests can be served though it does not hold: the
-	// answer tells it, as "degraded", and its code is 200 all the same.
+	Name  string                          // for example "database"
+	Help  string                          // what to do if it fails
+	Probe func(ctx context.Context) error // called concurrently, with a time limit of two seconds
+	// Tells means that requests can be served although the check fails: the
+	// answer shows it as "degraded", with status 200.
 	Tells bool
 }
 
-// dated is an error that knows since when it holds; the answer tells that, too.
+// dated is an error that knows when it began; the answer shows it.
 type dated interface{ Since() time.Time }
+
+// public is an error with a part that may be shown to anybody: names of the
+// program's own components and faults, nothing from a message or a request.
+type public interface{ Public() string }
 
 const probeTimeout = 2 * time.Second
 
@@ -31,7 +35,8 @@ type checkResult struct {
 	Name    string `json:"name"`
 	OK      bool   `json:"ok"`
 	Problem string `json:"problem,omitempty"` // the error's kind
-	Since   string `json:"since,omitempty"`   // if the error knows
+	Detail  string `json:"detail,omitempty"`  // the public part of the error
+	Since   string `json:"since,omitempty"`   // when it began, if the error knows
 	Help    string `json:"help,omitempty"`
 }
 
@@ -56,10 +61,25 @@ func ServeHealth(mux *http.ServeMux, log *slog.Logger, checks ...Check) {
 	})
 }
 
+// ServeStarting serves /livez and /readyz while the program starts: it is alive
+// and not ready. phase names the current step.
+func ServeStarting(mux *http.ServeMux, phase func() string) {
+	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) {
+		answer(w, http.StatusOK, healthAnswer{Status: healthy})
+	})
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Retry-After", "1")
+		answer(w, http.StatusServiceUnavailable, healthAnswer{failing, []checkResult{{
+			Name: "start", Problem: "starting: " + phase(),
+			Help: "it takes requests as soon as it has started; if this stays, look at its log, and at what holds locks in the database",
+		}}})
+	})
+}
+
 func answer(w http.ResponseWriter, status int, body healthAnswer) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(body) // the reader left: nobody to tell
+	_ = json.NewEncoder(w).Encode(body) // the client has disconnected
 }
 
 const (
@@ -73,10 +93,10 @@ type health struct {
 	log    *slog.Logger
 
 	mu      sync.Mutex
-	failing []bool // what each check said last, so that only a change is logged
+	failing []bool // the last result of each check, so that only changes are logged
 }
 
-// probe asks every check at the same time.
+// probe runs all checks concurrently.
 func (h *health) probe(ctx context.Context) ([]checkResult, string) {
 	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
 	defer cancel()
@@ -103,6 +123,10 @@ func (h *health) probe(ctx context.Context) ([]checkResult, string) {
 			var d dated
 			if errors.As(err, &d) {
 				results[i].Since = d.Since().Format(time.RFC3339)
+			}
+			var p public
+			if errors.As(err, &p) {
+				results[i].Detail = p.Public()
 			}
 		}
 		switch {

@@ -13,22 +13,22 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// Metric is one figure that is read when somebody asks for the metrics.
+// Metric is one figure, read at each scrape.
 type Metric struct {
-	Name   string            // as millrace_dead_letters; a total ends with _total
-	Help   string            // what it counts, in which unit
-	Labels map[string]string // never what came from a message or a request
+	Name   string            // for example millrace_dead_letters; a total ends with _total
+	Help   string            // what it counts, and the unit
+	Labels map[string]string // WARNING: never from a message or a request
 	Total  bool              // it only grows, from 0 at the start of the process
 	Value  func(ctx context.Context) (float64, error)
 }
 
-// scrapeTimeout bounds one metric's value.
+// scrapeTimeout is the time limit for one metric's value.
 const scrapeTimeout = 2 * time.Second
 
 // ServeMetrics serves GET /metrics in Prometheus' text format: the metrics, and
-// what Go and the operating system tell of the process. A value that cannot be
-// had is NaN. The reason is logged: as a warning if all others could be had until
-// then, else, as long as any is missing, at debug level.
+// figures of the Go runtime and the process. A value that cannot be read is
+// NaN. The reason is logged as a warning for the first metric that fails, and
+// at debug level while any metric is failing.
 func ServeMetrics(mux *http.ServeMux, log *slog.Logger, metrics ...Metric) error {
 	registry := prometheus.NewRegistry()
 	for _, c := range []prometheus.Collector{collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})} {
@@ -60,15 +60,15 @@ func ServeMetrics(mux *http.ServeMux, log *slog.Logger, metrics ...Metric) error
 	return nil
 }
 
-// missing are the metrics that had no value when they were asked for last.
+// missing tracks the metrics whose last read failed.
 type missing struct {
 	log    *slog.Logger
 	mu     sync.Mutex
 	values map[int]bool
 }
 
-// note tells what began: a database that is away has one line, and not one for
-// each metric and each time that it is asked for.
+// note logs a failed metric. When the database is unavailable it logs one
+// warning, instead of one for each metric and scrape.
 func (m *missing) note(metric int, name string, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -18,7 +18,7 @@ import (
 	"millrace/platform/telemetry"
 )
 
-func TestWhatIsNotKnownToBeHarmlessIsNotLogged(t *testing.T) {
+func TestWatermill_LogsHarmlessFieldsOnly(t *testing.T) {
 	t.Parallel()
 	var out strings.Builder
 	log, err := telemetry.NewLogger(&out, "debug", "json")
@@ -38,19 +38,19 @@ func TestWhatIsNotKnownToBeHarmlessIsNotLogged(t *testing.T) {
 	require.Equal(t, "refused", line["error"])
 }
 
-func TestALineCarriesItsConversation(t *testing.T) {
+func TestLog_AddsCorrelationIDOfContext(t *testing.T) {
 	t.Parallel()
 	var out strings.Builder
 	log, err := telemetry.NewLogger(&out, "info", "json")
 	require.NoError(t, err)
 	ctx := bus.WithCorrelation(t.Context(), "c-1")
 	log.With("a", 1).InfoContext(ctx, "one")
-	log.InfoContext(ctx, "two", "correlation_id", "said")
+	log.InfoContext(ctx, "two", "correlation_id", "own")
 	require.Equal(t, 1, strings.Count(out.String(), `"correlation_id":"c-1"`))
 	require.Equal(t, 2, strings.Count(out.String(), `"correlation_id"`))
 }
 
-func TestAFileThatIsNoTerminalGetsJSON(t *testing.T) {
+func TestLog_AutoFormatIsJSONOutsideATerminal(t *testing.T) {
 	t.Parallel()
 	var auto, text strings.Builder
 	log, err := telemetry.NewLogger(&auto, "info", "auto")
@@ -71,13 +71,13 @@ func TestAFileThatIsNoTerminalGetsJSON(t *testing.T) {
 	require.ErrorContains(t, err, "log.format")
 }
 
-// still is an error that knows since when it holds.
+// still is an error that knows when it began.
 type still struct{ error }
 
 func (still) Since() time.Time { return time.Date(2026, 11, 23, 1, 2, 3, 0, time.UTC) }
 func (s still) Unwrap() error  { return s.error }
 
-func TestReadinessSaysWhatFailsAndWhatToDo(t *testing.T) {
+func TestReadyz_NamesFailedChecksAndHelp(t *testing.T) {
 	t.Parallel()
 	var out strings.Builder
 	log, err := telemetry.NewLogger(&out, "info", "json")
@@ -103,7 +103,7 @@ func TestReadinessSaysWhatFailsAndWhatToDo(t *testing.T) {
 		require.Equal(t, http.StatusServiceUnavailable, w.Code)
 		require.JSONEq(t, `{"status":"failing","checks":[{"name":"database","ok":false,"problem":"resource","help":"start PostgreSQL"},{"name":"router","ok":true}]}`, w.Body.String())
 	}
-	require.Equal(t, 1, strings.Count(out.String(), "canary"), "a change is logged, not every question")
+	require.Equal(t, 1, strings.Count(out.String(), "canary"), "only changes are logged")
 	require.Equal(t, http.StatusOK, get("/livez").Code, "a program that waits for its database is alive")
 
 	problem = still{problem}
@@ -114,7 +114,7 @@ func TestReadinessSaysWhatFailsAndWhatToDo(t *testing.T) {
 	require.Contains(t, out.String(), "ready again")
 }
 
-func TestMetricsAreToldAndWhatCannotBeHadIsNoNumber(t *testing.T) {
+func TestMetrics_UnreadableValueIsNaN(t *testing.T) {
 	t.Parallel()
 	var out strings.Builder
 	log, err := telemetry.NewLogger(&out, "debug", "json")
@@ -135,20 +135,20 @@ func TestMetricsAreToldAndWhatCannotBeHadIsNoNumber(t *testing.T) {
 		require.Equal(t, http.StatusOK, w.Code)
 		return w.Body.String()
 	}
-	told := get()
-	require.Contains(t, told, "# TYPE millrace_waiting gauge\nmillrace_waiting{module=\"payment\"} 7\n")
-	require.Contains(t, told, "# TYPE millrace_sent_total counter\nmillrace_sent_total 40\n")
-	require.Contains(t, told, "go_goroutines ")
+	figures := get()
+	require.Contains(t, figures, "# TYPE millrace_waiting gauge\nmillrace_waiting{module=\"payment\"} 7\n")
+	require.Contains(t, figures, "# TYPE millrace_sent_total counter\nmillrace_sent_total 40\n")
+	require.Contains(t, figures, "go_goroutines ")
 	failing = true
 	require.Contains(t, get(), "millrace_waiting{module=\"payment\"} NaN\n")
 	require.Contains(t, get(), "millrace_waiting{module=\"payment\"} NaN\n")
 	require.Equal(t, 2, strings.Count(out.String(), "the database is away"))
-	require.Equal(t, 1, strings.Count(out.String(), `"level":"WARN"`), "it is told once that it began: %s", out.String())
+	require.Equal(t, 1, strings.Count(out.String(), `"level":"WARN"`), "one warning for all metrics: %s", out.String())
 	failing = false
 	get()
 	failing = true
 	get()
-	require.Equal(t, 2, strings.Count(out.String(), `"level":"WARN"`), "and once that it began again")
+	require.Equal(t, 2, strings.Count(out.String(), `"level":"WARN"`), "one line when it starts again")
 
 	twice := telemetry.Metric{Name: "millrace_twice"}
 	require.Error(t, telemetry.ServeMetrics(http.NewServeMux(), log, twice, twice))

@@ -9,9 +9,9 @@ import (
 	"github.com/ThreeDotsLabs/watermill"
 )
 
-// harmless are Watermill's fields that hold no contents of messages, and what
-// we call them. Whatever else it logs is replaced: it prints whole messages
-// when a publish fails, and SQL arguments when it traces.
+// harmless maps the Watermill fields that contain nothing of a message to our
+// names. All other fields are replaced: Watermill logs whole messages when a
+// publish fails, and SQL arguments at trace level.
 var harmless = map[string]string{
 	"message_uuid":            "message_id",
 	"msg_uuid":                "message_id",
@@ -28,33 +28,33 @@ var harmless = map[string]string{
 	"query_err":               "cause",
 }
 
-// Watermill makes the log that Watermill's parts write to. Its Info is our
-// Debug: it is about starting and stopping each handler.
+// Watermill returns a logger for Watermill's components. Their Info is our
+// Debug: it reports the start and stop of each handler.
 func Watermill(log *slog.Logger) watermill.LoggerAdapter { return adapter{log} }
 
 type adapter struct{ log *slog.Logger }
 
 func (a adapter) Error(msg string, err error, fields watermill.LogFields) {
-	a.say(slog.LevelError, msg, fields, "error", err)
+	a.write(slog.LevelError, msg, fields, "error", err)
 }
-func (a adapter) Info(msg string, fields watermill.LogFields)  { a.say(slog.LevelDebug, msg, fields) }
-func (a adapter) Debug(msg string, fields watermill.LogFields) { a.say(slog.LevelDebug, msg, fields) }
+func (a adapter) Info(msg string, fields watermill.LogFields)  { a.write(slog.LevelDebug, msg, fields) }
+func (a adapter) Debug(msg string, fields watermill.LogFields) { a.write(slog.LevelDebug, msg, fields) }
 func (a adapter) Trace(msg string, fields watermill.LogFields) {
-	a.say(watermill.LevelTrace, msg, fields)
+	a.write(watermill.LevelTrace, msg, fields)
 }
 func (a adapter) With(fields watermill.LogFields) watermill.LoggerAdapter {
 	return adapter{a.log.With(attributes(fields)...)}
 }
 
-func (a adapter) say(level slog.Level, msg string, fields watermill.LogFields, more ...any) {
-	ctx := context.Background() // Watermill has none to give
+func (a adapter) write(level slog.Level, msg string, fields watermill.LogFields, more ...any) {
+	ctx := context.Background() // Watermill passes no context
 	if a.log.Enabled(ctx, level) {
 		a.log.Log(ctx, level, msg, append(attributes(fields), more...)...) //nolint:sloglint // the words are Watermill's
 	}
 }
 
-// attributes translates fields, in the order of their names. A handler's name
-// is "<module>/<type>".
+// attributes converts fields to attributes, sorted by name. A handler's name is
+// "<module>/<type>".
 func attributes(fields watermill.LogFields) []any {
 	names := make([]string, 0, len(fields))
 	for name := range fields {

@@ -10,9 +10,9 @@ import (
 //go:embed assets
 var assets embed.FS
 
-// serveDocs serves Swagger UI at /docs. Its program and style are embedded by
-// swgui; the page and the script that starts it are ours, because swgui's page
-// has its script inline, which the content security policy refuses.
+// serveDocs serves Swagger UI at /docs. swgui embeds its program and style. The
+// page and its start script are ours, because swgui's page has an inline
+// script, which the content security policy blocks.
 func serveDocs(mux *http.ServeMux) {
 	mux.HandleFunc("GET /docs", asset("assets/docs.html", "text/html; charset=utf-8"))
 	mux.HandleFunc("GET /docs/start.js", asset("assets/docs.js", "text/javascript; charset=utf-8"))
@@ -20,8 +20,8 @@ func serveDocs(mux *http.ServeMux) {
 	mux.Handle("GET /docs/{$}", http.RedirectHandler("/docs", http.StatusMovedPermanently))
 }
 
-// asset serves one embedded file. A name that is not there is a mistake of ours
-// that the first test meets.
+// asset serves one embedded file. It panics if the file is missing, which every
+// test finds.
 func asset(name, contentType string) http.HandlerFunc {
 	body, err := assets.ReadFile(name)
 	if err != nil {
@@ -29,6 +29,6 @@ func asset(name, contentType string) http.HandlerFunc {
 	}
 	return func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", contentType)
-		_, _ = w.Write(body) // the reader left: nobody to tell
+		_, _ = w.Write(body) // the client has disconnected
 	}
 }

@@ -3,7 +3,6 @@ package web
 import (
 	"context"
 	"log/slog"
-	"net"
 	"net/http"
 	"runtime/debug"
 	"slices"
@@ -13,33 +12,38 @@ import (
 	"github.com/google/uuid"
 
 	"millrace/platform/bus"
+	"millrace/platform/redact"
 )
 
-// requestTimeout bounds the work for one request. It is shorter than a
-// shutdown waits, so that a shutdown never cuts a request that is still going.
+// requestTimeout is the time limit for handling one request. It is shorter than
+// a shutdown waits, so a shutdown never interrupts a request.
 const requestTimeout = 10 * time.Second
 
-// policy lets a page use this server's own files only, and no inline script.
+// policy allows pages to use only this server's own files, and no inline
+// scripts.
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; " +
 	"connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 
-// Handler puts around mux what every request gets. The order, outermost first:
+// Handler wraps mux in what applies to every request, from the outside to the
+// inside:
 //
-//	request id        everything below logs and answers with it
-//	security headers  on errors too
+//	request ID        everything below logs it and answers with it
+//	security headers  on errors, too
 //	recovery          a panic below becomes an answer with both of the above
-//	guards            LoopbackOnly, where it is given
-//	cross-site guard  before any handler runs
-//	limits            of the body and of the time
-//	no route          404 and 405 in the form of every other error
-func Handler(mux *http.ServeMux, log *slog.Logger, guards ...func(http.Handler) http.Handler) http.Handler {
+//	guards            as passed, such as Hosts.Guard
+//	cross-site guard  before any handler
+//	limits            for time; the whole body is received here
+//	admission         limits concurrent requests; nil means no limit
+//	no route          404 and 405 as problems
+func Handler(mux *http.ServeMux, log *slog.Logger, limits *Limits, guards ...func(http.Handler) http.Handler) http.Handler {
 	h := routes(mux)
+	h = limits.admit(h)
 	h = limited(h)
 	h = sameSite(h)
-	for _, guard := range slices.Backward(guards) { // the first is the outermost
+	for _, guard := range slices.Backward(guards) { // the first guard becomes the outermost
 		h = guard(h)
 	}
-	h = recovered(h, log)
+	h = recovered(h, mux, log)
 	h = secured(h)
 	return identified(h)
 }
@@ -63,12 +67,14 @@ func secured(next http.Handler) http.Handler {
 		h.Set("X-Frame-Options", "DENY")
 		h.Set("Referrer-Policy", "no-referrer")
 		h.Set("Cross-Origin-Opener-Policy", "same-origin")
-		h.Set("Cache-Control", "no-store") // answers are about people's orders
+		h.Set("Cache-Control", "no-store") // answers contain people's orders
 		next.ServeHTTP(w, r)
 	})
 }
 
-func recovered(next http.Handler, log *slog.Logger) http.Handler {
+// recovered answers a panic with 500, and logs it with the route instead of the
+// path, because a path contains IDs from the caller.
+func recovered(next http.Handler, mux *http.ServeMux, log *slog.Logger) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		answer := &started{ResponseWriter: w}
 		defer func() {
@@ -79,10 +85,12 @@ func recovered(next http.Handler, log *slog.Logger) http.Handler {
 			if p == http.ErrAbortHandler { //nolint:errorlint // net/http's own way to end a connection
 				panic(p)
 			}
-			log.ErrorContext(r.Context(), "request panicked", "method", r.Method, "path", r.URL.Path,
-				"correlation_id", bus.CorrelationFrom(r.Context()), "panic", p, "stack", string(debug.Stack()))
+			_, route := mux.Handler(dotsAsNames(r))
+			panicked := redact.Panic(p, debug.Stack())
+			log.ErrorContext(r.Context(), "request panicked", "method", r.Method, "route", route,
+				"correlation_id", bus.CorrelationFrom(r.Context()), "panic", panicked.Value, "stack", panicked.Stack)
 			if answer.began {
-				panic(http.ErrAbortHandler) // half an answer must not look like a whole one
+				panic(http.ErrAbortHandler) // a partial answer must not look complete
 			}
 			writeProblem(w, r, http.StatusInternalServerError, unknownText)
 		}()
@@ -90,7 +98,7 @@ func recovered(next http.Handler, log *slog.Logger) http.Handler {
 	})
 }
 
-// started knows whether an answer has begun.
+// started records whether the answer has started.
 type started struct {
 	http.ResponseWriter
 	began bool
@@ -106,7 +114,7 @@ func (s *started) Write(b []byte) (int, error) {
 	return s.ResponseWriter.Write(b)
 }
 
-// Unwrap gives http.ResponseController the connection, for deadlines.
+// Unwrap gives http.ResponseController access to the connection, for deadlines.
 func (s *started) Unwrap() http.ResponseWriter { return s.ResponseWriter }
 
 func sameSite(next http.Handler) http.Handler {
@@ -117,21 +125,27 @@ func sameSite(next http.Handler) http.Handler {
 	return guard.Handler(next)
 }
 
+// limited sets the request's time limit and receives the whole body before it
+// calls next, so that a slow client occupies only its connection.
 func limited(next http.Handler) http.Handler {
-	const slack = 16 // an operation's own limit answers first, with 413
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		r.Body = http.MaxBytesReader(w, r.Body, MaxBody+slack)
 		ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)
 		defer cancel()
-		next.ServeHTTP(w, r.WithContext(ctx))
+		r = r.WithContext(ctx)
+		if refused := receiveBody(w, r); refused != nil {
+			writeModel(w, r, refused)
+			return
+		}
+		next.ServeHTTP(w, r)
 	})
 }
 
 func routes(mux *http.ServeMux) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		r = dotsAsNames(r)
 		if handler, pattern := mux.Handler(r); pattern == "" {
 			refusal := &refusal{header: http.Header{}}
-			handler.ServeHTTP(refusal, r) // finds out 404 or 405 and the methods allowed, or a redirect
+			handler.ServeHTTP(refusal, r) // gets the status 404, or 405 with the allowed methods, or a redirect
 			switch refusal.status {
 			case http.StatusMethodNotAllowed:
 				allow := refusal.header.Get("Allow")
@@ -147,7 +161,28 @@ func routes(mux *http.ServeMux) http.Handler {
 	})
 }
 
-// refusal keeps the status that the mux answers with, and drops its text.
+// dotsAsNames makes a path segment "." or "..", escaped or not, count as the ID
+// that the caller gave, so that the operation rejects it. The mux alone would
+// redirect an unescaped one to another path.
+func dotsAsNames(r *http.Request) *http.Request {
+	segments := strings.Split(r.URL.EscapedPath(), "/")
+	changed := false
+	for i, segment := range segments {
+		if segment == "." || segment == ".." {
+			segments[i], changed = strings.ReplaceAll(segment, ".", "%2E"), true
+		}
+	}
+	if !changed {
+		return r
+	}
+	address := *r.URL
+	address.RawPath = strings.Join(segments, "/")
+	renamed := *r
+	renamed.URL = &address
+	return &renamed
+}
+
+// refusal records the mux's status and drops its text.
 type refusal struct {
 	header http.Header
 	status int
@@ -156,22 +191,3 @@ type refusal struct {
 func (r *refusal) Header() http.Header         { return r.header }
 func (r *refusal) WriteHeader(status int)      { r.status = status }
 func (r *refusal) Write(b []byte) (int, error) { return len(b), nil }
-
-// LoopbackOnly refuses requests that name another host than this machine. A
-// server that only this machine reaches is still reached by the browser on it:
-// a foreign page whose name was made to resolve to 127.0.0.1 would count as the
-// same site. Give it to Handler, so that its refusals have what every answer has.
-func LoopbackOnly(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		host := r.Host
-		if name, _, err := net.SplitHostPort(host); err == nil {
-			host = name
-		}
-		name := strings.TrimSuffix(strings.ToLower(host), ".") // a name's dot at the end and its case mean nothing
-		if ip := net.ParseIP(strings.Trim(host, "[]")); name != "localhost" && (ip == nil || !ip.IsLoopback()) {
-			writeProblem(w, r, http.StatusMisdirectedRequest, "this server answers to 127.0.0.1 and localhost only")
-			return
-		}
-		next.ServeHTTP(w, r)
-	})
-}

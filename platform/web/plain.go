@@ -4,31 +4,33 @@ import (
 	"fmt"
 	"math"
 	"regexp"
+	"strconv"
 	"strings"
 )
 
-// mistyped is what encoding/json says of a value that is JSON, but not what the
-// program expects there: it names types of the program and may repeat a number.
+// mistyped matches encoding/json's error for a value of the wrong type. It
+// names Go types and may quote a number.
 var mistyped = regexp.MustCompile(`json: cannot unmarshal .*? into Go (?:struct field [^\s.]*\.(\S+)|value) of type (.+)`)
 
-// plain puts such a sentence, at the end of a text, in words for the caller.
+// plain replaces such an error, at the end of a text, with a message for the
+// caller.
 func plain(text string) string {
 	found := mistyped.FindStringSubmatchIndex(text)
 	if found == nil {
 		return text
 	}
-	said := expected(text[found[4]:found[5]])
+	message := expected(text[found[4]:found[5]])
 	if found[2] >= 0 {
-		said = text[found[2]:found[3]] + " " + said
+		message = text[found[2]:found[3]] + " " + message
 	} else {
-		said = "it " + said
+		message = "it " + message
 	}
-	return text[:found[0]] + said
+	return text[:found[0]] + message
 }
 
-// plainAt does the same for a finding about the body, and names the field in
-// its location.
-func plainAt(location, text string) (at, said string) {
+// plainAt does the same for a finding about the body, and adds the field to its
+// location.
+func plainAt(location, text string) (at, message string) {
 	if found := mistyped.FindStringSubmatch(text); found != nil {
 		if found[1] != "" {
 			location += "." + found[1]
@@ -38,10 +40,19 @@ func plainAt(location, text string) (at, said string) {
 	if strings.Contains(text, "parsing time ") || strings.HasPrefix(text, "Time.UnmarshalJSON") {
 		return location, "a time in it is not in RFC 3339, as 2026-01-02T15:04:05Z"
 	}
-	return location, text
+	return location, exponent.ReplaceAllStringFunc(text, func(number string) string {
+		value, err := strconv.ParseFloat(number, 64)
+		if err != nil {
+			return number
+		}
+		return strconv.FormatFloat(value, 'f', -1, 64)
+	})
 }
 
-// expected says what a type of Go is in JSON.
+// exponent matches a large limit as huma writes it.
+var exponent = regexp.MustCompile(`\b[0-9.]+e\+[0-9]+\b`)
+
+// expected returns a description of a Go type in terms of JSON.
 func expected(goType string) string {
 	goType = strings.TrimPrefix(goType, "*")
 	whole := func(least int64, most uint64) string {
@@ -66,6 +77,8 @@ func expected(goType string) string {
 		return "must be true or false"
 	case "string":
 		return "must be a string"
+	case "object":
+		return "must be an object"
 	}
 	if strings.HasPrefix(goType, "[]") {
 		return "must be an array"

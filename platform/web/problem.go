@@ -17,9 +17,11 @@ import (
 const (
 	problemType = "application/problem+json"
 	unknownText = "something failed here; the request's id, in instance, finds it in the log"
+	lockedText  = "something else holds a lock in the database that this needs; repeat the request later"
 )
 
-// sentences are what a caller reads when the error's own text is not for them.
+// sentences are the messages for callers when the error's own text must not be
+// shown.
 var sentences = map[errs.Kind]string{
 	errs.Invalid:      "a value is outside what can be stored",
 	errs.Unauthorized: "the request does not prove who sent it",
@@ -32,12 +34,13 @@ var sentences = map[errs.Kind]string{
 	errs.Resource:     "a part that this needs is away; repeat the request later",
 	errs.Timeout:      "this took too long, and may have happened; repeat the request with the same key, or read the state",
 	errs.Shutdown:     "this server is going down; repeat the request",
+	errs.Stale:        "it was changed since it was read; read it again before repeating the request",
 }
 
-// problemOf turns an error into what the caller may see of it.
+// problemOf converts an error to the problem that the caller may see.
 func problemOf(ctx context.Context, err error) *huma.ErrorModel {
 	var ready *huma.ErrorModel
-	if errors.As(err, &ready) { // huma's own, made by a handler
+	if errors.As(err, &ready) { // created by huma or by a handler
 		complete(ctx, ready)
 		return ready
 	}
@@ -45,6 +48,9 @@ func problemOf(ctx context.Context, err error) *huma.ErrorModel {
 	problem := &huma.ErrorModel{Status: kind.HTTPStatus(), Detail: unknownText}
 	if sentence, ok := sentences[kind]; ok {
 		problem.Detail = sentence
+	}
+	if errs.Locked(err) && kind == errs.Resource {
+		problem.Detail = lockedText
 	}
 	var named *errs.Error
 	var database *pq.Error
@@ -61,11 +67,12 @@ func problemOf(ctx context.Context, err error) *huma.ErrorModel {
 			problem.Detail = "several fields are not acceptable, see errors"
 		}
 	}
+	findingsFrom(ctx).into(problem) // usually none; adding them also limits the handler's own
 	complete(ctx, problem)
 	return problem
 }
 
-// fieldsOf finds every error in err's tree that names a field.
+// fieldsOf returns every error in err's tree that names a field.
 func fieldsOf(err error) []*errs.Error {
 	var found []*errs.Error
 	if e, ok := err.(*errs.Error); ok && e.Field != "" { //nolint:errorlint // this walks the tree itself
@@ -84,7 +91,7 @@ func fieldsOf(err error) []*errs.Error {
 	return found
 }
 
-// complete fills in what every problem has.
+// complete sets the members that every problem has.
 func complete(ctx context.Context, problem *huma.ErrorModel) {
 	problem.Type = "about:blank"
 	problem.Title = http.StatusText(problem.Status)
@@ -95,9 +102,9 @@ func complete(ctx context.Context, problem *huma.ErrorModel) {
 
 const missing, missingEnd = "expected required property ", " to be present"
 
-// tidyValidation makes huma's findings name the field: a missing one is
-// reported at its parent. Values are dropped: a body may hold what must not
-// travel further, and a caller knows what it sent.
+// tidyValidation corrects huma's findings: it names a missing field itself
+// instead of its parent, and removes values, because a body may contain data
+// that must not be repeated.
 func tidyValidation(problem *huma.ErrorModel) {
 	for _, e := range problem.Errors {
 		if e == nil {
@@ -113,23 +120,21 @@ func tidyValidation(problem *huma.ErrorModel) {
 		}
 	}
 	switch {
-	case problem.Status == http.StatusInternalServerError: // the body ended before its announced length
-		problem.Detail, problem.Errors = unknownText, nil
-	case problem.Status == http.StatusUnsupportedMediaType:
-		problem.Detail = "send Content-Type: application/json"
-		problem.Errors = []*huma.ErrorDetail{{Location: "header.Content-Type", Message: problem.Detail}}
-	case problem.Status == http.StatusBadRequest && len(problem.Errors) > 0:
-		problem.Detail = "the body is not JSON"
+	case problem.Status == http.StatusBadRequest && len(problem.Errors) == 1 && problem.Errors[0].Location == "header.If-Match":
+		problem.Detail = "If-Match cannot be read, see errors"
 	case problem.Status == http.StatusUnprocessableEntity:
-		problem.Detail = "the request does not fit this operation, see errors and /docs"
+		problem.Detail = unfit
 	}
 }
 
-// writeProblem answers outside of an operation.
+// writeProblem writes a problem outside of an operation.
 func writeProblem(w http.ResponseWriter, r *http.Request, status int, detail string) {
-	problem := &huma.ErrorModel{Status: status, Detail: detail}
+	writeModel(w, r, &huma.ErrorModel{Status: status, Detail: detail})
+}
+
+func writeModel(w http.ResponseWriter, r *http.Request, problem *huma.ErrorModel) {
 	complete(r.Context(), problem)
 	w.Header().Set("Content-Type", problemType)
-	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(problem) // the reader left: nobody to tell
+	w.WriteHeader(problem.Status)
+	_ = json.NewEncoder(w).Encode(problem) // the client has disconnected
 }

@@ -2,8 +2,8 @@ package web
 
 import "net/http"
 
-// Refuse answers with a problem, for a handler that is no operation. detail is
-// for the caller: it repeats nothing that was sent.
+// Refuse answers with a problem, for a handler that is not an operation. detail
+// must quote nothing from the request.
 func Refuse(w http.ResponseWriter, r *http.Request, status int, detail string) {
 	writeProblem(w, r, status, detail)
 }

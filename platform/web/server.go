@@ -19,11 +19,11 @@ type Server struct {
 	listener net.Listener
 }
 
-// Listen takes the address, "127.0.0.1:8080" or with port 0 for any free one,
-// and answers nothing yet: callers wait until Serve. setting is the name of the
-// configuration that changes the address; the error for an address that cannot
-// be had names it.
-func Listen(address, setting string, handler http.Handler, log *slog.Logger) (*Server, error) {
+// Listen binds the address, such as "127.0.0.1:8080"; port 0 means any free
+// port. Call Serve soon after, because clients that connect earlier must wait
+// for it. setting is the configuration setting of the address; errors name it.
+// limits bounds the connections; nil means no limit.
+func Listen(address, setting string, handler http.Handler, limits *Limits, log *slog.Logger) (*Server, error) {
 	listener, err := new(net.ListenConfig).Listen(context.Background(), "tcp", address) // it does not wait
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
@@ -33,7 +33,7 @@ func Listen(address, setting string, handler http.Handler, log *slog.Logger) (*S
 	case err != nil:
 		return nil, errs.New(errs.Resource, "cannot listen on %q: set %s to an address of this machine, as 127.0.0.1:8080: %w", address, setting, err)
 	}
-	return &Server{listener: listener, http: &http.Server{
+	server := &http.Server{
 		Handler:           handler,
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       10 * time.Second,
@@ -41,17 +41,18 @@ func Listen(address, setting string, handler http.Handler, log *slog.Logger) (*S
 		IdleTimeout:       60 * time.Second,
 		MaxHeaderBytes:    16 << 10,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
-	}}, nil
+	}
+	return &Server{listener: limits.bound(server, listener), http: server}, nil
 }
 
-// Address is the address that was taken, with its real port.
+// Address returns the bound address with its actual port.
 func (s *Server) Address() string { return s.listener.Addr().String() }
 
-// URL is the server's address as a client on this machine writes it, without a
-// slash at the end.
+// URL returns the server's URL for clients on this machine, without a trailing
+// slash.
 func (s *Server) URL() string {
 	host, port, err := net.SplitHostPort(s.Address())
-	if err != nil { // a TCP address always has both
+	if err != nil { // impossible: a TCP address has both
 		return "http://" + s.Address()
 	}
 	if ip := net.ParseIP(host); ip == nil || ip.IsUnspecified() {
@@ -60,7 +61,7 @@ func (s *Server) URL() string {
 	return "http://" + net.JoinHostPort(host, port)
 }
 
-// Serve answers requests until Shutdown, and then returns nil.
+// Serve handles requests until Shutdown, then returns nil.
 func (s *Server) Serve() error {
 	if err := s.http.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
 		return fmt.Errorf("serve %s: %w", s.Address(), err)
@@ -68,13 +69,13 @@ func (s *Server) Serve() error {
 	return nil
 }
 
-// Shutdown takes no new request and waits for those that are being handled,
-// until ctx is done; then it cuts them and says so. It may be called without
-// Serve, and twice.
+// Shutdown accepts no new requests and waits until ctx is done for those being
+// handled. Then it closes their connections and returns an error. It may be
+// called without Serve, and twice.
 func (s *Server) Shutdown(ctx context.Context) error {
-	defer func() { _ = s.listener.Close() }() // closed already, unless Serve never ran
+	defer func() { _ = s.listener.Close() }() // already closed, unless Serve was never called
 	if err := s.http.Shutdown(ctx); err != nil && !errors.Is(err, net.ErrClosed) {
-		_ = s.http.Close() // the error to tell is the one above
+		_ = s.http.Close() // the error above is returned
 		return fmt.Errorf("requests were still being handled: %w", err)
 	}
 	return nil

@@ -17,32 +17,32 @@ import (
 
 var client = &http.Client{Timeout: time.Minute}
 
-func TestAPortInUseNamesTheSetting(t *testing.T) {
+func TestListen_PortInUseNamesSetting(t *testing.T) {
 	t.Parallel()
-	first, err := web.Listen("127.0.0.1:0", "http.address", http.NotFoundHandler(), slog.New(slog.DiscardHandler))
+	first, err := web.Listen("127.0.0.1:0", "http.address", http.NotFoundHandler(), nil, slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	defer func() { require.NoError(t, first.Shutdown(t.Context())) }()
 
-	_, err = web.Listen(first.Address(), "http.address", http.NotFoundHandler(), slog.New(slog.DiscardHandler))
+	_, err = web.Listen(first.Address(), "http.address", http.NotFoundHandler(), nil, slog.New(slog.DiscardHandler))
 	require.ErrorContains(t, err, first.Address()+" is in use")
 	require.ErrorContains(t, err, "set http.address")
 	require.Equal(t, errs.Resource, errs.KindOf(err))
 }
 
-func TestAnAddressThatIsNoneNamesTheSetting(t *testing.T) {
+func TestListen_InvalidAddressNamesSetting(t *testing.T) {
 	t.Parallel()
-	_, err := web.Listen("nowhere", "http.address", http.NotFoundHandler(), slog.New(slog.DiscardHandler))
+	_, err := web.Listen("nowhere", "http.address", http.NotFoundHandler(), nil, slog.New(slog.DiscardHandler))
 	require.ErrorContains(t, err, "set http.address")
 }
 
-func TestAShutdownWaitsForTheRequestThatIsBeingHandled(t *testing.T) {
+func TestServer_ShutdownWaitsForRequests(t *testing.T) {
 	t.Parallel()
 	arrived, finish := make(chan struct{}), make(chan struct{})
 	server, err := web.Listen("127.0.0.1:0", "http.address", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		close(arrived)
 		<-finish
-		_, _ = io.WriteString(w, "whole") // a failure shows in the client
-	}), slog.New(slog.DiscardHandler))
+		_, _ = io.WriteString(w, "whole") // the client notices an error
+	}), nil, slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	served := make(chan error, 1)
 	go func() { served <- server.Serve() }()
@@ -65,7 +65,7 @@ func TestAShutdownWaitsForTheRequestThatIsBeingHandled(t *testing.T) {
 	<-arrived
 	down := make(chan error, 1)
 	go func() { down <- server.Shutdown(t.Context()) }()
-	require.Eventually(t, func() bool { // no new request is taken
+	require.Eventually(t, func() bool { // new requests are refused
 		_, err := client.Get(server.URL())
 		return err != nil
 	}, time.Minute, time.Millisecond)
@@ -77,14 +77,14 @@ func TestAShutdownWaitsForTheRequestThatIsBeingHandled(t *testing.T) {
 	require.NoError(t, <-served)
 }
 
-func TestARequestThatDoesNotEndIsCutWhenTheTimeIsUp(t *testing.T) {
+func TestServer_ShutdownClosesRequestsAfterDeadline(t *testing.T) {
 	t.Parallel()
 	arrived, finish := make(chan struct{}), make(chan struct{})
 	defer close(finish)
 	server, err := web.Listen("127.0.0.1:0", "http.address", http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
 		close(arrived)
 		<-finish
-	}), slog.New(slog.DiscardHandler))
+	}), nil, slog.New(slog.DiscardHandler))
 	require.NoError(t, err)
 	go func() { _ = server.Serve() }() // ends with Shutdown
 	go func() {
@@ -98,14 +98,14 @@ func TestARequestThatDoesNotEndIsCutWhenTheTimeIsUp(t *testing.T) {
 	require.ErrorContains(t, server.Shutdown(ctx), "still being handled")
 }
 
-func TestTheStartPageLinksToEverythingAndEscapes(t *testing.T) {
+func TestStartPage_ListsLinksAndEscapesHTML(t *testing.T) {
 	t.Parallel()
 	mux := http.NewServeMux()
 	require.NoError(t, web.StartPage(mux, "v1", []string{"payment"}, []web.Link{
 		{Href: "/docs", Name: "API", Korean: "문서", English: "documentation"},
 		{Href: "javascript:alert(1)", Name: "<b>bold</b>"},
 	}))
-	h := web.Handler(mux, slog.New(slog.DiscardHandler))
+	h := web.Handler(mux, slog.New(slog.DiscardHandler), nil)
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/", nil))
 	require.Equal(t, http.StatusOK, w.Code)

@@ -72,14 +72,21 @@ var planted = []struct {
 		"modules/payment/payment.go": `package payment; func Pay() {}`}},
 	{"only the door of a module is exported", "a variable", map[string]string{
 		"modules/payment/payment.go": `package payment; var ErrPaid error`}},
-	{"every module has the same files", "files are missing", map[string]string{
-		"modules/payment/module.go": `package payment; func (m *Module) Publishes() []bus.Event { return []bus.Event{paymentapi.Completed{}} }`}},
-	{"every module has the same files", "migrations elsewhere", map[string]string{
+	{"modules keep their parts in the same files", "no contract", map[string]string{
+		"modules/payment/module.go": `package payment; func (m *Module) Name() string { return "payment" }; func (m *Module) Publishes() []bus.Event { return []bus.Event{paymentapi.Completed{}} }`}},
+	{"modules keep their parts in the same files", "operations elsewhere", map[string]string{
+		"modules/payment/module.go": `package payment; func (m *Module) Name() string { return "payment" }; func (*Module) Routes(huma.API) {}`}},
+	{"modules keep their parts in the same files", "no Module", map[string]string{
+		"modules/payment/payment.go": `package payment`}},
+	{"modules keep their parts in the same files", "migrations elsewhere", map[string]string{
+		"modules/payment/module.go":                    `package payment; func (m *Module) Name() string { return "payment" }`,
 		"modules/payment/gateway/migrations/00001.sql": ``}},
 	{"the folder listing shows the house", "a folder at the top", map[string]string{
 		"pkg/pkg.go": `package pkg`}},
 	{"the folder listing shows the house", "a file at the top", map[string]string{
 		"NOTES.md": ``}},
+	{"the folder listing shows the house", "a document that is not listed", map[string]string{
+		"docs/notes.md": ``}},
 	{"the folder listing shows the house", "a name that says nothing", map[string]string{
 		"platform/util/util.go": `package util`}},
 	{"every package says what it is", "no comment", map[string]string{
@@ -109,6 +116,34 @@ var planted = []struct {
 		"platform/bus/bus_test.go": `package bus; func f(t T) { t.Skip() }`}},
 	{"nothing is left undone in words", "work that is meant to be done", map[string]string{
 		"platform/bus/bus.go": "package bus // TO" + "DO: all of it"}},
+	{"what runs with its owner's rights is not public", "a function without REVOKE", map[string]string{
+		"platform/bus/migrations/00009_new.sql": "CREATE FUNCTION f() RETURNS void LANGUAGE sql SECURITY DEFINER AS ''; REVOKE ALL ON FUNCTION f FROM somebody"}},
+	{"no text switches encryption off", "advice in an error", map[string]string{
+		"platform/bus/bus.go": `package bus; var err = "the server speaks no TLS: write sslmode=disable"`}},
+	{"no text switches encryption off", "advice to correct the setting", map[string]string{
+		"platform/bus/bus.go": `package bus; var fix = "let it offer STARTTLS, or correct mail.smtp.tls"`}},
+	{"commands print through the printer", "fmt to a writer", map[string]string{
+		"cmd/millrace/trace.go": `package main; import ("fmt"; "io"); func f(w io.Writer) { fmt.Fprintln(w, "x") }`}},
+	{"commands print through the printer", "the standard output in a part of a command", map[string]string{
+		"cmd/millrace/demo/run.go": `package demo; import "os"; var out = os.Stdout`}},
+	{"commands print through the printer", "a table of its own", map[string]string{
+		"cmd/millrace/listing.go": `package main; import "text/tabwriter"; var t tabwriter.Writer`}},
+	{"commands print through the printer", "JSON to a writer", map[string]string{
+		"cmd/millrace/demo.go": `package main; import ("encoding/json"; "io"); func f(w io.Writer) { json.NewEncoder(w).Encode(1) }`}},
+	{"commands print through the printer", "a built-in", map[string]string{
+		"cmd/millrace/demo.go": `package main; func f() { println(1) }`}},
+	{"words are those of the glossary", "an identifier", map[string]string{
+		"platform/bus/bus.go": `package bus; var unH` + `eard int`}},
+	{"words are those of the glossary", "a comment", map[string]string{
+		"platform/bus/bus.go": "package bus // it s" + "ays so"}},
+	{"words are those of the glossary", "a log line", map[string]string{
+		"platform/bus/bus.go": `package bus; var line = "put as` + `ide"`}},
+	{"words are those of the glossary", "the name of a test", map[string]string{
+		"platform/bus/bus_test.go": `package bus; func TestItT` + `ells() {}`}},
+	{"words are those of the glossary", "one more than before", map[string]string{
+		"platform/bus/bus.go": `package bus; var s` + `aid, h` + `eard int`, ceilings: "platform/bus 1\n"}},
+	{"words are those of the glossary", "a ceiling that is too high", map[string]string{
+		"platform/bus/bus.go": `package bus; var s` + `aid int`, ceilings: "platform/bus 2\n"}},
 	{"no path of somebody's machine is in the repository", "a home folder", map[string]string{
 		"README.md": "see /ho" + "me/kim/notes"}},
 }
@@ -151,7 +186,7 @@ func TestAGoodTreeKeepsEveryRule(t *testing.T) {
 	for name, text := range map[string]string{
 		"platform/bus/bus.go":                          "// Package bus is one.\npackage bus; import _ \"context\"",
 		"platform/bus/bustest/bustest.go":              "// Package bustest is one.\npackage bustest; import (_ \"testing\"; _ \"millrace/platform/bus\")",
-		"modules/payment/module.go":                    "// Package payment is one.\npackage payment; type Module struct{}; type Config struct{}; func New() *Module { return nil }; func (m *Module) Publishes() []bus.Event { return []bus.Event{nil} }",
+		"modules/payment/module.go":                    "// Package payment is one.\npackage payment; type Module struct{}; type Config struct{}; func New() *Module { return nil }; func (m *Module) Name() string { return `payment` }; func (m *Module) Publishes() []bus.Event { return []bus.Event{nil} }",
 		"modules/payment/payment.go":                   "package payment; type reason string; func (r reason) String() string { return `update to payment.completed` }",
 		"modules/payment/service.go":                   "package payment; import _ \"millrace/modules/payment/gateway\"",
 		"modules/payment/store.go":                     "package payment; const q = `SELECT c.id FROM charge c JOIN payment p ON c.id = p.id`",
@@ -160,6 +195,7 @@ func TestAGoodTreeKeepsEveryRule(t *testing.T) {
 		"modules/payment/handlers_test.go":             "package payment_test; import (_ \"millrace/modules/payment\"; _ \"millrace/platform/bus/bustest\")",
 		"modules/payment/gateway/gateway.go":           "// Package gateway is one.\npackage gateway",
 		"modules/payment/migrations/00001_payment.sql": "CREATE TABLE payment (id uuid)",
+		"modules/loyalty/module.go":                    "// Package loyalty is one.\npackage loyalty; type Module struct{}; func (Module) Name() string { return `loyalty` }",
 		"modules/payment/paymentapi/doc.go":            "// Package paymentapi is one.\npackage paymentapi",
 		"modules/payment/paymentapi/events.go":         "package paymentapi; import _ \"time\"; func (C) EventName() string { return \"payment.completed\" }",
 		"cmd/millrace/main.go":                         "// Command millrace is one.\npackage main; import _ \"millrace/modules/payment\"",

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"sort"
 	"strings"
 	"testing"
@@ -61,4 +62,43 @@ func TestAMigrationNeverChanges(t *testing.T) {
 		sort.Slice(lines, func(i, k int) bool { return lines[i][66:] < lines[k][66:] })
 		require.NoError(t, os.WriteFile("migrations.sum", []byte(strings.Join(lines, "")), 0o644))
 	}
+}
+
+var createsIndex = regexp.MustCompile(`(?i)CREATE (?:UNIQUE )?INDEX (CONCURRENTLY )?.*? ON (\w+)`)
+
+// A released table may be large: an index of it is created without a lock that
+// stops the publishers. The baselines, and tables of the same file, are empty.
+func TestMigrations_CreateIndexesOfExistingTablesConcurrently(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ sql, refused string }{
+		{"CREATE INDEX a ON log (key);", "log"},
+		{"create unique index a on inbox (key);", "inbox"},
+		{"CREATE INDEX CONCURRENTLY a ON log (key);", ""},
+		{"CREATE TABLE coupons (id int);\nCREATE INDEX a ON coupons (id);", ""},
+	} {
+		require.Equal(t, c.refused, strings.Join(blockingIndexes(c.sql), " "), c.sql)
+	}
+	files, err := filepath.Glob("../../*/*/migrations/*.sql")
+	require.NoError(t, err)
+	bus, err := filepath.Glob("../../platform/bus/*/migrations/*/*.sql")
+	require.NoError(t, err)
+	require.NotEmpty(t, bus)
+	for _, file := range append(files, bus...) {
+		if strings.HasPrefix(filepath.Base(file), "00001_") {
+			continue
+		}
+		content, err := os.ReadFile(file)
+		require.NoError(t, err)
+		require.Empty(t, blockingIndexes(string(content)), "%s: CREATE INDEX CONCURRENTLY, in a file with `-- +goose NO TRANSACTION`", file)
+	}
+}
+
+// blockingIndexes lists the tables whose publishers a migration would stop.
+func blockingIndexes(migration string) (tables []string) {
+	for _, found := range createsIndex.FindAllStringSubmatch(migration, -1) {
+		if found[1] == "" && !regexp.MustCompile(`(?i)CREATE TABLE `+found[2]+`\b`).MatchString(migration) {
+			tables = append(tables, found[2])
+		}
+	}
+	return tables
 }

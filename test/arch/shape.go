@@ -56,17 +56,30 @@ func exported(file *ast.File) (names []string) {
 	return names
 }
 
-// everyModuleHasTheSameFiles, so that who knows one knows all. A module that
-// says nothing has no contract.
-func everyModuleHasTheSameFiles(t *tree, fault func(string, ...any)) {
+// partFiles are the files in which a module keeps what it has: a file for the
+// method of its Module that declares the part. NAME is the module's name.
+var partFiles = map[string][]string{
+	"Name":          {"module.go"},
+	"Publishes":     {"NAMEapi/doc.go", "NAMEapi/events.go"},
+	"Subscriptions": {"handlers.go"},
+	"Routes":        {"http.go"},
+	"Migrations":    {"migrations/00001_NAME.sql"},
+}
+
+// modulesKeepTheirPartsInTheSameFiles, so that who knows one knows all. A module
+// without operations, tables or messages has no file for them.
+func modulesKeepTheirPartsInTheSameFiles(t *tree, fault func(string, ...any)) {
 	for _, name := range t.modules() {
-		want := []string{"module.go", name + ".go", "service.go", "store.go", "http.go", "handlers.go", "migrations/00001_" + name + ".sql"}
-		if !t.silent(name) {
-			want = append(want, name+"api/doc.go", name+"api/events.go")
+		methods := t.methods(name)
+		if !slices.Contains(methods, "Name") {
+			fault("module %s has no type Module with a method Name", name)
 		}
-		for _, file := range want {
-			if _, ok := t.texts[door(name)+"/"+file]; !ok {
-				fault("module %s has no %s", name, file)
+		for _, method := range methods {
+			for _, file := range partFiles[method] {
+				file = strings.ReplaceAll(file, "NAME", name)
+				if _, ok := t.texts[door(name)+"/"+file]; !ok {
+					fault("module %s has %s and no %s", name, method, file)
+				}
 			}
 		}
 		for file := range t.texts {
@@ -78,32 +91,44 @@ func everyModuleHasTheSameFiles(t *tree, fault func(string, ...any)) {
 	}
 }
 
-// silent tells whether the module declares that it publishes nothing.
-func (t *tree) silent(name string) bool {
+// methods lists the methods of a module's type Module.
+func (t *tree) methods(module string) (names []string) {
 	for _, s := range t.sources {
-		if s.path != door(name)+"/module.go" {
+		if s.dir() != door(module) || s.test {
 			continue
 		}
 		for _, declared := range s.ast.Decls {
 			f, ok := declared.(*ast.FuncDecl)
-			if !ok || f.Name.Name != "Publishes" || f.Body == nil || len(f.Body.List) != 1 {
+			if !ok || f.Recv == nil {
 				continue
 			}
-			if ret, ok := f.Body.List[0].(*ast.ReturnStmt); ok && len(ret.Results) == 1 {
-				id, ok := ret.Results[0].(*ast.Ident)
-				return ok && id.Name == "nil"
+			receiver := f.Recv.List[0].Type
+			if pointer, ok := receiver.(*ast.StarExpr); ok {
+				receiver = pointer.X
+			}
+			if id, ok := receiver.(*ast.Ident); ok && id.Name == "Module" {
+				names = append(names, f.Name.Name)
 			}
 		}
 	}
-	return false
+	return names
 }
 
 var (
-	topFolders = []string{"cmd", "config", "modules", "platform", "test"}
-	named      = []string{"README.md", "CHANGELOG.md", "LICENSE", "Makefile", "Dockerfile", "docker-compose.yml", "go.mod", "go.sum"}
+	topFolders = []string{"cmd", "config", "docs", "modules", "platform", "test"}
+	documents  = []string{
+		"docs/architecture.md", "docs/guarantees.md", "docs/adding-a-module.md", "docs/watermill.md", "docs/operations.md",
+		"docs/kafka.md", "docs/roles.md", "docs/security.md", "docs/glossary.md",
+		"docs/decisions/own-subscriber.md", "docs/decisions/64-partitions.md", "docs/decisions/offset-compare-and-set.md",
+		"docs/decisions/parked-messages.md", "docs/decisions/kafka-as-a-bridge.md", "docs/decisions/lib-pq-prepared.md",
+		"docs/decisions/embedded-server.md", "docs/decisions/demo-in-the-binary.md",
+		"test/README.md", "test/bench/RESULTS.md",
+	}
+	named = []string{"README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md", "LICENSE", "THIRD_PARTY_NOTICES.txt", "Makefile", "Dockerfile", "docker-compose.yml", "go.mod", "go.sum"}
 )
 
-// theFolderListingShowsTheHouse: nothing else lies at the top; no folder has a
+// theFolderListingShowsTheHouse: nothing else lies at the top, no other document
+// is anywhere; no folder has a
 // name that says nothing.
 func theFolderListingShowsTheHouse(t *tree, fault func(string, ...any)) {
 	for _, folder := range t.folders {
@@ -114,6 +139,9 @@ func theFolderListingShowsTheHouse(t *tree, fault func(string, ...any)) {
 	for name := range t.texts {
 		if !strings.Contains(name, "/") && !slices.Contains(named, name) && !strings.HasPrefix(name, ".") && path.Ext(name) != ".csv" {
 			fault("%s: the top has no such file", name)
+		}
+		if path.Ext(name) == ".md" && strings.Contains(name, "/") && !slices.Contains(documents, name) && !inTestdata(name) {
+			fault("%s: no such document is listed: a new one is added to the list of this test", name)
 		}
 	}
 	for _, s := range t.sources {
@@ -162,16 +190,20 @@ var rules = map[string]func(*tree, func(string, ...any)){
 	"only cmd and tests import a module's door":          doorsAreForTheComposition,
 	"production code needs no test tools":                productionNeedsNoTestTools,
 	"only the door of a module is exported":              onlyTheDoorIsExported,
-	"every module has the same files":                    everyModuleHasTheSameFiles,
+	"modules keep their parts in the same files":         modulesKeepTheirPartsInTheSameFiles,
 	"the folder listing shows the house":                 theFolderListingShowsTheHouse,
 	"every package says what it is":                      everyPackageSaysWhatItIs,
 	"files are short":                                    filesAreShort,
 	"a module's SQL names no schema":                     sqlNamesNoSchema,
 	"handlers touch nothing but their transaction":       handlersTouchOnlyTheirTransaction,
 	"no path of somebody's machine is in the repository": noPrivatePaths,
+	"no text switches encryption off":                    noTextSwitchesEncryptionOff,
+	"what runs with its owner's rights is not public":    definersAreNotPublic,
 	"tests neither sleep nor skip":                       testsNeitherSleepNorSkip,
 	"nothing is left undone in words":                    nothingIsLeftUndone,
 	"a message is named after its owner":                 contractNamesBelongToTheirOwner,
+	"commands print through the printer":                 commandsWriteThroughThePrinter,
+	"words are those of the glossary":                    wordsAreThoseOfTheGlossary,
 }
 
 // check runs one rule and returns what it found, sorted.

@@ -38,6 +38,18 @@ func sqlNamesNoSchema(t *tree, fault func(string, ...any)) {
 	}
 }
 
+// definersAreNotPublic: PostgreSQL lets everybody call a new function, so one that
+// runs with its owner's rights is taken from PUBLIC in the migration that makes it.
+func definersAreNotPublic(t *tree, fault func(string, ...any)) {
+	revoked := regexp.MustCompile(`(?i)REVOKE ALL ON (FUNCTION|ROUTINE|ALL FUNCTIONS)\b[^;]*\bFROM PUBLIC\b`)
+	for name, text := range t.texts {
+		older := slices.Contains([]string{"00001_bus.sql", "00003_append_one.sql"}, path.Base(name)) // 00006_not_public.sql does it
+		if path.Ext(name) == ".sql" && strings.Contains(strings.ToUpper(text), "SECURITY DEFINER") && !older && !revoked.MatchString(text) {
+			fault("%s: a SECURITY DEFINER function, and no REVOKE ALL ON FUNCTION … FROM PUBLIC", name)
+		}
+	}
+}
+
 // eachString calls f with every string literal of a file.
 func eachString(file *ast.File, f func(string)) {
 	ast.Inspect(file, func(n ast.Node) bool {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/IBM/sarama"
 
+	"millrace/platform/privatedir"
 	"millrace/test/broker"
 )
 
@@ -38,8 +39,8 @@ func missingKafka() string {
 		return ""
 	}
 	// Maven fetches the jars, once.
-	if cache, err := os.UserCacheDir(); err == nil {
-		if _, err := os.Stat(filepath.Join(cache, "millrace", "kafka-"+broker.Version, "jars")); err == nil {
+	if cache, err := privatedir.Cache("kafka-" + broker.Version); err == nil {
+		if _, err := os.Stat(filepath.Join(cache, "jars")); err == nil {
 			return ""
 		}
 	}

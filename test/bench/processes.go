@@ -182,7 +182,7 @@ func startWorkers(ctx context.Context, url string, n int) (end func() error, err
 // sharedAmong waits until n processes own the queue's partitions evenly.
 func sharedAmong(ctx context.Context, db *sql.DB, n int) error {
 	const owners = `SELECT count(*) FILTER (WHERE partitions <= $1), coalesce(sum(partitions), 0) FROM (
-		SELECT owner, count(*) AS partitions FROM delivery.positions WHERE owner IS NOT NULL GROUP BY owner) AS o`
+		SELECT node, count(*) AS partitions FROM delivery.offsets WHERE node IS NOT NULL GROUP BY node) AS o`
 	return until(ctx, time.Minute, "the partitions are shared", func() (bool, error) {
 		var fair, owned int
 		err := db.QueryRowContext(ctx, owners, (sqltransport.Partitions+n-1)/n).Scan(&fair, &owned)

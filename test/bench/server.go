@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"millrace/platform/postgres/devserver"
+	"millrace/platform/privatedir"
 )
 
 // server is the one PostgreSQL of a run, in a folder of its own.
@@ -26,10 +27,7 @@ type server struct {
 
 func startServer(ctx context.Context, statements bool) (_ *server, err error) {
 	s := &server{}
-	if s.dir, err = os.MkdirTemp("", "millrace-bench-"); err != nil {
-		return nil, err
-	}
-	if err := os.Chmod(s.dir, 0o711); err != nil { // the server may run as another user
+	if s.dir, err = privatedir.Temp("", "millrace-bench-"); err != nil {
 		return nil, err
 	}
 	if err := s.start(ctx); err != nil {
@@ -167,10 +165,9 @@ func (s *server) pgbench(ctx context.Context, target, script string, clients, se
 	host, port := u.Query().Get("host"), u.Query().Get("port")
 	if host == "" {
 		host, port = u.Hostname(), u.Port()
-		password, _ := u.User.Password()
-		cmd.Env = append(cmd.Env, "PGPASSWORD="+password)
 	}
-	cmd.Env = append(cmd.Env, "PGHOST="+host, "PGPORT="+port)
+	password, _ := u.User.Password()
+	cmd.Env = append(cmd.Env, "PGPASSWORD="+password, "PGHOST="+host, "PGPORT="+port)
 	before, _ := s.cpu()
 	said, err := cmd.CombinedOutput()
 	if err != nil {

@@ -8,13 +8,12 @@ import (
 	"time"
 )
 
-// makeArchive runs a broker once and lets Java write down the classes it
-// loaded: later ones start in half the time. It is a comfort: whatever goes
-// wrong, brokers start without it, and the next process tries again. The caller
-// holds the lock.
+// makeArchive runs a broker once and has Java write a class data sharing archive, so
+// that later brokers start in half the time. Errors are ignored: brokers start
+// without the archive, and the next process tries again. The caller holds the lock.
 func (h *home) makeArchive(ctx context.Context) {
 	made := filepath.Join(h.dir, "classes-"+strconv.Itoa(os.Getpid())+".part")
-	defer os.Remove(made) //nolint:errcheck // it has another name by now
+	defer os.Remove(made) //nolint:errcheck // renamed by now, if it succeeded
 	o := Options{Nodes: 1, Partitions: 8}
 	template, err := h.format(ctx, o)
 	if err != nil {
@@ -24,9 +23,9 @@ func (h *home) makeArchive(ctx context.Context) {
 	if err != nil {
 		return
 	}
-	defer c.Close()                             //nolint:errcheck // it says nothing about the archive
-	if c.nodes[0].stop(30*time.Second) != nil { // it is written now
+	defer c.Close()                             //nolint:errcheck // does not affect the archive
+	if c.nodes[0].stop(30*time.Second) != nil { // the broker writes the archive when it exits
 		return
 	}
-	_ = os.Rename(made, h.archive) // as above
+	_ = os.Rename(made, h.archive) // without it brokers start slower
 }

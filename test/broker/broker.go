@@ -13,18 +13,18 @@ import (
 	"time"
 )
 
-// Options say which cluster to start; the zero value is one broker.
+// Options configure a cluster. The zero value is one broker.
 type Options struct {
 	Nodes      int  // 1 or 3; 0 is 1
-	Partitions int  // of a topic that is created without saying how many; 0 is 8
+	Partitions int  // default number of partitions of a topic; 0 is 8
 	Secure     bool // adds the listeners of TLS, SASL and SASLTLS
-	Authorize  bool // with Secure: User may do nothing until somebody allows it; the plain listener may do everything
-	Proxy      bool // adds a listener behind a Proxy before each broker
-	// Properties replace or add lines of every broker's server.properties.
+	Authorize  bool // with Secure: User has no rights until ACLs grant them; the plain listener has all rights
+	Proxy      bool // adds a Proxy in front of each broker
+	// Properties override or add settings in every broker's server.properties.
 	Properties map[string]string
 }
 
-// startWithin is how long brokers may take to serve, on a busy machine.
+// startWithin is how long brokers may take to start, on a busy machine.
 const startWithin = 2 * time.Minute
 
 // Cluster is one or three brokers that run together. They are numbered from 0;
@@ -35,12 +35,12 @@ type Cluster struct {
 	at      []addresses
 	nodes   []*node
 	proxies []*Proxy
-	release func() // of the watchdog
+	release func() // ends the watchdog
 	close   func() error
 }
 
-// Start starts a cluster that ends with the test. If the test has failed by
-// then, it logs the end of each broker's log.
+// Start starts a cluster that is closed when the test ends. If the test has failed,
+// it then logs the end of each broker's log.
 func Start(t testing.TB, o Options) *Cluster {
 	t.Helper()
 	c, err := Open(t.Context(), o)
@@ -58,9 +58,8 @@ func Start(t testing.TB, o Options) *Cluster {
 	return c
 }
 
-// Open starts a cluster that ends with Close. It fails if the cluster does not
-// serve within two minutes, and says what the brokers said. The context is for
-// the start alone.
+// Open starts a cluster that runs until Close. If it is not ready within two minutes,
+// the error has the end of each broker's log. The context bounds the start only.
 func Open(ctx context.Context, o Options) (*Cluster, error) {
 	if o.Nodes == 0 {
 		o.Nodes = 1
@@ -82,7 +81,7 @@ func Open(ctx context.Context, o Options) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	for attempt := 1; ; attempt++ { // with other ports, if somebody was faster
+	for attempt := 1; ; attempt++ { // with other ports, if another process took one meanwhile
 		c, err := h.try(ctx, o, template)
 		if err == nil || attempt == 3 || !strings.Contains(err.Error(), "Address already in use") {
 			return c, err
@@ -90,7 +89,7 @@ func Open(ctx context.Context, o Options) (*Cluster, error) {
 	}
 }
 
-// try starts a cluster, each broker with these options of the JVM or the usual ones.
+// try starts a cluster, with the given options of the JVM or the default ones.
 func (h *home) try(ctx context.Context, o Options, template string, jvm ...string) (_ *Cluster, err error) {
 	dir, err := os.MkdirTemp("", "millrace-kafka-")
 	if err != nil {
@@ -142,7 +141,7 @@ func (h *home) try(ctx context.Context, o Options, template string, jvm ...strin
 	return c, c.serves(ctx, c.nodes...)
 }
 
-// Close ends the brokers and removes their data. It may be called again.
+// Close ends the brokers and removes their data. It may be called more than once.
 func (c *Cluster) Close() error { return c.close() }
 
 func (c *Cluster) end() error {
@@ -152,8 +151,8 @@ func (c *Cluster) end() error {
 		all.Go(func() {
 			n.mu.Lock()
 			defer n.mu.Unlock()
-			// A clean end is the faster one; but three that end together may
-			// wait for each other.
+			// A clean shutdown is usually faster than a kill; but brokers that shut
+			// down at the same time may wait for each other.
 			if n.frozen || n.stop(2*time.Second) != nil {
 				errs[i] = n.kill()
 			}
@@ -167,20 +166,20 @@ func (c *Cluster) end() error {
 	return errors.Join(append(errs, os.RemoveAll(c.dir))...)
 }
 
-// Brokers are the addresses of the plaintext listeners, that of broker i at i.
+// Brokers returns the addresses of the plaintext listeners, indexed by broker.
 func (c *Cluster) Brokers() []string { return c.listening(plain) }
 
-// TLS are the addresses that speak TLS and ask for no password.
+// TLS returns the addresses of the listeners with TLS and without authentication.
 func (c *Cluster) TLS() []string { return c.listening(secured) }
 
-// SASLTLS are the addresses that speak TLS and ask for User and Password.
+// SASLTLS returns the addresses of the listeners with TLS that require User and Password.
 func (c *Cluster) SASLTLS() []string { return c.listening(saslTLS) }
 
-// SASL are the addresses that ask for User and Password without TLS.
+// SASL returns the addresses of the listeners without TLS that require User and Password.
 func (c *Cluster) SASL() []string { return c.listening(saslPlain) }
 
-// Proxied are the addresses of the proxies. Clients that begin there stay
-// behind the proxies.
+// Proxied returns the addresses of the proxies. Clients that start with these use the
+// proxies for all connections.
 func (c *Cluster) Proxied() []string {
 	var all []string
 	for _, p := range c.proxies {
@@ -189,11 +188,11 @@ func (c *Cluster) Proxied() []string {
 	return all
 }
 
-// Proxy is the one before broker i.
+// Proxy returns the proxy in front of broker i.
 func (c *Cluster) Proxy(i int) *Proxy { return c.proxies[i] }
 
-// CA is the file with the certificate of the authority that signed the
-// brokers', in PEM. It is removed with the cluster.
+// CA returns the path of a PEM file with the certificate of the authority that signed
+// the brokers' certificates. Close removes it.
 func (c *Cluster) CA() string { return filepath.Join(c.dir, caFile) }
 
 func (c *Cluster) listening(listener string) []string {
@@ -206,26 +205,27 @@ func (c *Cluster) listening(listener string) []string {
 	return all
 }
 
-// Stop shuts broker i down and returns when it has ended. It is an error if it
-// had to be killed after ten seconds, as one may that lost its controllers.
+// Stop shuts broker i down and returns when it has ended. A broker that does not end
+// within ten seconds, for instance without a quorum of controllers, is killed, and
+// Stop returns an error.
 func (c *Cluster) Stop(i int) error {
 	return c.fault(i, func(n *node) error { return n.stop(stopWithin) })
 }
 
-// Kill ends broker i at once, by kill −9, and returns when the process, all its
-// threads and its ports are gone.
+// Kill kills broker i with SIGKILL, and returns when the process has ended and its
+// ports are closed.
 func (c *Cluster) Kill(i int) error { return c.fault(i, (*node).kill) }
 
-// Freeze stops every thread of broker i until Thaw: connections stay open and
-// nothing answers, the kernel still accepts new ones.
+// Freeze stops every thread of broker i until Thaw. Connections stay open and the
+// kernel accepts new ones, but nothing answers.
 func (c *Cluster) Freeze(i int) error { return c.fault(i, (*node).freeze) }
 
-// Thaw lets a frozen broker go on. The others may have declared it dead.
+// Thaw resumes a frozen broker. The other brokers may have declared it dead meanwhile.
 func (c *Cluster) Thaw(i int) error { return c.fault(i, (*node).thaw) }
 
-// Restart starts broker i again with the same data and addresses, after a
-// Stop if it runs, and returns when it serves and is in sync. It needs a
-// majority of the brokers.
+// Restart starts broker i again with the same data and addresses; it stops it first
+// if it is running. It returns when the broker is ready and in sync, for which a
+// majority of the brokers must run.
 func (c *Cluster) Restart(i int) error {
 	return c.fault(i, func(n *node) error {
 		if err := n.stop(stopWithin); err != nil {
@@ -248,15 +248,15 @@ func (c *Cluster) fault(i int, do func(*node) error) error {
 	return nil
 }
 
-// Logs is the end of what each broker wrote.
+// Logs returns the last lines of each broker's log.
 func (c *Cluster) Logs() string {
 	var text strings.Builder
 	for i, n := range c.nodes {
-		said, err := os.ReadFile(n.log())
+		log, err := os.ReadFile(n.log())
 		if err != nil {
-			said = []byte(err.Error())
+			log = []byte(err.Error())
 		}
-		fmt.Fprintf(&text, "--- the log of broker %d ends with\n%s\n", i, tail(said, 60))
+		fmt.Fprintf(&text, "--- the log of broker %d ends with\n%s\n", i, tail(log, 60))
 	}
 	return text.String()
 }

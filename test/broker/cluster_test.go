@@ -21,7 +21,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// within is a deadline, not an expectation.
+// within bounds every wait.
 const within = 2 * time.Minute
 
 func topic(t *testing.T, c *Cluster, name string) {
@@ -29,13 +29,13 @@ func topic(t *testing.T, c *Cluster, name string) {
 	admin, err := sarama.NewClusterAdmin(c.Brokers(), Config())
 	require.NoError(t, err)
 	defer admin.Close()
-	require.Eventually(t, func() bool { // a controller that was too busy to hear a broker fences it for a moment
+	require.Eventually(t, func() bool { // a busy controller may fence a broker for a moment when it misses heartbeats
 		err = admin.CreateTopic(name, &sarama.TopicDetail{NumPartitions: 1, ReplicationFactor: -1}, false)
 		return err == nil || errors.Is(err, sarama.ErrTopicAlreadyExists)
 	}, within, 100*time.Millisecond, "%v", err)
 }
 
-// send writes n records with acks=all, and trusts that a lost answer is asked again.
+// send writes n records with acks=all. The idempotent producer retries after lost replies.
 func send(t *testing.T, brokers []string, to string, from, n int) {
 	t.Helper()
 	config := Config()
@@ -51,7 +51,7 @@ func send(t *testing.T, brokers []string, to string, from, n int) {
 	}
 }
 
-// requireRecords reads 0, 1, … n-1, once and in order, and nothing after.
+// requireRecords requires that the topic has exactly the records 0 to n-1, in order.
 func requireRecords(t *testing.T, brokers []string, config *sarama.Config, of string, n int) {
 	t.Helper()
 	config.Metadata.Retry.Max = 100
@@ -78,7 +78,7 @@ func requireRecords(t *testing.T, brokers []string, config *sarama.Config, of st
 	}
 }
 
-func TestWhatWasAckedSurvivesAStopAndAKill(t *testing.T) {
+func TestCluster_KeepsAckedRecordsAfterStopAndKill(t *testing.T) {
 	t.Parallel()
 	c := Start(t, Options{})
 	topic(t, c, "things")
@@ -103,11 +103,11 @@ func TestWhatWasAckedSurvivesAStopAndAKill(t *testing.T) {
 	defer admin.Close()
 	require.Eventually(t, func() bool {
 		topics, err := admin.ListTopics()
-		return err == nil && len(topics) == 2 // things, __consumer_offsets: no probe's
+		return err == nil && len(topics) == 2 // things and __consumer_offsets; the probes' topics are deleted
 	}, within, 50*time.Millisecond)
 }
 
-func TestAFrozenBrokerAnswersAgainWhenThawed(t *testing.T) {
+func TestFreeze_BrokerAnswersAgainAfterThaw(t *testing.T) {
 	t.Parallel()
 	c := Start(t, Options{})
 	topic(t, c, "things")
@@ -124,7 +124,7 @@ func TestAFrozenBrokerAnswersAgainWhenThawed(t *testing.T) {
 	requireRecords(t, c.Brokers(), Config(), "things", 1)
 }
 
-func TestThreeBrokersSurviveTheDeathOfALeader(t *testing.T) {
+func TestCluster_OfThreeSurvivesTheLossOfALeader(t *testing.T) {
 	t.Parallel()
 	c := Start(t, Options{Nodes: 3})
 	topic(t, c, "things")
@@ -134,13 +134,13 @@ func TestThreeBrokersSurviveTheDeathOfALeader(t *testing.T) {
 	require.NoError(t, c.Kill(leader))
 	send(t, c.Brokers(), "things", 20, 20)
 	now := leader
-	require.Eventually(t, func() bool { // a broker that is late still names the dead one
+	require.Eventually(t, func() bool { // a broker with old metadata still names the dead one
 		now, err = c.Leader("things", 0)
 		return err == nil && now != leader
 	}, within, 100*time.Millisecond)
 	require.NoError(t, c.Restart(leader))
 
-	// It is in sync again: it can be the second of two that live.
+	// The restarted broker is in sync, so it and one other are enough for acks=all.
 	coordinator, err := c.Coordinator("anybody")
 	require.NoError(t, err)
 	require.NoError(t, c.Kill(now))
@@ -149,7 +149,7 @@ func TestThreeBrokersSurviveTheDeathOfALeader(t *testing.T) {
 	require.Contains(t, []int{0, 1, 2}, coordinator)
 }
 
-func TestALostAnswerIsAskedAgainAndChangesNothing(t *testing.T) {
+func TestProxy_LostReplyIsRetriedAndChangesNothing(t *testing.T) {
 	t.Parallel()
 	c := Start(t, Options{Proxy: true})
 	topic(t, c, "things")
@@ -170,7 +170,7 @@ func TestALostAnswerIsAskedAgainAndChangesNothing(t *testing.T) {
 	requireRecords(t, c.Proxied(), Config(), "things", 30)
 }
 
-// childOf is set for the process that a test kills.
+// childOf marks the child process that a test kills.
 const childOf = "MILLRACE_BROKER_TEST_CHILD"
 
 func TestMain(m *testing.M) {
@@ -195,8 +195,8 @@ func requireGone(t *testing.T, pid int, dir string) {
 	}, within, 20*time.Millisecond, "%s is left", dir)
 }
 
-// lives tells whether there is such a process that is more than a remainder
-// which init has yet to collect.
+// lives reports whether the process runs. A zombie that init has not reaped yet does not
+// count.
 func lives(pid int) bool {
 	if syscall.Kill(pid, 0) != nil {
 		return false
@@ -205,7 +205,7 @@ func lives(pid int) bool {
 	return err != nil || !strings.Contains(string(stat), ") Z ")
 }
 
-func TestNothingIsLeftOfAClusterThatWasClosed(t *testing.T) {
+func TestClose_LeavesNothingBehind(t *testing.T) {
 	t.Parallel()
 	c, err := Open(t.Context(), Options{})
 	require.NoError(t, err)
@@ -216,7 +216,7 @@ func TestNothingIsLeftOfAClusterThatWasClosed(t *testing.T) {
 	require.NoError(t, c.Close(), "again")
 }
 
-func TestNothingIsLeftOfAProcessThatWasKilled(t *testing.T) {
+func TestWatch_CleansUpAfterAKilledProcess(t *testing.T) {
 	t.Parallel()
 	child := exec.Command(os.Args[0])
 	child.Env = append(os.Environ(), childOf+"=1")

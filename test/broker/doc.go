@@ -2,40 +2,47 @@
 // version 4.3.0 in KRaft mode, from its jars, on 127.0.0.1 only, without
 // containers.
 //
-// What is needed: Java 17 or newer, and Maven for the first time; without them
-// [Start] and [Open] fail and say what to install. The jars (34, 31 MB) are
-// fetched once into the user's cache folder (os.UserCacheDir, below
-// millrace/kafka-4.3.0) under a file lock, so that test binaries which run at
-// the same time do it once, and are checked against jars.sha256 by every
-// process that uses them. A class data sharing archive and the formatted data
-// folders are made there too; where Java cannot write or use the archive the
-// brokers start a second later, and that is all. Nothing else is kept.
+// # Requirements
 //
-// A cluster that [Start] or [Open] returned serves: through each broker a
-// topic was created, a record written with acks=all and read back, and the
-// coordinator of a group was found (so __consumer_offsets exists). [Cluster.Restart]
-// returns when the same holds for the one broker, and when it is in sync with
-// the leaders of all its partitions. The probes' topics are gone by then.
+// Java 17 or newer, and Maven for the first time. Without them [Start] and [Open]
+// return an error that names what to install. The 34 jars (31 MB) are fetched once
+// into the user's cache folder (privatedir.Cache, kafka-4.3.0), under a file lock
+// for concurrent test binaries. Every process checks them against jars.sha256. The
+// folder also keeps a class data sharing archive and formatted data folders. Without
+// the archive, brokers start a second later. A cache folder that another user
+// created, can write to, or replaced by a link is refused.
 //
-// The settings are those of production, but for: 8 partitions unless said
-// otherwise; no topic is created by naming it; a group's first rebalance does
-// not wait; a dead broker is known to be dead after 1.5 s; __consumer_offsets
-// has one partition. With three brokers every topic has three replicas by
-// default and min.insync.replicas is 2; each is also a controller, so two of
-// three must live. zstd is not to be had. [Options.Properties] changes any of it.
+// # When a cluster is ready
 //
-// Faults: [Cluster.Stop] is a clean shutdown, [Cluster.Kill] is kill −9,
-// [Cluster.Freeze] stops all threads as SIGSTOP does (not on Windows), and a
-// [Proxy] before a broker loses answers or hangs. Ports and data stay the
-// broker's own over a restart. Methods may be called from several goroutines;
-// two faults of one broker come one after the other.
+// When [Start] or [Open] returns, each broker has created a topic, written a record
+// with acks=all, read it back, and found the coordinator of a group (so
+// __consumer_offsets exists). [Cluster.Restart] returns when the same holds for the
+// one broker, and it is in sync with the leaders of all its partitions. The topics of
+// these probes are deleted by then.
 //
-// Data lies in a temporary folder of the cluster. Nothing outlives a cluster:
-// Close (for [Start], the end of the test) ends the processes and removes the
-// folder. If the process that started them dies, by kill −9 too, the kernel
-// kills the brokers (Linux), and a small shell that notices it does so anywhere
-// on Unix and removes the folder. On Windows both are left behind then.
+// # Settings
 //
-// A broker takes 300 MB of memory, and 2 s to start on two idle cores; three
-// take 5 s.
+// The defaults of Kafka, except: topics have 8 partitions ([Options.Partitions]) and
+// are not created automatically; a group's first rebalance starts without delay; a
+// dead broker is detected after 1.5 s; __consumer_offsets has one partition. With
+// three brokers, topics have three replicas and min.insync.replicas is 2. Each broker
+// is also a controller, so two of three must run. zstd is not available.
+// [Options.Properties] overrides any setting.
+//
+// # Faults
+//
+// [Cluster.Stop] is a clean shutdown, [Cluster.Kill] sends SIGKILL, [Cluster.Freeze]
+// stops all threads with SIGSTOP (not on Windows), and a [Proxy] in front of a broker
+// drops replies or hangs. A broker keeps its ports and data over a restart. Methods
+// may be called concurrently; faults of the same broker run one after the other.
+//
+// # Cleanup
+//
+// The data are in a temporary folder. Close (for [Start], the end of the test) ends
+// the processes and removes the folder. If the process that started the brokers is
+// killed, the kernel kills the brokers (Linux), and a watching shell kills them and
+// removes the folder (any Unix). On Windows both are left behind.
+//
+// A broker uses 300 MB of memory, and starts in 2 s on two idle cores; three
+// brokers start in 5 s.
 package broker

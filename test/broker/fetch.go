@@ -18,12 +18,14 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"millrace/platform/privatedir"
 )
 
 // Version is the version of Apache Kafka.
 const Version = "4.3.0"
 
-// plugin is pinned, or Maven takes the newest.
+// plugin is pinned: otherwise Maven uses the newest version.
 const plugin = "org.apache.maven.plugins:maven-dependency-plugin:2.8:copy-dependencies"
 
 var (
@@ -36,9 +38,9 @@ var (
 // home is an installed Kafka.
 type home struct {
 	dir       string
-	java      string // the program
-	classpath string // the order of jars.sha256: the archive is valid for this list only
-	archive   string // class data sharing; may not exist
+	java      string // path of the executable
+	classpath string // in the order of jars.sha256: the archive is valid only for the same class path
+	archive   string // of class data sharing; may not exist
 }
 
 var installed struct {
@@ -46,8 +48,8 @@ var installed struct {
 	home *home
 }
 
-// install returns Kafka, fetched if need be. What failed is tried again by the
-// next call.
+// install returns the installed Kafka, and fetches it if needed. After an error, the
+// next call tries again.
 func install(ctx context.Context) (*home, error) {
 	installed.Lock()
 	defer installed.Unlock()
@@ -58,11 +60,11 @@ func install(ctx context.Context) (*home, error) {
 	if err != nil {
 		return nil, err
 	}
-	cache, err := os.UserCacheDir()
+	dir, err := privatedir.Cache("kafka-" + Version)
 	if err != nil {
 		return nil, fmt.Errorf("broker: no folder to keep Kafka's jars in: %w", err)
 	}
-	h, err := installIn(ctx, filepath.Join(cache, "millrace", "kafka-"+Version), java, version)
+	h, err := installIn(ctx, dir, java, version)
 	if err != nil {
 		return nil, err
 	}
@@ -71,8 +73,9 @@ func install(ctx context.Context) (*home, error) {
 }
 
 func installIn(ctx context.Context, dir, java, version string) (*home, error) {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return nil, err
+	dir, err := privatedir.Make(dir)
+	if err != nil {
+		return nil, fmt.Errorf("broker: %w", err)
 	}
 	unlock, err := lock(ctx, dir+".lock")
 	if err != nil {
@@ -91,7 +94,7 @@ func installIn(ctx context.Context, dir, java, version string) (*home, error) {
 		list = append(list, filepath.Join(jars, sum.name))
 	}
 	h.classpath = strings.Join(list, string(os.PathListSeparator))
-	// One archive for each Java; those for jars that were fetched again are ignored.
+	// Each version of Java and each class path have their own archive.
 	of := sha256.Sum256([]byte(java + version + h.classpath))
 	h.archive = filepath.Join(dir, "classes-"+hex.EncodeToString(of[:4])+".jsa")
 	if _, err := os.Stat(h.archive); err != nil {
@@ -100,7 +103,7 @@ func installIn(ctx context.Context, dir, java, version string) (*home, error) {
 	return h, nil
 }
 
-// fetch lets Maven resolve pom.min.xml and puts the checked jars in place at once.
+// fetch downloads the jars of pom.min.xml with Maven, verifies them, and renames them into place.
 func fetch(ctx context.Context, jars string) error {
 	maven, err := exec.LookPath("mvn")
 	if err != nil {
@@ -111,15 +114,15 @@ func fetch(ctx context.Context, jars string) error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(made) //nolint:errcheck // what stays is only in the way of the eye
+	defer os.RemoveAll(made) //nolint:errcheck // a leftover does no harm
 	project := filepath.Join(made, "pom.xml")
 	if err := os.WriteFile(project, pom, 0o644); err != nil {
 		return err
 	}
 	fresh := filepath.Join(made, "jars")
 	cmd := exec.CommandContext(ctx, maven, "-B", "-q", "-f", project, plugin, "-DincludeScope=runtime", "-DoutputDirectory="+fresh)
-	if said, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("broker: mvn could not fetch Kafka %s: %w\n%s", Version, err, tail(said, 30))
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("broker: mvn could not fetch Kafka %s: %w\n%s", Version, err, tail(out, 30))
 	}
 	if err := verify(fresh, sums); err != nil {
 		return fmt.Errorf("broker: what Maven fetched is not what jars.sha256 says: %w", err)
@@ -132,7 +135,7 @@ func fetch(ctx context.Context, jars string) error {
 
 type sum struct{ hash, name string }
 
-// listed reads the format of sha256sum.
+// listed parses the output format of sha256sum.
 func listed(text []byte) (found []sum) {
 	for lines := bufio.NewScanner(bytes.NewReader(text)); lines.Scan(); {
 		if hash, name, ok := strings.Cut(lines.Text(), "  "); ok {
@@ -142,7 +145,7 @@ func listed(text []byte) (found []sum) {
 	return found
 }
 
-// verify tells whether the folder has these files with these sums, and no other.
+// verify returns an error unless the folder has exactly the listed files with their sums.
 func verify(dir string, text []byte) error {
 	want := listed(text)
 	for _, one := range want {
@@ -169,7 +172,7 @@ func verify(dir string, text []byte) error {
 
 var javaVersion = regexp.MustCompile(`version "(\d+)`)
 
-// findJava returns the program and all it says about its version.
+// findJava returns the path of the java executable and its full version text.
 func findJava(ctx context.Context) (java, version string, err error) {
 	const install = "install it (apt-get install openjdk-17-jre-headless, brew install openjdk@17, winget install EclipseAdoptium.Temurin.17.JRE)" +
 		" and put it in PATH or set JAVA_HOME"
@@ -181,18 +184,19 @@ func findJava(ctx context.Context) (java, version string, err error) {
 	if err != nil {
 		return "", "", fmt.Errorf("broker: Kafka needs Java 17 or newer, and there is no %s: %s", name, install)
 	}
-	said, err := exec.CommandContext(ctx, java, "-version").CombinedOutput()
-	found := javaVersion.FindSubmatch(said)
+	out, err := exec.CommandContext(ctx, java, "-version").CombinedOutput()
+	found := javaVersion.FindSubmatch(out)
 	if err != nil || found == nil {
-		return "", "", fmt.Errorf("broker: %s -version does not work: %v\n%s\n%s", java, err, said, install)
+		return "", "", fmt.Errorf("broker: %s -version does not work: %v\n%s\n%s", java, err, out, install)
 	}
 	if major, err := strconv.Atoi(string(found[1])); err != nil || major < 17 {
 		return "", "", fmt.Errorf("broker: Kafka needs Java 17 or newer, %s is %s: %s", java, found[1], install)
 	}
-	return java, string(said), nil
+	return java, string(out), nil
 }
 
-// lock waits until the file is ours alone. The system lets go of it if we die.
+// lock waits for an exclusive lock on the file. If this process dies, the system
+// releases the lock.
 func lock(ctx context.Context, path string) (unlock func(), err error) {
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
@@ -206,7 +210,7 @@ func lock(ctx context.Context, path string) (unlock func(), err error) {
 	return func() { f.Close() }, nil
 }
 
-// poll asks until the answer is yes or an error, or the time is over.
+// poll calls ask until it returns true or an error, or the context ends.
 func poll(ctx context.Context, every time.Duration, ask func() (bool, error)) error {
 	ticker := time.NewTicker(every)
 	defer ticker.Stop()
@@ -222,7 +226,7 @@ func poll(ctx context.Context, every time.Duration, ask func() (bool, error)) er
 	}
 }
 
-// tail returns the last lines.
+// tail returns the last lines of a text.
 func tail(text []byte, lines int) string {
 	all := strings.Split(strings.TrimRight(string(text), "\n"), "\n")
 	return strings.Join(all[max(0, len(all)-lines):], "\n")

@@ -8,11 +8,13 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"millrace/platform/privatedir"
 )
 
 const one = "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae  a.jar\n" // "foo"
 
-func TestAJarThatIsNotTheCheckedOneIsRefused(t *testing.T) {
+func TestVerify_RefusesJarsWithOtherSums(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	jar := filepath.Join(dir, "a.jar")
@@ -26,7 +28,7 @@ func TestAJarThatIsNotTheCheckedOneIsRefused(t *testing.T) {
 	require.ErrorContains(t, verify(dir, []byte(one)), "a.jar has the sum")
 }
 
-func TestTheListOfJarsIsWhole(t *testing.T) {
+func TestJars_ListIsComplete(t *testing.T) {
 	t.Parallel()
 	require.Len(t, listed(sums), 34)
 	for _, sum := range listed(sums) {
@@ -34,7 +36,7 @@ func TestTheListOfJarsIsWhole(t *testing.T) {
 	}
 }
 
-func TestWhereJavaOrMavenIsMissingTheErrorSaysWhatToInstall(t *testing.T) {
+func TestInstall_NamesWhatToInstallWithoutJavaOrMaven(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
 	t.Setenv("JAVA_HOME", "")
 	_, _, err := findJava(t.Context())
@@ -44,7 +46,20 @@ func TestWhereJavaOrMavenIsMissingTheErrorSaysWhatToInstall(t *testing.T) {
 	require.ErrorContains(t, err, "apt-get install maven")
 }
 
-func TestOneAtATimeHasTheLock(t *testing.T) {
+func TestInstall_RefusesPlantedFolder(t *testing.T) {
+	t.Parallel()
+	planted := filepath.Join(t.TempDir(), "kafka")
+	require.NoError(t, os.Symlink(t.TempDir(), planted))
+	_, err := installIn(t.Context(), planted, "java", "")
+	require.ErrorIs(t, err, privatedir.ErrRefused)
+	require.NoError(t, os.Remove(planted))
+	require.NoError(t, os.Mkdir(planted, 0o700))
+	require.NoError(t, os.Chmod(planted, 0o770))
+	_, err = installIn(t.Context(), planted, "java", "")
+	require.ErrorIs(t, err, privatedir.ErrRefused)
+}
+
+func TestLock_IsExclusive(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "lock")
 	unlock, err := lock(t.Context(), path)

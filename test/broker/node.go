@@ -13,17 +13,17 @@ import (
 	"time"
 )
 
-// stopWithin is how long a clean shutdown may take; it takes 0.3 s.
+// stopWithin is how long a clean shutdown may take. It usually takes 0.3 s.
 const stopWithin = 10 * time.Second
 
 // node is one broker. Its folder holds server.properties, data, tmp, log and,
 // while it runs, pid.
 type node struct {
-	index int // its id is one more
+	index int // node.id is index+1
 	dir   string
 	home  *home
 
-	mu     sync.Mutex // one fault at a time
+	mu     sync.Mutex // serializes faults
 	run    *process   // nil before the first start
 	frozen bool
 }
@@ -31,7 +31,7 @@ type node struct {
 // process is one run of a broker, or of one of Kafka's tools.
 type process struct {
 	cmd  *exec.Cmd
-	done chan struct{} // closed when it has ended with all its threads
+	done chan struct{} // closed when the process and all its threads have ended
 }
 
 func (p *process) running() bool {
@@ -43,8 +43,8 @@ func (p *process) running() bool {
 	}
 }
 
-// options of the JVM: a small one, whose short life is not spent on compiling.
-// It leaves nothing in the system's folder for temporary files.
+// options returns the options of a small JVM that compiles little, since it runs for a
+// short time, and uses tmp instead of the system's temporary folder.
 func (h *home) options(tmp string, more ...string) []string {
 	return append([]string{
 		"-Xms128m", "-Xmx512m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData", "-Xshare:auto", "-Xlog:disable", "-Xlog:all=error:stderr",
@@ -63,9 +63,9 @@ func (n *node) start(jvm ...string) error {
 	if err != nil {
 		return err
 	}
-	defer out.Close() //nolint:errcheck // the broker has its own
+	defer out.Close() //nolint:errcheck // the broker has its own descriptor
 	if len(jvm) == 0 {
-		jvm = []string{"-XX:SharedArchiveFile=" + n.home.archive} // without it Java goes without a word
+		jvm = []string{"-XX:SharedArchiveFile=" + n.home.archive} // Java ignores it if the file does not exist
 	}
 	args := append(n.home.options(tmp, jvm...), "-cp", n.home.classpath, "kafka.Kafka", filepath.Join(n.dir, "server.properties"))
 	cmd := exec.Command(n.home.java, args...)
@@ -78,13 +78,14 @@ func (n *node) start(jvm ...string) error {
 	n.run, n.frozen = run, false
 	err = os.WriteFile(n.pid(), []byte(strconv.Itoa(cmd.Process.Pid)), 0o600) // for the watchdog
 	go func() {
-		_ = cmd.Wait() // how it ended stands in its log; this returns when the last thread is gone
+		_ = cmd.Wait() // its log has the reason; Wait returns when the last thread has ended
 		close(run.done)
 	}()
 	return err
 }
 
-// withoutJavaOptions: they would print a line, and change what was measured.
+// withoutJavaOptions removes variables with options for Java: Java prints a line for
+// them, and they would change the brokers.
 func withoutJavaOptions(environment []string) (kept []string) {
 	for _, one := range environment {
 		if !strings.HasPrefix(one, "JAVA_TOOL_OPTIONS=") && !strings.HasPrefix(one, "_JAVA_OPTIONS=") && !strings.HasPrefix(one, "JDK_JAVA_OPTIONS=") {
@@ -99,7 +100,7 @@ func (n *node) pid() string { return filepath.Join(n.dir, "pid") }
 
 func (n *node) running() bool { return n.run != nil && n.run.running() }
 
-// stop asks it to shut down; it is killed if it does not.
+// stop shuts the broker down. It kills the broker and returns an error if that takes too long.
 func (n *node) stop(within time.Duration) error {
 	if !n.running() {
 		return nil
@@ -120,8 +121,8 @@ func (n *node) stop(within time.Duration) error {
 	}
 }
 
-// kill returns when the process and its port are gone: the kernel takes a
-// second or two to give back the memory, and until then the port still answers.
+// kill kills the broker and waits until the process has ended. The kernel may need a
+// second or two to free its memory, and until then its ports are still open.
 func (n *node) kill() error {
 	if !n.running() {
 		return nil
@@ -157,8 +158,8 @@ func (h *home) tool(ctx context.Context, dir, class string, args ...string) erro
 	all := append(h.options(dir, "-XX:SharedArchiveFile="+h.archive), "-cp", h.classpath, class)
 	cmd := exec.CommandContext(ctx, h.java, append(all, args...)...)
 	cmd.Dir, cmd.Env = dir, withoutJavaOptions(os.Environ())
-	if said, err := cmd.CombinedOutput(); err != nil {
-		return fmt.Errorf("%s: %w\n%s", class, err, tail(said, 30))
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w\n%s", class, err, tail(out, 30))
 	}
 	return nil
 }

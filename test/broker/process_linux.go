@@ -13,15 +13,16 @@ import (
 	"time"
 )
 
-type birth struct {
+// startRequest asks the starting thread to start a process.
+type startRequest struct {
 	cmd *exec.Cmd
 	err chan error
 }
 
-// births starts processes from one thread that lives as long as we do: the
-// kernel takes the death of the thread that started a process for its parent's.
-var births = sync.OnceValue(func() chan<- birth {
-	requests := make(chan birth)
+// starter starts processes from one thread that never ends. Pdeathsig needs it: the
+// kernel sends the signal when the thread that started the process ends.
+var starter = sync.OnceValue(func() chan<- startRequest {
+	requests := make(chan startRequest)
 	go func() {
 		runtime.LockOSThread()
 		for request := range requests {
@@ -31,12 +32,12 @@ var births = sync.OnceValue(func() chan<- birth {
 	return requests
 })
 
-// startChild starts a process that dies with us, and that a Ctrl-C at our
-// terminal does not reach.
+// startChild starts a process that the kernel kills when this process ends. It is in its
+// own process group, so that Ctrl-C in the terminal does not reach it.
 func startChild(cmd *exec.Cmd) error {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	started := make(chan error)
-	births() <- birth{cmd, started}
+	starter() <- startRequest{cmd, started}
 	return <-started
 }
 

@@ -9,8 +9,8 @@ import (
 	"syscall"
 )
 
-// startChild starts a process that a Ctrl-C at our terminal does not reach.
-// That it dies with us is the watchdog's business.
+// startChild starts a process in its own process group, so that Ctrl-C in the terminal
+// does not reach it. The watchdog kills it when this process ends.
 func startChild(cmd *exec.Cmd) error {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	return cmd.Start()

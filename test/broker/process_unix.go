@@ -11,10 +11,9 @@ import (
 func terminate(p *os.Process) error { return p.Signal(syscall.SIGTERM) }
 func thaw(p *os.Process) error      { return p.Signal(syscall.SIGCONT) }
 
-// watch sets a small shell on the folder that outlives us: when we are gone,
-// however we went, it kills the brokers whose pid files it finds, and removes
-// the folder. It notices because its standard input ends with us. What is
-// returned tells it that there is nothing left to do.
+// watch starts a shell that outlives this process. When this process ends, for any
+// reason, the shell's standard input closes; the shell then kills the brokers whose pid
+// files it finds, and removes the folder. release ends the shell without that.
 func watch(dir string) (release func(), err error) {
 	const script = `read -r word
 [ "$word" != gone ] || exit 0
@@ -27,21 +26,21 @@ while [ $n -lt 50 ]; do
   sleep 0.1; n=$((n+1))
 done
 rm -rf "$0"`
-	theirs, leash, err := os.Pipe()
+	input, output, err := os.Pipe()
 	if err != nil {
 		return nil, err
 	}
-	defer theirs.Close() //nolint:errcheck // the shell has its own
+	defer input.Close() //nolint:errcheck // the shell has its own descriptor
 	shell := exec.Command("/bin/sh", "-c", script, dir)
-	shell.Dir, shell.Stdin = "/", theirs
+	shell.Dir, shell.Stdin = "/", input
 	shell.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := shell.Start(); err != nil {
-		_ = leash.Close() // the first error is the one to tell
+		_ = output.Close() // the first error is returned
 		return nil, err
 	}
 	return func() {
-		_, _ = leash.WriteString("gone\n") // if the shell was killed there is nobody to tell
-		_ = leash.Close()                  // as above
-		_ = shell.Wait()                   // likewise
+		_, _ = output.WriteString("gone\n") // fails if the shell was killed
+		_ = output.Close()                  // as above
+		_ = shell.Wait()                    // as above
 	}, nil
 }

@@ -13,7 +13,7 @@ func startChild(cmd *exec.Cmd) error {
 	return cmd.Start()
 }
 
-// terminate is a kill: there is no signal to ask with.
+// terminate kills the process: Windows has no signal for a clean shutdown.
 func terminate(p *os.Process) error { return p.Kill() }
 
 var errNotHere = errors.New("broker: Windows cannot freeze a process")

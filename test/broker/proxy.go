@@ -8,10 +8,10 @@ import (
 	"sync"
 )
 
-// API is the number of a kind of request in Kafka's protocol.
+// API is an API key of Kafka's protocol: the kind of a request.
 type API int16
 
-// The requests whose answers tests lose.
+// The requests whose replies tests drop.
 const (
 	Produce      API = 0
 	Fetch        API = 1
@@ -20,23 +20,23 @@ const (
 	Heartbeat    API = 12
 )
 
-// Proxy stands between clients and one broker. It loses answers to what the
-// broker has done, hangs, and breaks connections. It understands where a
-// request and an answer begin, so it is for plain connections without TLS.
+// Proxy is a TCP proxy in front of one broker. It can drop replies to requests that the
+// broker has executed, hang, and break connections. It parses the protocol's frames,
+// so it works only without TLS.
 type Proxy struct {
 	server   string
 	listener net.Listener
 
 	mu     sync.Mutex
-	every  map[API]int // lose the answer to every so many-th request
+	every  map[API]int // drop the reply to every so many-th request
 	seen   map[API]int
 	lost   map[API]int
 	open   map[net.Conn]bool
-	gate   chan struct{} // closed while it lets through
+	gate   chan struct{} // closed while data pass
 	closed bool
 }
 
-// NewProxy listens before the server at this address, which need not run yet.
+// NewProxy starts a proxy for the server at this address, which need not run yet.
 func NewProxy(server string) (*Proxy, error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -62,24 +62,24 @@ func NewProxy(server string) (*Proxy, error) {
 // Addr is where clients connect.
 func (p *Proxy) Addr() string { return p.listener.Addr().String() }
 
-// Lose makes the answer to every so many-th request of this kind disappear: the
-// broker has done it, and the client sees its connection break. 1 loses all, 0
-// none. Counting begins anew.
+// Lose drops the reply to every so many-th request of this kind, and closes the
+// client's connection: the broker has executed the request. 1 drops all replies, 0
+// none. The count of requests restarts at zero.
 func (p *Proxy) Lose(api API, every int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.every[api], p.seen[api] = every, 0
 }
 
-// Lost is how many answers to this kind were lost so far.
+// Lost returns how many replies to this kind of request were dropped so far.
 func (p *Proxy) Lost(api API) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.lost[api]
 }
 
-// Hang keeps every request and every answer, until GoOn: the network is away,
-// and nobody says so.
+// Hang holds back all requests and replies until GoOn, like a network that drops
+// packets silently.
 func (p *Proxy) Hang() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -90,7 +90,7 @@ func (p *Proxy) Hang() {
 	}
 }
 
-// GoOn passes on what Hang kept.
+// GoOn forwards what Hang held back, and ends Hang.
 func (p *Proxy) GoOn() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -101,7 +101,7 @@ func (p *Proxy) GoOn() {
 	}
 }
 
-// Break closes all connections. New ones are let in.
+// Break closes all connections. New ones are accepted.
 func (p *Proxy) Break() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -110,7 +110,7 @@ func (p *Proxy) Break() {
 	}
 }
 
-// Close ends it and its connections.
+// Close ends the proxy and its connections.
 func (p *Proxy) Close() error {
 	p.mu.Lock()
 	p.closed = true
@@ -124,7 +124,7 @@ func (p *Proxy) Close() error {
 	return err
 }
 
-// admit remembers a connection so that it can be broken.
+// admit registers a connection for Break. It reports false if the proxy is closed.
 func (p *Proxy) admit(c net.Conn) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -138,7 +138,7 @@ func (p *Proxy) admit(c net.Conn) bool {
 func (p *Proxy) serve(client net.Conn) {
 	server, err := net.Dial("tcp", p.server)
 	if err != nil || !p.admit(client) {
-		_ = client.Close() // it finds out that the server is gone
+		_ = client.Close() // so that the client notices that the server is down
 		if server != nil {
 			_ = server.Close() // nothing was sent
 		}
@@ -146,7 +146,7 @@ func (p *Proxy) serve(client net.Conn) {
 	}
 	both := func() {
 		_ = client.Close() // it may be closed already
-		_ = server.Close() // likewise
+		_ = server.Close() // as above
 	}
 	defer func() {
 		both()
@@ -155,7 +155,7 @@ func (p *Proxy) serve(client net.Conn) {
 		p.mu.Unlock()
 	}()
 	var mu sync.Mutex
-	doomed := map[uint32]API{} // correlation ids whose answers are to be lost
+	doomed := map[uint32]API{} // correlation ids whose replies must be dropped
 	go func() {
 		defer both()
 		p.pass(server, client, func(head []byte) bool {
@@ -181,7 +181,7 @@ func (p *Proxy) serve(client net.Conn) {
 	})
 }
 
-// loses counts a request and tells whether its answer is to be lost.
+// loses counts a request and reports whether its reply must be dropped.
 func (p *Proxy) loses(api API) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -189,9 +189,9 @@ func (p *Proxy) loses(api API) bool {
 	return p.every[api] > 0 && p.seen[api]%p.every[api] == 0
 }
 
-// pass copies frames as long as look agrees. A frame is its length in four
-// bytes, then kind, version and correlation id of a request, or the
-// correlation id of an answer. The shortest answer has nothing after it.
+// pass copies frames until look returns false. A frame is its length in four bytes,
+// and then a request, which starts with API key, version and correlation id, or a
+// reply, which starts with the correlation id and may have nothing else.
 func (p *Proxy) pass(from, to net.Conn, look func(head []byte) bool) {
 	for {
 		head := make([]byte, 12)

@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// Config is sarama's, with short time limits and without retries: for tests
-// that ask a broker something, not for what carries messages.
+// Config returns a sarama configuration with short timeouts and without retries. It is
+// for queries of tests, not for transporting messages.
 func Config() *sarama.Config {
 	c := sarama.NewConfig()
 	c.Version = sarama.V3_6_0_0
@@ -28,7 +28,7 @@ func Config() *sarama.Config {
 	return c
 }
 
-// serves waits until each of the brokers does all that a client needs.
+// serves waits until the probe of each broker succeeds.
 func (c *Cluster) serves(ctx context.Context, nodes ...*node) error {
 	ctx, cancel := context.WithTimeout(ctx, startWithin)
 	defer cancel()
@@ -55,9 +55,9 @@ func (c *Cluster) serves(ctx context.Context, nodes ...*node) error {
 	return group.Wait()
 }
 
-// probe makes one round trip through one broker: a topic that lives there only
-// is created, written and read; a group's coordinator is known; and the broker
-// is in sync wherever it has a replica.
+// probe checks one broker: a topic with its only replica there can be created, written
+// and read; the coordinator of a group is known; and the broker is in sync for all
+// its replicas.
 func (c *Cluster) probe(n *node) error {
 	config := Config()
 	config.Producer.Partitioner = sarama.NewManualPartitioner
@@ -65,7 +65,7 @@ func (c *Cluster) probe(n *node) error {
 	if err != nil {
 		return err
 	}
-	defer client.Close() //nolint:errcheck // it was only asked
+	defer client.Close() //nolint:errcheck // only used for queries
 	self, err := client.Controller()
 	if err != nil {
 		return err
@@ -96,8 +96,8 @@ func (c *Cluster) probe(n *node) error {
 	return removeTopics(client, admin, own)
 }
 
-// removeTopics removes those of this prefix: also what earlier probes left, of
-// which one may have been made though its answer came too late.
+// removeTopics deletes all topics with the prefix, including those of earlier probes: a
+// topic may have been created although the probe's request timed out.
 func removeTopics(client sarama.Client, admin sarama.ClusterAdmin, prefix string) error {
 	if err := client.RefreshMetadata(); err != nil {
 		return err
@@ -118,12 +118,12 @@ func removeTopics(client sarama.Client, admin sarama.ClusterAdmin, prefix string
 }
 
 func roundTrip(client sarama.Client, topic string) error {
-	// The leader is chosen a moment after the topic is created.
+	// The leader is elected a moment after the topic is created.
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
 	if err := poll(ctx, 10*time.Millisecond, func() (bool, error) {
 		if err := client.RefreshMetadata(topic); err != nil {
-			return false, nil //nolint:nilerr // asked again
+			return false, nil //nolint:nilerr // poll tries again
 		}
 		_, err := client.Leader(topic, 0)
 		return err == nil, nil
@@ -134,7 +134,7 @@ func roundTrip(client sarama.Client, topic string) error {
 	if err != nil {
 		return err
 	}
-	defer producer.Close() //nolint:errcheck // its one message was answered
+	defer producer.Close() //nolint:errcheck // its only message was acknowledged
 	if _, _, err := producer.SendMessage(&sarama.ProducerMessage{Topic: topic, Value: sarama.StringEncoder("probe")}); err != nil {
 		return err
 	}
@@ -142,12 +142,12 @@ func roundTrip(client sarama.Client, topic string) error {
 	if err != nil {
 		return err
 	}
-	defer consumer.Close() //nolint:errcheck // it was only read
+	defer consumer.Close() //nolint:errcheck // only used for reading
 	read, err := consumer.ConsumePartition(topic, 0, sarama.OffsetOldest)
 	if err != nil {
 		return err
 	}
-	defer read.Close() //nolint:errcheck // likewise
+	defer read.Close() //nolint:errcheck // as above
 	select {
 	case <-read.Messages():
 		return nil
@@ -156,8 +156,8 @@ func roundTrip(client sarama.Client, topic string) error {
 	}
 }
 
-// hasCoordinator asks until a coordinator is known: the first question makes
-// __consumer_offsets. The client's own way would sleep two seconds in between.
+// hasCoordinator queries until a coordinator is known: the first query creates
+// __consumer_offsets. The client's own retry would sleep two seconds.
 func hasCoordinator(ask *sarama.Broker) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
@@ -176,7 +176,7 @@ func hasCoordinator(ask *sarama.Broker) error {
 	return nil
 }
 
-// inSync tells whether the broker with this id is where its replicas are.
+// inSync returns an error if the broker with this id has replicas that are not in sync.
 func inSync(ask *sarama.Broker, id int32) error {
 	all, err := ask.GetMetadata(sarama.NewMetadataRequest(sarama.V3_6_0_0, nil))
 	if err != nil {
@@ -185,7 +185,7 @@ func inSync(ask *sarama.Broker, id int32) error {
 	var behind []string
 	for _, topic := range all.Topics {
 		if strings.HasPrefix(topic.Name, "probe-") {
-			continue // another broker's, perhaps half deleted
+			continue // of another broker's probe, perhaps being deleted
 		}
 		for _, p := range topic.Partitions {
 			if slices.Contains(p.Replicas, id) && !slices.Contains(p.Isr, id) {
@@ -199,18 +199,18 @@ func inSync(ask *sarama.Broker, id int32) error {
 	return nil
 }
 
-// Leader is the number of the broker that leads a partition, seen through any
+// Leader returns the number of the broker that leads a partition, according to any
 // broker that answers.
 func (c *Cluster) Leader(topic string, partition int32) (int, error) {
 	return c.ask(func(client sarama.Client) (*sarama.Broker, error) { return client.Leader(topic, partition) })
 }
 
-// Coordinator is the number of the broker that coordinates a consumer group.
+// Coordinator returns the number of the broker that coordinates a consumer group.
 func (c *Cluster) Coordinator(group string) (int, error) {
 	return c.ask(func(client sarama.Client) (*sarama.Broker, error) { return client.Coordinator(group) })
 }
 
-// ask asks until it is answered: the brokers may choose somebody this moment.
+// ask queries until it gets an answer: an election may be in progress.
 func (c *Cluster) ask(who func(sarama.Client) (*sarama.Broker, error)) (index int, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), startWithin)
 	defer cancel()
@@ -221,7 +221,7 @@ func (c *Cluster) ask(who func(sarama.Client) (*sarama.Broker, error)) (index in
 			last = err
 			return false, nil
 		}
-		defer client.Close() //nolint:errcheck // it was only asked
+		defer client.Close() //nolint:errcheck // only used for a query
 		found, err := who(client)
 		if err != nil {
 			last = err

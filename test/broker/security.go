@@ -16,8 +16,8 @@ import (
 	"time"
 )
 
-// User and Password are what the SASL listeners of a secure cluster know, with
-// PLAIN, SCRAM-SHA-256 and SCRAM-SHA-512.
+// User and Password are accepted by the SASL listeners of a secure cluster, with PLAIN,
+// SCRAM-SHA-256 and SCRAM-SHA-512.
 const (
 	User     = "millrace"
 	Password = "a-secret-for-tests"
@@ -28,7 +28,7 @@ const (
 	caFile     = "ca.pem"
 )
 
-// securityOf is what the secure listeners add to server.properties.
+// securityOf returns the settings of the secure listeners in server.properties.
 func securityOf(dir string) map[string]string {
 	p := map[string]string{
 		"ssl.keystore.type":     "PEM",
@@ -45,8 +45,8 @@ func securityOf(dir string) map[string]string {
 	return p
 }
 
-// writeCertificates makes an authority and a certificate for 127.0.0.1 and
-// localhost, valid for a day; the authority's key is kept nowhere.
+// writeCertificates creates a certificate authority and a certificate for 127.0.0.1 and
+// localhost, both valid for a day. The authority's private key is not stored.
 func writeCertificates(dir string) error {
 	now := time.Now()
 	ca := &x509.Certificate{
@@ -80,8 +80,8 @@ func writeCertificates(dir string) error {
 	return os.WriteFile(filepath.Join(dir, caFile), caPEM, 0o600)
 }
 
-// certify makes a key and its certificate, signed by parent's key or, if that
-// is nil, by itself.
+// certify creates a key and its certificate, signed with the parent's key or, if signer
+// is nil, with itself.
 func certify(of, parent *x509.Certificate, signer crypto.Signer) (crypto.Signer, []byte, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

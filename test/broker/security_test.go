@@ -13,7 +13,7 @@ import (
 	"github.com/xdg-go/scram"
 )
 
-// exchange is a client's side of SCRAM, as sarama wants it.
+// exchange implements sarama.SCRAMClient.
 type exchange struct {
 	hash scram.HashGeneratorFcn
 	*scram.ClientConversation
@@ -51,7 +51,7 @@ func withPassword(config *sarama.Config, mechanism sarama.SASLMechanism, passwor
 	return config
 }
 
-func TestASecureClusterLetsInWhoeverHasTheRightAuthorityAndPassword(t *testing.T) {
+func TestSecureCluster_RequiresAuthorityAndPassword(t *testing.T) {
 	t.Parallel()
 	c := Start(t, Options{Secure: true, Authorize: true})
 	topic(t, c, "things")
@@ -77,7 +77,7 @@ func TestASecureClusterLetsInWhoeverHasTheRightAuthorityAndPassword(t *testing.T
 		refused(c.SASLTLS(), withPassword(withTLS(t, c), mechanism, "wrong"), "SASL Authentication failed")
 	}
 
-	// Known, and allowed nothing until somebody says so.
+	// The user is authenticated, but has no rights until ACLs grant them.
 	asUser := withPassword(Config(), sarama.SASLTypePlaintext, Password)
 	client, err := sarama.NewClient(c.SASL(), asUser)
 	require.NoError(t, err)

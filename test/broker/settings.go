@@ -18,14 +18,14 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// clusterID is that of every cluster, so that a formatted folder can be copied.
+// clusterID is the same for all clusters, so that formatted data folders can be copied.
 const clusterID = "TWlsbHJhY2VNaWxscmFjZQ"
 
-// The listeners of a broker. Brokers speak to each other through plain.
+// The listeners of a broker. Brokers connect to each other through plain.
 const (
 	plain      = "PLAINTEXT"
 	controller = "CONTROLLER"
-	proxied    = "PROXIED" // advertised with the address of the proxy before it
+	proxied    = "PROXIED" // advertised with the address of its proxy
 	secured    = "TLS"
 	saslTLS    = "SASLTLS"
 	saslPlain  = "SASLPLAIN"
@@ -35,7 +35,7 @@ var protocols = map[string]string{
 	plain: "PLAINTEXT", controller: "PLAINTEXT", proxied: "PLAINTEXT", secured: "SSL", saslTLS: "SASL_SSL", saslPlain: "SASL_PLAINTEXT",
 }
 
-// listeners of a cluster with these options.
+// listeners returns the names of the listeners that the options require.
 func (o Options) listeners() []string {
 	names := []string{plain, controller}
 	if o.Proxy {
@@ -47,7 +47,7 @@ func (o Options) listeners() []string {
 	return names
 }
 
-// addresses of one broker, by listener.
+// addresses are the addresses of one broker, by listener.
 type addresses map[string]string
 
 var taken struct {
@@ -55,10 +55,9 @@ var taken struct {
 	ports map[int]bool
 }
 
-// freeAddresses picks ports below those that systems give to outgoing
-// connections, so that nobody's client takes the port of a broker that is down.
-// Another process may still be faster; then the broker says so and Start picks
-// again.
+// freeAddresses chooses ports below the ephemeral range, so that no outgoing connection
+// takes the port of a broker that is down. If another process takes a port before the
+// broker does, the broker fails to start and Open chooses other ports.
 func freeAddresses(names []string) (addresses, error) {
 	taken.Lock()
 	defer taken.Unlock()
@@ -88,7 +87,7 @@ func freeAddresses(names []string) (addresses, error) {
 	return nil, errors.New("broker: no free port between 20000 and 32000")
 }
 
-// properties is the server.properties of one broker.
+// properties returns the server.properties of one broker.
 func (o Options) properties(index int, dir string, all []addresses, proxies []*Proxy) string {
 	at := all[index]
 	var bound, advertised, mapped, voters []string
@@ -149,7 +148,7 @@ func (o Options) properties(index int, dir string, all []addresses, proxies []*P
 	}
 	if o.Authorize {
 		p["authorizer.class.name"] = "org.apache.kafka.metadata.authorizer.StandardAuthorizer"
-		p["super.users"] = "User:ANONYMOUS" // whoever comes in by the plain listener, the brokers among them
+		p["super.users"] = "User:ANONYMOUS" // connections to the plain listener, including those of the brokers
 	}
 	maps.Copy(p, o.Properties)
 	var text strings.Builder
@@ -159,7 +158,7 @@ func (o Options) properties(index int, dir string, all []addresses, proxies []*P
 	return text.String()
 }
 
-// formatted is format under the lock.
+// formatted calls format under the lock.
 func (h *home) formatted(ctx context.Context, o Options) (string, error) {
 	unlock, err := lock(ctx, h.dir+".lock")
 	if err != nil {
@@ -169,8 +168,9 @@ func (h *home) formatted(ctx context.Context, o Options) (string, error) {
 	return h.format(ctx, o)
 }
 
-// format returns a folder with one formatted data folder for each broker, "0",
-// "1", …; made once, as it holds no port and no path. The caller holds the lock.
+// format returns a folder with a formatted data folder for each broker: "0", "1", and
+// so on. These have no ports and no paths in them, so they are created once and then
+// copied. The caller holds the lock.
 func (h *home) format(ctx context.Context, o Options) (string, error) {
 	name := "formatted-" + strconv.Itoa(o.Nodes)
 	var users []string
@@ -188,11 +188,11 @@ func (h *home) format(ctx context.Context, o Options) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	defer os.RemoveAll(made) //nolint:errcheck // what stays is only in the way of the eye
+	defer os.RemoveAll(made) //nolint:errcheck // a leftover does no harm
 	bare := Options{Nodes: o.Nodes, Partitions: o.Partitions}
 	all := make([]addresses, o.Nodes)
 	for i := range all {
-		// Nobody listens there: the folder does not know of it.
+		// Placeholder ports: the formatted folder does not contain them.
 		all[i] = addresses{plain: fmt.Sprintf("127.0.0.1:%d", 20_000+i), controller: fmt.Sprintf("127.0.0.1:%d", 21_000+i)}
 	}
 	var tools errgroup.Group

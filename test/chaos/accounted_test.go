@@ -16,19 +16,19 @@ import (
 	"millrace/platform/bus/sqltransport"
 )
 
-// flow is a topic, or a sender's part of it, on its way to a module that hears
-// some of its types.
+// flow is a topic, or one sender's part of it, and a module that subscribes to some
+// of its types.
 type flow struct{ module, topic, table, types string }
 
 func (w *world) flows() (all []flow) {
 	for _, module := range w.topo.Modules() {
-		heard := map[string][]string{}
+		subscribed := map[string][]string{}
 		for _, s := range w.topo.SubscriptionsOf(module) {
 			topic := w.topo.TopicOf(s.Type)
-			heard[topic] = append(heard[topic], s.Type)
+			subscribed[topic] = append(subscribed[topic], s.Type)
 		}
 		for _, kept := range sqltransport.Everything(w.topo) {
-			if types := heard[kept.Topic]; types != nil {
+			if types := subscribed[kept.Topic]; types != nil {
 				all = append(all, flow{module, kept.Stream, "(SELECT * FROM " + kept.Table + ")", "'" + strings.Join(types, "','") + "'"})
 			}
 		}
@@ -36,8 +36,8 @@ func (w *world) flows() (all []flow) {
 	return all
 }
 
-// quiet waits until nothing is on its way any more: every subscriber has seen
-// everything, nothing waits for another attempt, for the outside, or for a file.
+// quiet waits until no work is left: every subscriber has handled every message, and
+// no retry, outbound call, payment, parcel, mail or file is pending.
 func (w *world) quiet() {
 	w.t.Helper()
 	var waiting []string
@@ -45,11 +45,11 @@ func (w *world) quiet() {
 		waiting = append(waiting, fmt.Sprintf(`SELECT '%s' AS name, count(*) AS n FROM %s`, name, rows))
 	}
 	for _, module := range w.topo.Modules() {
-		count(module+" aside", module+`.aside WHERE state IN ('retrying', 'held')`)
+		count(module+" aside", module+`.parked_messages WHERE state IN ('retry_scheduled', 'blocked', 'awaiting_version')`)
 		count(module+" dispatch", module+`.dispatch WHERE state IN ('pending', 'leased')`)
 	}
 	for _, f := range w.flows() {
-		count(f.module+" behind in "+f.topic, fmt.Sprintf(`%s l LEFT JOIN %s.positions p ON p.subscriber = '%[2]s' AND p.topic = '%s' AND p.partition = l.partition WHERE l."offset" > coalesce(p.position, 0)`,
+		count(f.module+" behind in "+f.topic, fmt.Sprintf(`%s l LEFT JOIN %s.offsets p ON p.subscriber = '%[2]s' AND p.topic = '%s' AND p.partition = l.partition WHERE l."offset" > coalesce(p.committed_offset, 0)`,
 			f.table, f.module, f.topic))
 	}
 	count("payments open", `payment.payments WHERE status IN ('pending', 'refunding')`)
@@ -61,9 +61,9 @@ func (w *world) quiet() {
 	w.becomes("", `SELECT coalesce(string_agg(name || ' ' || n, ', '), '') FROM (`+strings.Join(waiting, " UNION ALL ")+`) waiting WHERE n > 0`)
 }
 
-// faults checks a quiet world, and tells what is wrong with it: what became of
-// the orders and consultations that the program accepted, each message counted
-// by itself for each subscriber, each effect compared with its cause.
+// faults returns everything that is wrong in a quiet world, as sentences. It checks
+// the outcome of every accepted order and consultation, each message for each
+// subscriber, and that each effect has its cause.
 func (w *world) faults(goods, booked []string) (faults []string) {
 	w.t.Helper()
 	none := func(what, rows string) {
@@ -71,7 +71,7 @@ func (w *world) faults(goods, booked []string) (faults []string) {
 			faults = append(faults, what+": "+n)
 		}
 	}
-	// For each cause exactly one effect; both are queries for a key.
+	// oneEach requires exactly one effect for each cause; both queries return keys.
 	oneEach := func(what, causes, effects string) {
 		none(what, `(`+causes+`) c(k) LEFT JOIN (SELECT k, count(*) AS n FROM (`+effects+`) e(k) GROUP BY k) e USING (k) WHERE coalesce(n, 0) <> 1`)
 	}
@@ -82,12 +82,12 @@ func (w *world) faults(goods, booked []string) (faults []string) {
 	logs := []string{}
 	for _, module := range w.topo.Modules() {
 		logs = append(logs, `SELECT * FROM `+module+`.log`)
-		none("messages aside at "+module+" (dead letters: "+w.one(`SELECT string_agg(type || ' ' || key || ': ' || error, '; ') FROM `+module+`.aside`)+")", module+`.aside`)
+		none("messages aside at "+module+" (dead letters: "+w.one(`SELECT string_agg(type || ' ' || key || ': ' || error, '; ') FROM `+module+`.parked_messages`)+")", module+`.parked_messages`)
 	}
 	for _, kept := range sqltransport.Everything(w.topo) {
 		none("partitions with gaps in "+kept.Stream, fmt.Sprintf(`(SELECT 1 FROM %s GROUP BY partition HAVING count(*) <> max("offset")) gaps`, kept.Table))
 		if w.moved && strings.Contains(kept.Topic, ".commands") {
-			continue // a command that moved there and back has two places in its stream
+			continue // a command that moved to the other transport and back has two offsets in its topic
 		}
 		none("messages twice in "+kept.Stream, fmt.Sprintf(`(SELECT 1 FROM %s GROUP BY id HAVING count(*) > 1) twice`, kept.Table))
 	}
@@ -96,7 +96,7 @@ func (w *world) faults(goods, booked []string) (faults []string) {
 		way := f.topic + " → " + f.module
 		none("lost on the way "+way, fmt.Sprintf(`%s l LEFT JOIN %s.inbox i ON i.message_id = l.id AND i.subscriber = '%[2]s' WHERE l.type IN (%s) AND i.message_id IS NULL`, f.table, f.module, f.types))
 		none("handled though never said, "+way, fmt.Sprintf(`%s.inbox i LEFT JOIN %s l ON l.id = i.message_id AND l.partition = i.partition AND l."offset" = i."offset" WHERE i.topic = '%s' AND l.id IS NULL`, f.module, f.table, f.topic))
-		none("positions past the end, "+way, fmt.Sprintf(`%s.positions p WHERE p.topic = '%s' AND p.position <> (SELECT coalesce(max("offset"), 0) FROM %s l WHERE l.partition = p.partition)`, f.module, f.topic, f.table))
+		none("positions past the end, "+way, fmt.Sprintf(`%s.offsets p WHERE p.topic = '%s' AND p.committed_offset <> (SELECT coalesce(max("offset"), 0) FROM %s l WHERE l.partition = p.partition)`, f.module, f.topic, f.table))
 	}
 
 	// Orders.
@@ -118,7 +118,7 @@ func (w *world) faults(goods, booked []string) (faults []string) {
 	none("deposits that were taken and not given back", `unnest('{`+strings.Join(booked, ",")+`}'::bigint[]) b JOIN payment.payments p ON p.order_key = 'deposit-' || b WHERE p.status = 'completed'`)
 	oneEach("moves without one card", `SELECT id FROM consultation.log`, `SELECT cause_id FROM inquiry.entry`)
 
-	// What leaves the house.
+	// What leaves the program: mails, events for the data platform, files.
 	oneEach("messages that ask for a mail, without one notification", `SELECT id FROM (SELECT id, type FROM payment.log UNION ALL SELECT id, type FROM delivery.log UNION ALL SELECT id, type FROM notification.queue UNION ALL SELECT id, type FROM inquiry.outbox) l
 		WHERE type IN ('payment.completed', 'payment.failed', 'payment.refunded', 'delivery.shipped', 'delivery.delivered', 'notification.send')`, `SELECT cause_id FROM notification.notifications`)
 	oneEach("notifications without one notification.sent", `SELECT id::text FROM notification.notifications`, `SELECT `+field("notificationId")+` FROM notification.log WHERE type = 'notification.sent'`)
@@ -130,7 +130,7 @@ func (w *world) faults(goods, booked []string) (faults []string) {
 	return append(faults, w.bookDiffers()...)
 }
 
-// filesDiffer compares the files with what is noted of them.
+// filesDiffer compares the files with their records in the database.
 func (w *world) filesDiffer() (faults []string) {
 	rows, err := w.db.QueryContext(w.t.Context(), `SELECT first_position, last_position, sha256 FROM dataplatform.file`)
 	require.NoError(w.t, err)
@@ -156,14 +156,14 @@ func (w *world) filesDiffer() (faults []string) {
 	return faults
 }
 
-// mailsMissing compares the mailbox with the notifications: at least one each.
+// mailsMissing requires at least one mail in the mailbox for each sent notification.
 func (w *world) mailsMissing() (faults []string) {
 	arrived := map[string]bool{}
 	for _, m := range w.inbox.Messages() {
 		id, _, _ := strings.Cut(m.MessageID, "@")
 		arrived[id] = true
 	}
-	rows, err := w.db.QueryContext(w.t.Context(), `SELECT id::text FROM notification.notifications WHERE state = 'sent'`)
+	rows, err := w.db.QueryContext(w.t.Context(), `SELECT coalesce(digest_id, id)::text FROM notification.notifications WHERE state = 'sent'`)
 	require.NoError(w.t, err)
 	defer rows.Close()
 	missing := 0
@@ -181,8 +181,8 @@ func (w *world) mailsMissing() (faults []string) {
 	return faults
 }
 
-// bookDiffers compares the gateway's own book with the payments, charge by
-// charge: at most one that succeeded for an order, the same money on both sides.
+// bookDiffers compares the gateway's charges with the payments: the same amounts on
+// both sides, and at most one successful charge for an order.
 func (w *world) bookDiffers() (faults []string) {
 	charged := map[string]int{}
 	for _, charge := range w.gateway.Book().Charges {
@@ -194,8 +194,8 @@ func (w *world) bookDiffers() (faults []string) {
 		theirs := fmt.Sprintf("%d taken, %d given back", taken, charge.Refunded)
 		ours := w.one(`SELECT coalesce(max(p.captured || ' taken, ' || p.refunded || ' given back'), 'no such payment') FROM payment.charges c JOIN payment.payments p USING (payment_id) WHERE c.transaction_key = $1`, charge.TransactionKey)
 		if ours != theirs {
-			told := w.one(`SELECT string_agg(concat_ws(' ', h.status, h.captured, h.refunded, h.cause, h.detail), '; ' ORDER BY history_id) FROM payment.charges c JOIN payment.payment_history h USING (payment_id) WHERE c.transaction_key = $1`, charge.TransactionKey)
-			faults = append(faults, fmt.Sprintf("the gateway says of %s (%s, asked %d times): %s; the payment says: %s (%s)", charge.OrderKey, charge.Status, charge.Asked, theirs, ours, told))
+			history := w.one(`SELECT string_agg(concat_ws(' ', h.status, h.captured, h.refunded, h.cause, h.detail), '; ' ORDER BY history_id) FROM payment.charges c JOIN payment.payment_history h USING (payment_id) WHERE c.transaction_key = $1`, charge.TransactionKey)
+			faults = append(faults, fmt.Sprintf("the gateway says of %s (%s, asked %d times): %s; the payment says: %s (%s)", charge.OrderKey, charge.Status, charge.Asked, theirs, ours, history))
 		}
 	}
 	for order, times := range charged {

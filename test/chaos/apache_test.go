@@ -8,12 +8,12 @@ import (
 	"millrace/test/broker"
 )
 
-// freshOnApacheKafka is freshOnKafka with a real broker, in a process of its own.
+// freshOnApacheKafka is freshOnKafka with a real broker, in its own process.
 func freshOnApacheKafka(t *testing.T, environment ...string) *world {
 	t.Helper()
 	return fresh(t, throughKafka(broker.Start(t, broker.Options{}).Brokers(), environment...)...)
 }
 
-func TestAnInstallationMovesToApacheKafkaAndBackUnderLoad(t *testing.T) {
+func TestTransport_MovesToApacheKafkaAndBackUnderLoad(t *testing.T) {
 	movesToKafkaAndBack(t, freshOnApacheKafka)
 }

@@ -19,7 +19,7 @@ import (
 	"millrace/test/ports"
 )
 
-func TestConnectionsCutFiveTimesASecond(t *testing.T) {
+func TestPostgreSQL_CutConnectionsLoseNothing(t *testing.T) {
 	t.Parallel()
 	w := fresh(t)
 	at := ports.Of(t)
@@ -40,7 +40,7 @@ func TestConnectionsCutFiveTimesASecond(t *testing.T) {
 	l.accounted()
 }
 
-func TestTheAnswersToCommitsAreLost(t *testing.T) {
+func TestPostgreSQL_LostCommitRepliesLoseNothing(t *testing.T) {
 	t.Parallel()
 	direct := pgtest.URL(t)
 	p, through := newProxy(t, direct)
@@ -61,9 +61,9 @@ func TestTheAnswersToCommitsAreLost(t *testing.T) {
 	l.accounted()
 }
 
-// The database, or the way to it, takes every byte and gives none back, for
-// longer than the program's lease.
-func TestADatabaseThatHangs(t *testing.T) {
+// The database, or the network, accepts all data and returns none, for longer than
+// the program's lease.
+func TestPostgreSQL_HangLosesNothing(t *testing.T) {
 	t.Parallel()
 	direct := pgtest.URL(t)
 	p, through := newProxy(t, direct)
@@ -74,18 +74,18 @@ func TestADatabaseThatHangs(t *testing.T) {
 	for _, broken := range []bool{false, true} {
 		l.accepts(15)
 		p.hang()
-		w.becomes("true", `SELECT coalesce(bool_and(expires_at < clock_timestamp() - interval '2 seconds'), true) FROM bus.processes`)
+		w.becomes("true", `SELECT coalesce(bool_and(expires_at < clock_timestamp() - interval '2 seconds'), true) FROM bus.nodes`)
 		p.goOn(broken)
 	}
 	l.accepts(15)
 	l.accounted()
 }
 
-// Something between the program and the database forgets the connections that
-// are open, and goes on acknowledging what is sent through them. Neither side is
-// told, and no time limit of the server or of TCP helps the program: it has to
-// give them up by itself.
-func TestConnectionsThatDieWithoutAWord(t *testing.T) {
+// A device between the program and the database forgets the open connections, but
+// still acknowledges the data sent on them. Neither side gets an error, and no
+// timeout of the server or of TCP applies: the program must give the connections
+// up by itself.
+func TestPostgreSQL_SilentlyDeadConnectionsAreReplaced(t *testing.T) {
 	t.Parallel()
 	direct := pgtest.URL(t)
 	p, through := newProxy(t, direct)
@@ -101,9 +101,9 @@ func TestConnectionsThatDieWithoutAWord(t *testing.T) {
 	l.accounted()
 }
 
-// A competitor takes the same locks the other way round; and every thirteenth
-// effect meets a serialization failure.
-func TestDeadlocksAndSerializationFailures(t *testing.T) {
+// Another client takes the handlers' locks in the opposite order, and every thirteenth
+// effect raises a serialization failure.
+func TestPostgreSQL_DeadlocksAndSerializationFailuresLoseNothing(t *testing.T) {
 	t.Parallel()
 	w := fresh(t)
 	at := ports.Of(t)
@@ -128,29 +128,29 @@ func TestDeadlocksAndSerializationFailures(t *testing.T) {
 	l.accounted()
 }
 
-// collide locks a table of effects, and then the positions, which a run has
-// moved before it writes its effects.
+// collide locks the tables of effects and then the offsets. A batch takes these locks
+// in the opposite order, so some transactions deadlock.
 func (w *world) collide() {
 	tx, err := w.db.BeginTx(w.t.Context(), nil)
 	require.NoError(w.t, err)
-	defer func() { _ = tx.Rollback() }() // either way
+	defer func() { _ = tx.Rollback() }() // rolls back in any case
 	_, err = tx.ExecContext(w.t.Context(), `LOCK TABLE delivery.deliveries, notification.notifications IN SHARE ROW EXCLUSIVE MODE`)
 	if err == nil {
-		_, err = tx.ExecContext(w.t.Context(), `UPDATE delivery.positions SET position = position`)
+		_, err = tx.ExecContext(w.t.Context(), `UPDATE delivery.offsets SET committed_offset = committed_offset`)
 	}
 	if err == nil {
-		_, err = tx.ExecContext(w.t.Context(), `UPDATE notification.positions SET position = position`)
+		_, err = tx.ExecContext(w.t.Context(), `UPDATE notification.offsets SET committed_offset = committed_offset`)
 	}
 	if err != nil {
-		w.t.Logf("the competitor: %v", err) // it may be the one whom the server chose
+		w.t.Logf("the competitor: %v", err) // the server may have chosen it as the deadlock's victim
 	}
 }
 
-// The server crashes: once a backend of its is killed, and it starts all anew by
-// itself; once the whole of it, and somebody starts it.
-func TestPostgreSQLCrashes(t *testing.T) {
+// The server crashes. First one backend is killed, twice, and the server restarts by
+// itself. Then the whole server is killed, and the test starts it again.
+func TestPostgreSQL_CrashLosesNothing(t *testing.T) {
 	t.Parallel()
-	cfg := devserver.Config{DataDir: pgtest.Dir(t) + "/data", NoSync: true} // the machine stays up
+	cfg := devserver.Config{DataDir: pgtest.Dir(t) + "/data", NoSync: true} // no power failure here, so no need to sync
 	server, err := devserver.Start(t.Context(), cfg)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = server.Stop() })
@@ -161,7 +161,7 @@ func TestPostgreSQLCrashes(t *testing.T) {
 	l := w.load(3, at)
 	for range 2 {
 		l.accepts(15)
-		w.until(func() string { // it may still be starting anew
+		w.until(func() string { // the server may still be restarting
 			backend, err := strconv.Atoi(w.one(`SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'millrace%' ORDER BY state, random() LIMIT 1`))
 			if err == nil {
 				err = syscall.Kill(backend, syscall.SIGKILL)
@@ -175,7 +175,7 @@ func TestPostgreSQLCrashes(t *testing.T) {
 	l.accepts(15)
 	require.NoError(t, syscall.Kill(server.PID(), syscall.SIGKILL))
 	<-server.Done()
-	_ = server.Stop() // gives the folder free
+	_ = server.Stop() // unlocks its data folder
 	again, err := devserver.Start(t.Context(), cfg)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = again.Stop() })
@@ -183,8 +183,8 @@ func TestPostgreSQLCrashes(t *testing.T) {
 	l.accounted()
 }
 
-// Others go on: what is written and not committed is nobody's business.
-func TestAnIdleWritingTransactionStopsNobody(t *testing.T) {
+// A transaction that wrote rows and stays open must not delay anyone else.
+func TestPostgreSQL_IdleWriteTransactionDelaysNobody(t *testing.T) {
 	t.Parallel()
 	w := fresh(t)
 	at := ports.Of(t)
@@ -210,7 +210,7 @@ func TestAnIdleWritingTransactionStopsNobody(t *testing.T) {
 	l.accounted()
 }
 
-// idle begins a transaction that may stay open for ever.
+// idle begins a transaction that may stay open for an hour.
 func (w *world) idle() *sql.Tx {
 	w.t.Helper()
 	db, err := postgres.Open(w.t.Context(), postgres.Config{URL: w.url, MaxConns: 1, Application: "idle", IdleInTxTimeout: time.Hour})
@@ -221,7 +221,7 @@ func (w *world) idle() *sql.Tx {
 	return tx
 }
 
-func TestAPoolThatIsTooSmallOrTooLargeIsRefusedAtTheStart(t *testing.T) {
+func TestStart_RefusesAPoolThatIsTooSmallOrTooLarge(t *testing.T) {
 	t.Parallel()
 	for _, conns := range []string{"4", "400"} {
 		w := fresh(t, "MILLRACE_DATABASE_MAX_CONNS_PER_MODULE="+conns)

@@ -20,7 +20,7 @@ import (
 	"millrace/test/ports"
 )
 
-// ways are how to bring the program to a point; under load, unless said.
+// ways has, for steps and failpoints, how to make the program reach them; the default is underLoad.
 var ways = map[string]func(w *world, name, armed string) *load{
 	"migrate":  whileStarting,
 	"start":    whileStarting,
@@ -33,9 +33,9 @@ var ways = map[string]func(w *world, name, armed string) *load{
 	"notify.before_send":     whileSharing,
 }
 
-// passages says at which passage to die; the tenth, unless said.
+// passages has, for failpoints, at which passage the process dies; the default is the tenth.
 var passages = map[string]int{
-	"migrate.schema_created": 9, "migrate.migrated": 9, "start.registered": 3, // before the last of them
+	"migrate.schema_created": 9, "migrate.migrated": 9, "start.registered": 3, // before the last passage
 	"lease.renewed": 3, "lease.claimed": 2, "lease.before_give_back": 30, "lease.given_back": 30,
 	"file.range_fixed": 3, "file.written": 3, "file.renamed": 3, "file.recorded": 3,
 	"dispatch.waiting": 2, "aside.failed_again": 3,
@@ -44,8 +44,8 @@ var passages = map[string]int{
 	"topics.missing": 5, "topics.created": 5, "commands.before_delete": 1, "commands.deleted": 1,
 }
 
-// A process that dies at any step loses and doubles nothing.
-func TestKilledAtEveryFailpointNothingIsLostOrDoubled(t *testing.T) {
+// A process is killed at each failpoint. Nothing may be lost or duplicated.
+func TestFailpoint_KillLosesAndDuplicatesNothing(t *testing.T) {
 	t.Parallel()
 	names := failpoints(t)
 	require.Greater(t, len(names), 30, "the names were found: %v", names)
@@ -72,7 +72,7 @@ func TestKilledAtEveryFailpointNothingIsLostOrDoubled(t *testing.T) {
 	}
 }
 
-// placeOf makes the world in which a point is reached.
+// placeOf returns the constructor of a world in which the failpoint is reached.
 func placeOf(name string) func(*testing.T, ...string) *world {
 	switch step, _, _ := strings.Cut(name, "."); step {
 	case "relay", "inbound", "forward", "intake", "topics", "commands":
@@ -81,8 +81,8 @@ func placeOf(name string) func(*testing.T, ...string) *world {
 	return fresh
 }
 
-// underLoad lets some messages fail, so that they go aside, fail there and are
-// released.
+// underLoad kills the program under load. Some messages fail, so that messages are
+// parked, fail again, and are released.
 func underLoad(w *world, name, armed string) *load {
 	at := ports.Of(w.t)
 	w.serve(at, "").stop()
@@ -95,7 +95,7 @@ func underLoad(w *world, name, armed string) *load {
 	return l
 }
 
-// whileStarting has the first start of all die.
+// whileStarting kills the program during its first start.
 func whileStarting(w *world, name, armed string) *load {
 	at := ports.Of(w.t)
 	w.launch(at, armed, "serve").dies(name)
@@ -105,7 +105,7 @@ func whileStarting(w *world, name, armed string) *load {
 	return l
 }
 
-// whileEnding has it die in the middle of a shutdown under load.
+// whileEnding kills the program during a shutdown under load.
 func whileEnding(w *world, name, armed string) *load {
 	at := ports.Of(w.t)
 	p := w.serve(at, armed)
@@ -118,7 +118,7 @@ func whileEnding(w *world, name, armed string) *load {
 	return l
 }
 
-// whileSharing has it die when a second process joins.
+// whileSharing kills the program while a second process joins.
 func whileSharing(w *world, name, armed string) *load {
 	first, second := ports.Of(w.t), ports.Of(w.t)
 	p := w.serve(first, armed)
@@ -132,30 +132,30 @@ func whileSharing(w *world, name, armed string) *load {
 	return l
 }
 
-// whileOperating has the operator's command die that hands a dead letter back.
+// whileOperating kills the operator's command that retries a dead letter.
 func whileOperating(w *world, name, armed string) *load {
 	at := ports.Of(w.t)
 	w.serve(at, "")
 	w.sabotage(1)
 	l := w.load(1, at)
-	w.becomes("true", `SELECT count(*) > 2 FROM delivery.aside WHERE state = 'dead'`)
+	w.becomes("true", `SELECT count(*) > 2 FROM delivery.parked_messages WHERE state = 'dead'`)
 	w.rescue()
 	l.end()
-	letters := strings.Fields(w.one(`SELECT string_agg('delivery/' || id, ' ' ORDER BY id) FROM delivery.aside WHERE state = 'dead'`))
+	letters := strings.Fields(w.one(`SELECT string_agg('delivery/' || id, ' ' ORDER BY id) FROM delivery.parked_messages WHERE state = 'dead'`))
 	w.launch(at, armed, append([]string{"deadletters", "retry"}, letters[0])...).dies(name)
 	for _, module := range w.topo.Modules() {
-		w.until(func() string { // those that fail at this moment die, too
-			dead := w.one(`SELECT coalesce(string_agg('` + module + `/' || id, ' '), '') FROM ` + module + `.aside WHERE state = 'dead'`)
+		w.until(func() string { // messages that fail meanwhile become dead letters, too
+			dead := w.one(`SELECT coalesce(string_agg('` + module + `/' || id, ' '), '') FROM ` + module + `.parked_messages WHERE state = 'dead'`)
 			if dead != "" {
 				_ = w.launch(at, "", append([]string{"deadletters", "retry"}, strings.Fields(dead)...)...).wait("retry")
 			}
-			return w.one(`SELECT coalesce(string_agg(state, ' '), '') FROM ` + module + `.aside`)
+			return w.one(`SELECT coalesce(string_agg(state, ' '), '') FROM ` + module + `.parked_messages`)
 		})
 	}
 	return l
 }
 
-// sabotage makes every nth insert of an effect fail, whoever tries it.
+// sabotage makes every nth insert of an effect fail.
 func (w *world) sabotage(nth int) {
 	w.exec(`CREATE SEQUENCE public.sabotage`)
 	w.exec(fmt.Sprintf(`CREATE FUNCTION public.sabotage() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
@@ -168,7 +168,7 @@ func (w *world) sabotage(nth int) {
 // rescue ends the sabotage.
 func (w *world) rescue() { w.exec(`DROP FUNCTION public.sabotage CASCADE`) }
 
-// failpoints reads the names from the sources.
+// failpoints returns the names of all failpoints in the source.
 func failpoints(t *testing.T) (names []string) {
 	t.Helper()
 	err := filepath.WalkDir("../..", func(path string, entry fs.DirEntry, err error) error {

@@ -17,8 +17,8 @@ import (
 	"millrace/test/ports"
 )
 
-// freshOnKafka makes a world whose messages travel by Kafka's protocol, through a
-// broker in the test's process, which survives the program.
+// freshOnKafka makes a world on Kafka, with a fake broker in the test's process, which
+// keeps running when the program is killed.
 func freshOnKafka(t *testing.T, environment ...string) *world {
 	t.Helper()
 	return fresh(t, throughKafka(fakeKafka(t), environment...)...)
@@ -32,50 +32,49 @@ func fakeKafka(t *testing.T) []string {
 	return broker.Addresses()
 }
 
-// throughKafka is the environment of a program whose messages travel through
-// these brokers.
+// throughKafka returns the environment of a program that uses these brokers.
 func throughKafka(brokers []string, environment ...string) []string {
 	return append([]string{"MILLRACE_TRANSPORT=kafka", "MILLRACE_KAFKA_BROKERS=" + strings.Join(brokers, ","),
 		"MILLRACE_BUS_EXECUTORS=2", "MILLRACE_DATABASE_MAX_CONNS_PER_MODULE=4"}, environment...)
 }
 
-func TestAnInstallationMovesToKafkaAndBackUnderLoad(t *testing.T) {
+func TestTransport_MovesToKafkaAndBackUnderLoad(t *testing.T) {
 	movesToKafkaAndBack(t, freshOnKafka)
 }
 
-// An installation is moved to Kafka and back: ended in the middle of its work,
-// told so, and started again.
+// movesToKafkaAndBack moves an installation to Kafka and back under load: it stops the
+// program, runs `millrace transport`, and starts the program again.
 func movesToKafkaAndBack(t *testing.T, place func(*testing.T, ...string) *world) {
 	t.Parallel()
 	w := place(t)
 	at := ports.Of(t)
-	travel := func(transport string) {
+	use := func(transport string) {
 		w.env, w.moved = append(w.env, "MILLRACE_TRANSPORT="+transport), true
 	}
-	travel("postgres")
+	use("postgres")
 	p := w.serve(at, "")
 	l := w.load(3, at)
 	for _, transport := range []string{"kafka", "postgres", "kafka"} {
 		l.accepts(30)
 		p.stop()
 		require.NoError(t, w.launch(at, "", "transport", transport).wait("transport"))
-		travel(transport)
+		use(transport)
 		p = w.serve(at, "")
 	}
 	l.accepts(30)
 	l.accounted()
 }
 
-// The whole server crashes while messages travel through Kafka: under load, when
-// the load has ended, so that perhaps nothing comes after what it forgets, and
-// together with the program. What arrives does not wait for the disk, and this
-// server keeps it in memory for ten seconds unless something else waits.
-func TestPostgreSQLCrashesOnKafka(t *testing.T) {
+// The database server crashes while messages go through Kafka: under load, together
+// with the program, and after the load, when no later record may reveal what the
+// crash lost. Received records are committed without waiting for the disk, and this
+// server keeps them in memory for up to ten seconds.
+func TestPostgreSQL_CrashLosesNothingOnKafka(t *testing.T) {
 	t.Parallel()
 	cfg := devserver.Config{DataDir: pgtest.Dir(t) + "/data"}
 	server, err := devserver.Start(t.Context(), cfg)
 	require.NoError(t, err)
-	t.Cleanup(func() { _ = server.Stop() }) // the last of them
+	t.Cleanup(func() { _ = server.Stop() }) // the current one
 	require.NoError(t, server.CreateDatabase(t.Context(), "millrace"))
 	w := newWorld(t, server.URL("millrace"), throughKafka(fakeKafka(t))...)
 	w.exec(`ALTER SYSTEM SET wal_writer_delay = '10s'`)
@@ -85,13 +84,13 @@ func TestPostgreSQLCrashesOnKafka(t *testing.T) {
 	crash := func() {
 		require.NoError(t, syscall.Kill(server.PID(), syscall.SIGKILL))
 		<-server.Done()
-		_ = server.Stop() // gives the folder free
+		_ = server.Stop() // unlocks its data folder
 	}
 	restart := func() {
 		again, err := devserver.Start(t.Context(), cfg)
 		require.NoError(t, err)
 		server = again
-		w.db.SetMaxIdleConns(0) // they have ended
+		w.db.SetMaxIdleConns(0) // drops the dead connections
 		w.db.SetMaxIdleConns(2)
 	}
 	at := ports.Of(t)

@@ -17,26 +17,26 @@ import (
 
 const (
 	address = `{"name":"Kim","phone":"010-0000-0000","line1":"1 Sejong-daero","city":"Seoul","postcode":"04524","country":"KR"}`
-	member  = "77" // who consults; a user like any other
+	member  = "77" // the user who books consultations
 )
 
-// load is clients that order, and book, until they are told to stop. Each
-// repeats a request, with the same key, until it is accepted: then whoever
-// accepted it has promised it.
+// load runs clients that order goods and book consultations until end. Each repeats a
+// request with the same idempotency key until it is accepted. An accepted request
+// must be completed by the program.
 type load struct {
 	w       *world
 	stop    chan struct{}
 	clients sync.WaitGroup
 
 	mu       sync.Mutex
-	bases    []string // where the program may be
+	bases    []string // where the program may listen
 	goods    []string // accepted orders
 	booked   []string // accepted consultations
 	refused  int      // requests that were not accepted
 	watching bool
 }
 
-// load starts clients of programs that listen at the addresses.
+// load starts clients of the programs at the addresses.
 func (w *world) load(clients int, addresses ...string) *load {
 	l := &load{w: w, stop: make(chan struct{})}
 	for _, at := range addresses {
@@ -49,7 +49,7 @@ func (w *world) load(clients int, addresses ...string) *load {
 	return l
 }
 
-// client makes orders, one at a time, about thirty in a second.
+// client makes orders one at a time, about thirty a second.
 func (l *load) client(c int) {
 	tick := time.NewTicker(25 * time.Millisecond)
 	defer tick.Stop()
@@ -75,8 +75,8 @@ func (l *load) client(c int) {
 	}
 }
 
-// book opens a consultation, pays its deposit, and calls it off: whichever of
-// the two is heard first, the money goes back, if it was taken.
+// book opens a consultation, pays its deposit, and cancels it. Whichever event the
+// modules handle first, a deposit that was taken must be refunded.
 func (l *load) book(c, n int, tick <-chan time.Time) {
 	key := fmt.Sprintf("book-%d-%d", c, n)
 	body, ok := l.accepted(c, tick, "POST", "/consultations",
@@ -106,8 +106,8 @@ func payment(order, user string) string {
 	return fmt.Sprintf(`{"orderKey":%q,"userId":%q,"amount":12000,"currency":"KRW","method":"card"}`, order, user)
 }
 
-// accepted repeats a request until it is accepted, at one address and then at
-// the other, or until the load is stopped.
+// accepted repeats a request, at the addresses in turn, until it is accepted or the
+// load is stopped.
 func (l *load) accepted(c int, tick <-chan time.Time, method, path, body, key string) ([]byte, bool) {
 	for try := c; ; try++ {
 		l.mu.Lock()
@@ -125,13 +125,13 @@ func (l *load) accepted(c int, tick <-chan time.Time, method, path, body, key st
 		l.refused++
 		l.mu.Unlock()
 		if l.stopped() {
-			return nil, false // nobody promised anything
+			return nil, false // not accepted, so nothing to check
 		}
 		l.pause(tick)
 	}
 }
 
-// at says where the program is now.
+// at sets the program's present addresses.
 func (l *load) at(addresses ...string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -157,7 +157,7 @@ func (l *load) pause(tick <-chan time.Time) {
 	}
 }
 
-// end stops the clients; what they have begun they finish first.
+// end stops the clients; an order or booking in progress is finished first.
 func (l *load) end() {
 	l.mu.Lock()
 	if !l.watching {
@@ -168,7 +168,7 @@ func (l *load) end() {
 	l.clients.Wait()
 }
 
-// accepts waits until n more orders were accepted than there are now.
+// accepts waits until n more orders are accepted.
 func (l *load) accepts(n int) {
 	l.w.t.Helper()
 	goal := l.count() + n
@@ -186,7 +186,7 @@ func (l *load) count() int {
 	return len(l.goods) + len(l.booked)
 }
 
-// accounted ends the load and checks that nothing is lost, doubled or dead.
+// accounted ends the load and checks that nothing is lost, duplicated or dead.
 func (l *load) accounted() {
 	l.w.t.Helper()
 	l.end()
@@ -198,7 +198,7 @@ func (l *load) accounted() {
 
 var client = &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 8}}
 
-// call makes a request and returns its status and body; 0 when nobody answered.
+// call makes a request and returns its status and body; status 0 if there was no answer.
 func call(method, url, body, key string) (int, []byte) {
 	request, err := http.NewRequestWithContext(context.Background(), method, url, strings.NewReader(body))
 	if err != nil {

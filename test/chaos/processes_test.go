@@ -17,13 +17,13 @@ import (
 	"millrace/test/ports"
 )
 
-// One of two processes stops in the middle of a transaction, as a machine that
-// is frozen does. The other takes its work over; the late one does no harm.
-func TestAProcessThatStopsIsReplacedAndDoesNoHarmWhenItGoesOn(t *testing.T) {
+// One of two processes stalls (SIGSTOP) at a failpoint, inside a transaction. The
+// other one takes over its partitions. When the first one resumes, it must do no harm.
+func TestFailover_StalledProcessDoesNoHarmWhenItResumes(t *testing.T) {
 	t.Parallel()
 	var mu sync.Mutex
 	var took []time.Duration
-	t.Cleanup(func() { // a busy machine takes time too: the best of many shows what the program needs
+	t.Cleanup(func() { // the minimum shows what the program needs: a busy machine adds to the others
 		if len(took) > 4 {
 			require.Less(t, slices.Min(took), 5*time.Second, "%v", took)
 		}
@@ -35,40 +35,40 @@ func TestAProcessThatStopsIsReplacedAndDoesNoHarmWhenItGoesOn(t *testing.T) {
 			t.Parallel()
 			w := placeOf(point)(t)
 			first, second := ports.Of(t), ports.Of(t)
-			frozen := w.serve(first, point+":25:stop")
-			owner := w.one(`SELECT id FROM bus.processes`)
+			stalled := w.serve(first, point+":25:stop")
+			owner := w.one(`SELECT id FROM bus.nodes`)
 			other := w.serve(second, "")
 			var owned []string
 			for _, module := range w.topo.Modules() {
-				owned = append(owned, `SELECT owner FROM `+module+`.positions`)
+				owned = append(owned, `SELECT node FROM `+module+`.offsets`)
 			}
-			hers := `SELECT count(*) FROM (` + strings.Join(owned, " UNION ALL ") + `) p WHERE owner = $1`
+			assigned := `SELECT count(*) FROM (` + strings.Join(owned, " UNION ALL ") + `) p WHERE node = $1`
 			l := w.load(3, first, second)
 			w.until(func() string {
-				if frozen.stopped() {
+				if stalled.stopped() {
 					return ""
 				}
 				return "it goes on"
 			})
 			began := time.Now()
 			l.at(second)
-			w.becomes("0", hers, owner)
+			w.becomes("0", assigned, owner)
 			mu.Lock()
 			took = append(took, time.Since(began))
 			mu.Unlock()
 			l.accepts(15)
-			require.NoError(t, frozen.Process.Signal(syscall.SIGCONT))
-			w.becomes("true", `SELECT (`+hers+`) > 0`, owner) // it is back at work
+			require.NoError(t, stalled.Process.Signal(syscall.SIGCONT))
+			w.becomes("true", `SELECT (`+assigned+`) > 0`, owner) // it has partitions again
 			l.at(first, second)
 			l.accepts(15)
 			l.accounted()
-			frozen.stop()
+			stalled.stop()
 			other.stop()
 		})
 	}
 }
 
-// stopped tells whether the process is, by a signal.
+// stopped reports whether a signal has stopped the process.
 func (p *program) stopped() bool {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.Process.Pid))
 	require.NoError(p.t, err, "it has ended\n%s", p.stderr)
@@ -76,10 +76,10 @@ func (p *program) stopped() bool {
 	return strings.HasPrefix(rest, "T")
 }
 
-// Two processes are restarted in turn, as a new version is brought out.
-func TestARollingRestartUnderLoad(t *testing.T) { rollingRestart(t, fresh) }
+// Two processes are restarted in turn, as in a release.
+func TestRollingRestart_UnderLoad(t *testing.T) { rollingRestart(t, fresh) }
 
-func TestARollingRestartUnderLoadOnKafka(t *testing.T) { rollingRestart(t, freshOnKafka) }
+func TestRollingRestart_UnderLoadOnKafka(t *testing.T) { rollingRestart(t, freshOnKafka) }
 
 func rollingRestart(t *testing.T, place func(*testing.T, ...string) *world) {
 	t.Parallel()
@@ -90,22 +90,22 @@ func rollingRestart(t *testing.T, place func(*testing.T, ...string) *world) {
 	for n := range 6 {
 		l.accepts(10)
 		serving[n%2].stop()
-		l.accepts(5) // by the other alone
+		l.accepts(5) // with the other process only
 		serving[n%2] = w.serve(addresses[n%2], "")
 	}
 	l.accepts(10)
 	l.accounted()
 }
 
-// A process starts while others are in the middle of long transactions.
-func TestAProcessStartsBesideOneWhoseHandlersAreSlow(t *testing.T) {
+// A process must start while another one is inside long transactions.
+func TestStart_IsNotDelayedByASlowHandlerElsewhere(t *testing.T) {
 	t.Parallel()
 	w := fresh(t)
 	first := ports.Of(t)
 	w.serve(first, "")
 	tx := w.idle()
-	for _, module := range w.topo.Modules() { // as every run of a handler does
-		_, err := tx.ExecContext(t.Context(), `UPDATE `+module+`.positions SET position = position`)
+	for _, module := range w.topo.Modules() { // locks the offsets, as every batch does
+		_, err := tx.ExecContext(t.Context(), `UPDATE `+module+`.offsets SET committed_offset = committed_offset`)
 		require.NoError(t, err)
 	}
 	w.serve(ports.Of(t), "")

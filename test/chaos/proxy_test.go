@@ -13,21 +13,21 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// proxy stands between the program and the database. It can lose the answers to
-// COMMIT, and it can hang.
+// proxy is a TCP proxy between the program and the database. It can drop the replies
+// to COMMIT, let connections die silently, and hang.
 type proxy struct {
 	network, server string
 
 	mu      sync.Mutex
-	every   int // lose the answer to every so many-th COMMIT; 0: none
+	every   int // drop the reply to every so many-th COMMIT; 0: none
 	commits int
 	lost    int
 	open    map[net.Conn]bool
-	hanging chan struct{}     // closed when it goes on; nil unless it hangs
-	dead    map[net.Conn]bool // clients to whom nothing passes any more, in either direction
+	hanging chan struct{}     // closed when the proxy resumes; nil unless it hangs
+	dead    map[net.Conn]bool // clients for which nothing is forwarded any more, in either direction
 }
 
-// newProxy returns a proxy before target, and the URL of the database behind it.
+// newProxy starts a proxy for the database at target, and returns the URL through the proxy.
 func newProxy(t *testing.T, target string) (*proxy, string) {
 	t.Helper()
 	u, err := url.Parse(target)
@@ -54,7 +54,7 @@ func newProxy(t *testing.T, target string) (*proxy, string) {
 func (p *proxy) serve(client net.Conn) {
 	server, err := net.Dial(p.network, p.server)
 	if err != nil {
-		_ = client.Close() // it finds out that the server is gone
+		_ = client.Close() // so that the client notices that the server is down
 		return
 	}
 	p.mu.Lock()
@@ -62,17 +62,17 @@ func (p *proxy) serve(client net.Conn) {
 	p.mu.Unlock()
 	defer func() {
 		_ = client.Close() // it may be closed already
-		_ = server.Close() // likewise
+		_ = server.Close() // as above
 		p.mu.Lock()
 		delete(p.open, client)
 		p.mu.Unlock()
 	}()
-	answers := make(chan struct{}, 1) // holds something when the next answer is to be lost
+	answers := make(chan struct{}, 1) // not empty if the next reply must be dropped
 	go func() {
-		defer client.Close() //nolint:errcheck // likewise
+		defer client.Close() //nolint:errcheck // as above
 		p.pass(server, client, func([]byte) bool {
 			select {
-			case <-answers: // the server has committed, and nobody hears of it
+			case <-answers: // the server has committed, and the client does not get the reply
 				p.mu.Lock()
 				p.lost++
 				p.mu.Unlock()
@@ -90,7 +90,7 @@ func (p *proxy) serve(client net.Conn) {
 	})
 }
 
-// pass copies, as long as look agrees with what passes.
+// pass copies from one connection to the other until look returns false.
 func (p *proxy) pass(from, to net.Conn, look func([]byte) bool) {
 	buffer := make([]byte, 64<<10)
 	for {
@@ -116,7 +116,7 @@ func (p *proxy) pass(from, to net.Conn, look func([]byte) bool) {
 	}
 }
 
-// loses tells whether this is a COMMIT whose answer is to be lost.
+// loses reports whether the data contain a COMMIT whose reply must be dropped.
 func (p *proxy) loses(passing []byte) bool {
 	if !bytes.Contains(passing, []byte("COMMIT\x00")) {
 		return false
@@ -139,8 +139,8 @@ func (p *proxy) losses() int {
 	return p.lost
 }
 
-// vanish has the connections that are open die without a word: nobody is told,
-// and new ones are as good as ever.
+// vanish makes all open connections dead without closing them: their data are
+// accepted and dropped. New connections work.
 func (p *proxy) vanish() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -155,14 +155,14 @@ func (p *proxy) isDead(conn net.Conn) bool {
 	return p.dead[conn]
 }
 
-// hang keeps every byte to itself.
+// hang holds all data back until goOn.
 func (p *proxy) hang() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.hanging = make(chan struct{})
 }
 
-// goOn passes on what was kept; or breaks all connections instead.
+// goOn forwards the data that hang held back. If broken, it closes all connections instead.
 func (p *proxy) goOn(broken bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

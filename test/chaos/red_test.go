@@ -13,8 +13,8 @@ import (
 	"millrace/test/ports"
 )
 
-// A check that was never red is no evidence: each is shown what it is for.
-func TestEachCheckSeesItsFault(t *testing.T) {
+// Plants one violation for each check of faults, and requires that the check finds it.
+func TestFaults_EachCheckFindsAPlantedFault(t *testing.T) {
 	t.Parallel()
 	w := fresh(t)
 	at := ports.Of(t)
@@ -31,12 +31,12 @@ func TestEachCheckSeesItsFault(t *testing.T) {
 	for _, planted := range []struct{ fault, statement string }{
 		{"lost on the way payment.events → delivery", `DELETE FROM ` + one("delivery.inbox", "topic = 'payment.events'")},
 		{"handled though never said, delivery.events → notification", `INSERT INTO notification.inbox VALUES (gen_random_uuid(), 'notification', 'delivery.events', 1, 1)`},
-		{"positions past the end, payment.events → delivery", `UPDATE delivery.positions SET position = position + 1 WHERE topic = 'payment.events' AND partition = 7`},
+		{"positions past the end, payment.events → delivery", `UPDATE delivery.offsets SET committed_offset = committed_offset + 1 WHERE topic = 'payment.events' AND partition = 7`},
 		{"partitions with gaps in delivery.events", `DELETE FROM ` + one("delivery.log", `"offset" = 1 AND EXISTS (SELECT 1 FROM delivery.log l WHERE l.partition = log.partition AND l."offset" = 2)`)},
 		{"deliveries that said something twice or not at all", `SELECT 1`},
 		{"messages twice in payment.events", `INSERT INTO payment.log SELECT partition, (SELECT max("offset") + 1 FROM payment.log m WHERE m.partition = l.partition), id, type, key, payload, metadata FROM payment.log l WHERE type = 'payment.completed' LIMIT 1`},
 		{"payments without one payment.completed", `SELECT 1`},
-		{"messages aside at delivery", `INSERT INTO delivery.aside (subscriber, topic, partition, "offset", message_id, type, key, payload, metadata, state, attempts, kind, error) VALUES ('delivery', 'payment.events', 1, 1, gen_random_uuid(), 'x', 'x', '', '{}', 'dead', 1, 'unknown', 'x')`},
+		{"messages aside at delivery", `INSERT INTO delivery.parked_messages (subscriber, topic, partition, "offset", message_id, type, key, payload, metadata, state, attempts, kind, error) VALUES ('delivery', 'payment.events', 1, 1, gen_random_uuid(), 'x', 'x', '', '{}', 'dead', 1, 'unknown', 'x')`},
 		{"payments whose history ends elsewhere", `UPDATE payment.payments SET captured = captured - 1 WHERE payment_id = (SELECT payment_id FROM payment.payments WHERE status = 'completed' LIMIT 1)`},
 		{"the gateway says", `SELECT 1`},
 		{"orders paid twice", `INSERT INTO payment.payments SELECT (jsonb_populate_record(p, jsonb_build_object('payment_id', gen_random_uuid()))).* FROM payment.payments p WHERE status = 'completed' LIMIT 1`},
@@ -59,7 +59,7 @@ func TestEachCheckSeesItsFault(t *testing.T) {
 	written, err := filepath.Glob(filepath.Join(w.data, "*.parquet"))
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(written[0], nil, 0o600))
-	told := strings.Join(w.faults(append(l.goods, "goods-nobody"), l.booked), "\n")
-	require.Contains(t, told, "is not what was noted")
-	require.Contains(t, told, "accepted orders without a payment")
+	found := strings.Join(w.faults(append(l.goods, "goods-nobody"), l.booked), "\n")
+	require.Contains(t, found, "is not what was noted")
+	require.Contains(t, found, "accepted orders without a payment")
 }

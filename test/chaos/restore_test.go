@@ -15,10 +15,10 @@ import (
 	"millrace/test/ports"
 )
 
-// A dump is restored into a new cluster, which counts its transactions from the
-// start again: everything goes on where it was. In the dump there is work of
-// every kind, since the program was killed under load.
-func TestADumpThatIsRestoredIntoANewClusterGoesOn(t *testing.T) {
+// A dump is restored into a new PostgreSQL cluster, whose transaction ids start from
+// the beginning. All subscribers must continue at their offsets. The program was
+// killed under load, so the dump has unfinished work of every kind.
+func TestRestore_IntoANewClusterContinuesAtTheSameOffsets(t *testing.T) {
 	t.Parallel()
 	w := fresh(t)
 	w.exec(`DO $$ BEGIN FOR i IN 1..5000 LOOP PERFORM pg_current_xact_id(); COMMIT; END LOOP; END $$`)
@@ -30,7 +30,7 @@ func TestADumpThatIsRestoredIntoANewClusterGoesOn(t *testing.T) {
 	require.Error(t, p.wait("it was killed"))
 	w.becomes("0", `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'millrace%'`)
 
-	server, err := devserver.Start(t.Context(), devserver.Config{DataDir: pgtest.Dir(t) + "/data", NoSync: true}) // the machine stays up
+	server, err := devserver.Start(t.Context(), devserver.Config{DataDir: pgtest.Dir(t) + "/data", NoSync: true}) // no power failure here, so no need to sync
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = server.Stop() })
 	require.NoError(t, server.CreateDatabase(t.Context(), "restored"))
@@ -50,7 +50,7 @@ func TestADumpThatIsRestoredIntoANewClusterGoesOn(t *testing.T) {
 	l.accounted()
 }
 
-// clientProgram runs one of PostgreSQL's.
+// clientProgram runs one of PostgreSQL's client programs.
 func clientProgram(t *testing.T, name string, args ...string) {
 	t.Helper()
 	path, err := exec.LookPath(name)

@@ -14,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -32,12 +33,12 @@ import (
 )
 
 const (
-	patience = 2 * time.Minute // with anything
+	patience = 2 * time.Minute // bounds every wait
 	secret   = "whsec_bWlsbHJhY2UtZTJlLXRlc3Qtc2VjcmV0LTAwMDE="
 	seed     = 7
 )
 
-// binary builds the program once, with its failpoints.
+// binary builds the program with failpoints, once.
 var binary = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "millrace-chaos-")
 	if err != nil {
@@ -54,11 +55,11 @@ var binary = sync.OnceValues(func() (string, error) {
 func TestMain(m *testing.M) {
 	flag.Parse()
 	if parallel := flag.Lookup("test.parallel"); parallel.Value.String() == strconv.Itoa(runtime.GOMAXPROCS(0)) {
-		_ = parallel.Value.Set("4") // these tests wait for leases and time limits most of their time
+		_ = parallel.Value.Set("4") // these tests mostly wait, for leases and time limits
 	}
 	code := m.Run()
 	if path, err := binary(); err == nil {
-		_ = os.RemoveAll(filepath.Dir(path)) // what is left is in the system's folder for such
+		_ = os.RemoveAll(filepath.Dir(path)) // a rest would stay in the system's temporary folder
 	}
 	os.Exit(code)
 }
@@ -67,18 +68,18 @@ func TestMain(m *testing.M) {
 type world struct {
 	t       *testing.T
 	url     string  // the database
-	db      *sql.DB // around the program, to look
+	db      *sql.DB // for the test's own queries
 	topo    *bus.Topology
 	gateway *simulator.Simulator
 	inbox   *devinbox.Inbox
 	data    string // the data platform's folder
 	env     []string
-	moved   bool   // from one transport to the other
+	moved   bool   // the transport was changed
 	program string // the executable; "": this version
 }
 
-// newWorld makes a world on the database at url; the program may reach the same
-// database by another way.
+// newWorld makes a world on the database at url. environment may give the program
+// another URL of the same database.
 func newWorld(t *testing.T, url string, environment ...string) *world {
 	t.Helper()
 	w := &world{t: t, url: url, data: t.TempDir()}
@@ -97,8 +98,9 @@ func newWorld(t *testing.T, url string, environment ...string) *world {
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = w.db.Close() })
 	w.env = append(os.Environ(),
+		"MILLRACE_MAIL_LIMIT_ORDERS=1000000", "MILLRACE_MAIL_LIMIT_RESERVATIONS=1000000", // all orders are of one user
 		"MILLRACE_DATABASE_URL="+url, "MILLRACE_DATA_DIR="+t.TempDir(), "MILLRACE_DATABASE_MAX_CONNS_PER_MODULE=5",
-		"MILLRACE_BUS_BACKOFF=20ms,50ms,100ms,200ms,400ms,800ms,1s,2s", // a trigger of a test may fail a message eight times in a row
+		"MILLRACE_BUS_BACKOFF=20ms,50ms,100ms,200ms,400ms,800ms,1s,2s", // a test's trigger may fail a message eight times in a row
 		"MILLRACE_PAYMENT_GATEWAY_URL="+w.gateway.URL(), "MILLRACE_PAYMENT_GATEWAY_TIMEOUT=500ms",
 		"MILLRACE_PAYMENT_CHASE_AFTER=3s", "MILLRACE_PAYMENT_CALLBACK_SECRETS="+secret,
 		"MILLRACE_MAIL_SMTP_HOST="+host, fmt.Sprintf("MILLRACE_MAIL_SMTP_PORT=%d", port),
@@ -108,24 +110,24 @@ func newWorld(t *testing.T, url string, environment ...string) *world {
 	return w
 }
 
-// fresh makes a world on a database of its own.
+// fresh makes a world on a new database.
 func fresh(t *testing.T, environment ...string) *world {
 	t.Helper()
 	return newWorld(t, pgtest.URL(t), environment...)
 }
 
-// program is a process.
+// program is a process of the program.
 type program struct {
 	*exec.Cmd
 	t      *testing.T
 	url    string        // where it listens
-	ready  chan struct{} // closed when it says so
+	ready  chan struct{} // closed when it reports that it is ready
 	ended  chan struct{} // closed when it has ended
-	err    error         // how; read it after ended
+	err    error         // the result of Wait; read it after ended
 	stderr *tail
 }
 
-// launch starts a command of the program. address is where a serving one listens.
+// launch starts a command of the program. address is where `serve` listens.
 func (w *world) launch(address, failpoint string, args ...string) *program {
 	w.t.Helper()
 	path, err := w.program, error(nil)
@@ -135,7 +137,7 @@ func (w *world) launch(address, failpoint string, args ...string) *program {
 	require.NoError(w.t, err)
 	p := &program{t: w.t, Cmd: exec.CommandContext(context.Background(), path, args...), url: "http://" + address,
 		ready: make(chan struct{}), ended: make(chan struct{}), stderr: &tail{}}
-	p.Env = append(w.env, "MILLRACE_HTTP_ADDRESS="+address, "FAILPOINT="+failpoint)
+	p.Env = append(slices.Clone(w.env), "MILLRACE_HTTP_ADDRESS="+address, "FAILPOINT="+failpoint)
 	p.Stderr = p.stderr
 	out, err := p.StdoutPipe()
 	require.NoError(w.t, err)
@@ -174,7 +176,7 @@ func (p *program) wait(why string) error {
 	case <-p.ended:
 		return p.err
 	case <-time.After(patience):
-		_ = p.Process.Signal(syscall.SIGQUIT) // it tells where each of its goroutines stands
+		_ = p.Process.Signal(syscall.SIGQUIT) // prints the stacks of all goroutines
 		select {
 		case <-p.ended:
 		case <-time.After(patience / 12):
@@ -184,7 +186,7 @@ func (p *program) wait(why string) error {
 	}
 }
 
-// dies waits until the process was killed: by itself, at its failpoint.
+// dies waits until the process has killed itself at its failpoint.
 func (p *program) dies(why string) {
 	p.t.Helper()
 	err := p.wait(why)
@@ -194,14 +196,14 @@ func (p *program) dies(why string) {
 	require.True(p.t, ok && status.Signal() == syscall.SIGKILL, "%s: it was not killed, but %v\n%s", why, err, p.stderr)
 }
 
-// stop asks the process to end, and wants it to end well.
+// stop sends SIGTERM and requires exit code 0.
 func (p *program) stop() {
 	p.t.Helper()
 	require.NoError(p.t, p.Process.Signal(syscall.SIGTERM))
 	require.NoError(p.t, p.wait("SIGTERM"), "%s", p.stderr)
 }
 
-// tail keeps the end of what is written to it.
+// tail is a writer that keeps the last bytes written.
 type tail struct {
 	mu   sync.Mutex
 	last []byte
@@ -210,7 +212,7 @@ type tail struct {
 func (l *tail) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	const enough = 64 << 10 // where all goroutines stand, too
+	const enough = 64 << 10 // enough for the stacks of all goroutines
 	l.last = append(l.last, p...)
 	if len(l.last) > 2*enough {
 		l.last = bytes.Clone(l.last[len(l.last)-enough:])
@@ -224,7 +226,7 @@ func (l *tail) String() string {
 	return string(l.last)
 }
 
-// one reads one value; "?" while the database is away.
+// one returns one value as text, or "?" and the error, for instance while the database is down.
 func (w *world) one(query string, args ...any) (value string) {
 	w.t.Helper()
 	err := w.db.QueryRowContext(w.t.Context(), `SELECT (`+query+`)::text`, args...).Scan(&value)
@@ -241,7 +243,7 @@ func (w *world) exec(statement string, args ...any) {
 	require.NoError(w.t, err, "%.300s", statement)
 }
 
-// becomes waits until the query gives the value.
+// becomes waits until the query returns want.
 func (w *world) becomes(want, query string, args ...any) {
 	w.t.Helper()
 	w.until(func() string {
@@ -252,7 +254,7 @@ func (w *world) becomes(want, query string, args ...any) {
 	})
 }
 
-// until waits until nothing is wrong any more.
+// until waits until wrong returns an empty string.
 func (w *world) until(wrong func() string) {
 	w.t.Helper()
 	tick := time.NewTicker(100 * time.Millisecond)

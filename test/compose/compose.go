@@ -1,6 +1,6 @@
-// Package compose checks the container files without an engine: that the
-// compose file says what it should and exposes nothing but on loopback, that
-// images are pinned, and that the program's image does not run as root.
+// Package compose checks the container files without a container engine: the compose
+// file publishes ports on loopback only, images are pinned, and the program's image
+// does not run as root.
 package compose
 
 import (
@@ -14,10 +14,10 @@ import (
 	"github.com/compose-spec/compose-go/v2/types"
 )
 
-// services are what the compose file has, each with its health check.
+// services are the services of the compose file.
 var services = []string{"kafka", "mail", "millrace", "postgres"}
 
-// faultsOf says what is wrong with a compose file.
+// faultsOf returns everything that is wrong with a compose file.
 func faultsOf(project *types.Project) (faults []string) {
 	fault := func(format string, args ...any) { faults = append(faults, fmt.Sprintf(format, args...)) }
 	names := project.ServiceNames()
@@ -85,10 +85,10 @@ var (
 	numeric = regexp.MustCompile(`^[1-9]\d*(:[1-9]\d*)?$`)
 )
 
-// pinned tells whether an image's name says which version it is.
+// pinned reports whether an image's name has an exact version or a digest.
 func pinned(image string) bool { return version.MatchString(image) }
 
-// faultsOfDockerfile says what is wrong with the program's image.
+// faultsOfDockerfile returns everything that is wrong with the program's Dockerfile.
 func faultsOfDockerfile(text string) (faults []string) {
 	fault := func(format string, args ...any) { faults = append(faults, fmt.Sprintf(format, args...)) }
 	var stages []string

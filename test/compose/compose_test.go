@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"millrace/config"
+	"millrace/platform/postgres/pgurl"
 	"millrace/test/broker"
 )
 
@@ -23,7 +24,7 @@ func read(t *testing.T, name string) string {
 	return string(text)
 }
 
-// load reads a compose file as an engine does: strictly, by its schema.
+// load reads a compose file like an engine: it validates it against the schema.
 func load(t *testing.T, text string) *types.Project {
 	t.Helper()
 	project, err := loader.LoadWithContext(t.Context(), types.ConfigDetails{
@@ -34,19 +35,19 @@ func load(t *testing.T, text string) *types.Project {
 	return project
 }
 
-func TestTheComposeFileExposesNothingButOnLoopback(t *testing.T) {
+func TestComposeFile_PublishesOnLoopbackOnly(t *testing.T) {
 	t.Parallel()
 	require.Empty(t, faultsOf(load(t, read(t, "docker-compose.yml"))))
 }
 
-func TestTheImageDoesNotRunAsRoot(t *testing.T) {
+func TestDockerfile_ImageDoesNotRunAsRoot(t *testing.T) {
 	t.Parallel()
 	require.Empty(t, faultsOfDockerfile(read(t, "Dockerfile")))
 }
 
-// TestTheProgramUnderstandsItsEnvironment reads the compose file's settings as
-// the program does, which refuses what it does not know.
-func TestTheProgramUnderstandsItsEnvironment(t *testing.T) {
+// Reads the environment in the compose file and the Dockerfile as the program does,
+// which refuses unknown settings.
+func TestComposeFile_EnvironmentIsValidConfiguration(t *testing.T) {
 	t.Parallel()
 	program := load(t, read(t, "docker-compose.yml")).Services["millrace"]
 	var environment []string
@@ -64,6 +65,7 @@ func TestTheProgramUnderstandsItsEnvironment(t *testing.T) {
 	require.NoError(t, c.Validate(nil))
 	require.Equal(t, config.Development, c.Environment)
 	require.True(t, c.HTTP.InsecureExposeWithoutLogin, "said, not implied")
+	require.Empty(t, c.AllowedHosts(), "requests name this machine's own hosts only")
 	require.Equal(t, "0.0.0.0:8080", c.HTTP.Address)
 	require.EqualValues(t, 8080, program.Ports[0].Target)
 	require.False(t, c.Embedded(), "the database is the container's")
@@ -72,9 +74,32 @@ func TestTheProgramUnderstandsItsEnvironment(t *testing.T) {
 	require.Equal(t, program.Volumes[0].Target, c.DataDir, "what it keeps is in the volume")
 }
 
-// TestTheKafkaPresetFitsTheBroker: what the preset dials is what the broker
-// publishes and calls itself, and inside the network likewise.
-func TestTheKafkaPresetFitsTheBroker(t *testing.T) {
+// A password with special characters must work for both containers. A URL would need
+// them percent-encoded; PostgreSQL's own container takes them as they are.
+func TestComposeFile_TakesAnyPasswordForPostgreSQL(t *testing.T) {
+	t.Parallel()
+	const password = "p@ss/w:rd#1?,%41 '"
+	project, err := loader.LoadWithContext(t.Context(), types.ConfigDetails{
+		WorkingDir:  "../..",
+		ConfigFiles: []types.ConfigFile{{Filename: "docker-compose.yml", Content: []byte(read(t, "docker-compose.yml"))}},
+		Environment: types.Mapping{"MILLRACE_POSTGRES_PASSWORD": password},
+	})
+	require.NoError(t, err)
+	require.Equal(t, password, *project.Services["postgres"].Environment["POSTGRES_PASSWORD"])
+	var environment []string
+	for name, value := range project.Services["millrace"].Environment {
+		environment = append(environment, name+"="+*value)
+	}
+	c, err := config.Load("", environment)
+	require.NoError(t, err)
+	u, err := pgurl.Parse(c.Database.URL.Reveal())
+	require.NoError(t, err)
+	require.Equal(t, password, u.Get("password"))
+}
+
+// The address in config/kafka.yaml must be the one that the broker publishes and
+// advertises; so must the address inside the container network.
+func TestComposeFile_KafkaPresetMatchesTheBroker(t *testing.T) {
 	t.Parallel()
 	project := load(t, read(t, "docker-compose.yml"))
 	kafka := project.Services["kafka"]
@@ -92,8 +117,8 @@ func TestTheKafkaPresetFitsTheBroker(t *testing.T) {
 	require.Equal(t, kafka.Volumes[0].Target, *kafka.Environment["KAFKA_LOG_DIRS"], "what it keeps is in the volume")
 }
 
-// TestEveryFaultIsSeen plants the faults that the checks are for.
-func TestEveryFaultIsSeen(t *testing.T) {
+// TestFaults_EachPlantedFaultIsFound plants a fault for each check.
+func TestFaults_EachPlantedFaultIsFound(t *testing.T) {
 	t.Parallel()
 	good := read(t, "docker-compose.yml")
 	for name, p := range map[string]struct{ old, new string }{

@@ -19,21 +19,21 @@ import (
 	"millrace/platform/postgres/pgtest"
 )
 
-// patience bounds every wait. It is generous: the machine may be busy. A process
-// that is slow may be taken for dead and told nothing, so that a message waits for
-// the poll of a minute, on its way out and on its way in.
+// patience bounds every wait. It is generous for busy machines: the lease of a slow
+// process may expire, it then gets no notifications, and a message waits for the
+// one-minute poll of the sender and again of the receiver.
 const patience = 4 * time.Minute
 
-// hearing are the store's positions in events; under a carrier it has others too.
-const hearing = `(SELECT * FROM store.positions WHERE subscriber = 'store' AND topic LIKE '%.events') AS positions`
+// eventOffsets selects the store's offsets in event topics. On Kafka it has other offsets, too.
+const eventOffsets = `(SELECT * FROM store.offsets WHERE subscriber = 'store' AND topic LIKE '%.events') AS positions`
 
-// bench is one test's world.
+// bench is the environment of one test.
 type bench struct {
 	t     *testing.T
 	url   string
 	make  Factory
 	world World
-	sql   *sql.DB // looks into every schema
+	sql   *sql.DB // reads every schema, outside of the transport
 }
 
 func newBench(t *testing.T, world Factory) *bench {
@@ -47,23 +47,23 @@ func newBench(t *testing.T, world Factory) *bench {
 	return b
 }
 
-// prepare migrates for the parts, and gives each a table for its effects.
+// prepare migrates for the modules, and creates an effects table in the schema of each.
 func (b *bench) prepare(parts ...bus.Module) *bus.Topology {
 	b.t.Helper()
 	topo, err := bus.NewTopology(parts...)
 	require.NoError(b.t, err)
 	require.NoError(b.t, b.world.Migrate(b.t.Context(), topo))
 	for _, module := range topo.Modules() {
-		// Nothing is unique here: a second effect must be seen.
+		// No unique constraint: a duplicate effect must be visible.
 		b.exec(`CREATE TABLE IF NOT EXISTS ` + module + `.effects (at bigint GENERATED ALWAYS AS IDENTITY, message uuid, type text, key text, n int)`)
 		if module == "store" {
-			b.noteAside()
+			b.recordParked()
 		}
 	}
 	return topo
 }
 
-// process is a router and a transport at work.
+// process is a running router and its transport.
 type process struct {
 	Process
 	bench  *bench
@@ -74,7 +74,7 @@ type process struct {
 	once   sync.Once
 }
 
-// start runs a process that hosts all the parts, until stop or the test's end.
+// start runs a process that hosts all the modules, until stop or the end of the test.
 func (b *bench) start(o Options, parts ...bus.Module) *process {
 	b.t.Helper()
 	topo := b.prepare(parts...)
@@ -84,7 +84,7 @@ func (b *bench) start(o Options, parts ...bus.Module) *process {
 func (b *bench) host(o Options, topo *bus.Topology, hosted []string) *process {
 	b.t.Helper()
 	if o.Poll == 0 {
-		o.Poll = time.Minute // nothing may depend on it
+		o.Poll = time.Minute // so long that no test passes by polling
 	}
 	opened, err := b.world.Open(b.t.Context(), topo, hosted, o)
 	require.NoError(b.t, err)
@@ -102,7 +102,7 @@ func (b *bench) host(o Options, topo *bus.Topology, hosted []string) *process {
 	return p
 }
 
-// stop ends the process as the program does at SIGTERM.
+// stop shuts the process down as the program does after SIGTERM.
 func (p *process) stop() {
 	p.once.Do(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -115,13 +115,14 @@ func (p *process) stop() {
 	})
 }
 
-// publish says the events in one transaction of the module that owns them. A
-// process that is slow may be taken for dead, and its transaction ended: what was
-// not committed, as the server says, is said again, as any client does.
+// publish publishes the events in one transaction of the module that owns them. On
+// a slow machine the lease may expire, and another process ends the transaction:
+// publish then tries again, as a client would, unless the server knows that the
+// transaction committed.
 func (p *process) publish(events ...bus.Event) {
 	p.t.Helper()
 	owner, _, _ := strings.Cut(events[0].EventName(), ".")
-	p.say(owner, func(tx *bus.Tx) error {
+	p.commit(owner, func(tx *bus.Tx) error {
 		for _, e := range events {
 			if err := tx.Publish(e); err != nil {
 				return err
@@ -131,10 +132,10 @@ func (p *process) publish(events ...bus.Event) {
 	})
 }
 
-// send has the shop send the commands in one transaction, likewise.
+// send sends the commands from shop in one transaction, and retries like publish.
 func (p *process) send(commands ...bus.Command) {
 	p.t.Helper()
-	p.say("shop", func(tx *bus.Tx) error {
+	p.commit("shop", func(tx *bus.Tx) error {
 		for _, c := range commands {
 			if err := tx.Send(c); err != nil {
 				return err
@@ -144,7 +145,7 @@ func (p *process) send(commands ...bus.Command) {
 	})
 }
 
-func (p *process) say(owner string, words func(*bus.Tx) error) {
+func (p *process) commit(owner string, body func(*bus.Tx) error) {
 	p.t.Helper()
 	for deadline := time.Now().Add(patience); ; {
 		var transaction string
@@ -152,7 +153,7 @@ func (p *process) say(owner string, words func(*bus.Tx) error) {
 			if err := tx.QueryRowContext(context.Background(), `SELECT pg_current_xact_id()::text`).Scan(&transaction); err != nil {
 				return err
 			}
-			return words(tx)
+			return body(tx)
 		})
 		if err == nil {
 			return
@@ -184,7 +185,7 @@ func (b *bench) text(query string, args ...any) string {
 	return got.String
 }
 
-// becomes waits until a query answers want.
+// becomes waits until the query returns want.
 func (b *bench) becomes(want, query string, args ...any) {
 	b.t.Helper()
 	b.within(patience, want, query, args...)
@@ -200,17 +201,17 @@ func (b *bench) within(limit time.Duration, want, query string, args ...any) {
 			return
 		}
 		if time.Now().After(deadline) {
-			require.Equal(b.t, want, got, "after %s: %s\naside: %s", limit, query, b.asides())
+			require.Equal(b.t, want, got, "after %s: %s\naside: %s", limit, query, b.parkedList())
 		}
 	}
 }
 
-// asides lists what is aside at the store, as "key n state kind attempts".
-func (b *bench) asides() string {
-	return b.text(`SELECT string_agg(format('%s/%s %s %s %s', key, "offset", state, kind, attempts), ', ' ORDER BY key, "offset") FROM store.aside`)
+// parkedList lists the parked messages of store, each as "key/offset state kind attempts".
+func (b *bench) parkedList() string {
+	return b.text(`SELECT string_agg(format('%s/%s %s %s %s', key, "offset", state, kind, attempts), ', ' ORDER BY key, "offset") FROM store.parked_messages`)
 }
 
-// await waits for a signal.
+// await receives from signal; it fails the test after patience.
 func await[T any](t *testing.T, what string, signal <-chan T) T {
 	t.Helper()
 	select {
@@ -222,14 +223,14 @@ func await[T any](t *testing.T, what string, signal <-chan T) T {
 	}
 }
 
-// effect is how the suite's handlers leave their mark.
+// effect inserts the row by which the suite recognizes that a handler ran and committed.
 func effect(ctx context.Context, tx *bus.Tx, key string, n int) error {
 	_, err := tx.ExecContext(ctx, `INSERT INTO effects (message, type, key, n) VALUES ($1, $2, $3, $4)`, tx.Cause().ID, tx.Cause().Type, key, n)
 	return err
 }
 
-// once checks that the store has each key's effects exactly once, in order,
-// from 0 to each-1, for so many keys.
+// onceInOrder checks that the module has effects of that many keys, and for each
+// key the numbers 0 to each-1, once and in order.
 func (b *bench) onceInOrder(module string, keys, each int) {
 	b.t.Helper()
 	rows, err := b.sql.QueryContext(context.Background(), `SELECT key, string_agg(n::text, ',' ORDER BY at) FROM `+module+`.effects GROUP BY key`)
@@ -250,8 +251,8 @@ func (b *bench) onceInOrder(module string, keys, each int) {
 	require.Equal(b.t, keys, found, "keys")
 }
 
-// nothingAside checks that there are no dead letters, and nothing on its way there.
-func (b *bench) nothingAside(module string) {
+// nothingParked checks that the module has no parked messages.
+func (b *bench) nothingParked(module string) {
 	b.t.Helper()
-	require.Equal(b.t, "0", b.text(`SELECT count(*) FROM `+module+`.aside`), "aside: %s", b.asides())
+	require.Equal(b.t, "0", b.text(`SELECT count(*) FROM `+module+`.parked_messages`), "aside: %s", b.parkedList())
 }

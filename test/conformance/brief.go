@@ -4,6 +4,6 @@ package conformance
 
 import "time"
 
-// deadlocksFor is how long transactions are given to get into each other's way
-// at least: not longer than they need for a fixed number.
+// deadlocksFor is how long the deadlock test runs at least. Zero: it ends after a
+// fixed number of transactions.
 const deadlocksFor time.Duration = 0

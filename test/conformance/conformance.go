@@ -1,13 +1,12 @@
-// Package conformance is one suite for all transports: what package bus
-// promises, tried on whatever carries the messages.
+// Package conformance tests the guarantees of package bus on any transport.
 //
-// A transport's test calls Run with a Factory; nothing in the suite knows which
-// transport it is. The modules' databases are PostgreSQL in any case, so the
-// suite looks at effects, inboxes and dead letters there, never at counters in
-// memory: what a handler wrote through its Tx is what happened.
+// A transport's test calls Run with a Factory; the suite does not know which
+// transport it runs on. The modules' databases are always PostgreSQL, so the
+// suite checks effects, inboxes and dead letters there, not counters in memory:
+// only what a handler wrote through its Tx counts.
 //
-// The other processes of the suite are real ones: the test binary executes
-// itself (see Child), so that they can be killed and stopped.
+// Other processes of a test are real operating-system processes: the test binary
+// executes itself (see Child), so that they can be killed and stopped.
 package conformance
 
 import (
@@ -22,7 +21,7 @@ import (
 	"millrace/platform/bus"
 )
 
-// Process is a transport at work in one process.
+// Process is a transport that runs in one process.
 type Process interface {
 	DB(module string) *bus.DB
 	Subscriber(module string) message.Subscriber
@@ -32,23 +31,23 @@ type Process interface {
 
 // Options are the settings that the suite varies. Zero is the default.
 type Options struct {
-	Backoff      []time.Duration // the waits before a failed message is tried again
-	KeepCommands time.Duration   // how long a handled command is kept
-	Poll         time.Duration   // the fall-back for lost notifications
-	LeaseTTL     time.Duration   // how long a process is believed in that says nothing
+	Backoff      []time.Duration // the waits between the attempts of a failed message
+	KeepCommands time.Duration   // retention of handled commands
+	Poll         time.Duration   // poll interval, for notifications that get lost
+	LeaseTTL     time.Duration   // how long a process keeps its lease without renewing it
 }
 
-// World is where several processes meet.
+// World is the shared environment of several processes: a database and, on Kafka, brokers.
 type World interface {
-	// Migrate prepares it for a topology; it may have been prepared before.
+	// Migrate prepares the world for a topology. It may be called again.
 	Migrate(ctx context.Context, topo *bus.Topology) error
-	// Open is a new process that hosts modules.
+	// Open starts a process that hosts the given modules.
 	Open(ctx context.Context, topo *bus.Topology, hosted []string, o Options) (Process, error)
-	// Repeat delivers what a module has said so far once more, under the same ids.
+	// Repeat delivers all events that a module has published so far again, with the same ids.
 	Repeat(ctx context.Context, module string) error
 }
 
-// Factory makes the world whose modules' database is at url.
+// Factory makes a world; url is the database of its modules.
 type Factory func(url string) World
 
 // Run runs the suite.
@@ -57,65 +56,68 @@ func Run(t *testing.T, world Factory) {
 		name string
 		test func(*testing.T, *bench)
 	}{
-		{"AMessageHasOneEffectInOrderPerKeyThroughFailuresAndRetries", orderThroughFailures},
-		{"ARepeatedMessageHasNoSecondEffect", repeated},
-		{"ARollbackPublishesNothing", rollback},
-		{"AnInboxRowExistsExactlyIfTheEffectCommitted", inboxAndEffect},
-		{"ALateSubscriberReadsFromTheStart", lateSubscriber},
-		{"ALateSubscriberReadsFromATimeOn", lateFromATime},
-		{"ALateSubscriberReadsFromNowOn", lateFromNow},
-		{"ATypeAddedToASubscriberIsHeardFromThenOn", typeAddedLater},
-		{"ATypeThatOnlyANewerVersionKnowsIsHeldForIt", typeOfNewerVersion},
-		{"ATypeThatOnlyANewerVersionKnowsIsHeldWhileNoneOfItLives", typeOfVersionTakenBack},
-		{"ACommandReachesExactlyOneProcessAndIsGoneWhenHandled", commandOnce},
-		{"ADeadLetterHoldsItsKeyOnlyAndIsReleasedInOrder", deadLetter},
-		{"ADiscardedMessageReleasesItsKey", discarded},
-		{"AReleaseThatRacesWithArrivalsKeepsTheOrder", releaseRaces},
-		{"LargeAndOddMessagesArrive", largeAndOdd},
-		{"WhatIsTooLargeOrHasNoKeyIsRefused", refused},
+		{"EffectsHappenOnceInKeyOrderDespiteFailures", orderThroughFailures},
+		{"RedeliveredMessageHasNoSecondEffect", repeated},
+		{"RollbackPublishesNothing", rollback},
+		{"InboxRowAndEffectCommitTogether", inboxAndEffect},
+		{"NewSubscriberStartsAtOldestEvent", lateSubscriber},
+		{"TypeAddedToSubscriberIsDeliveredFromThenOn", typeAddedLater},
+		{"UnknownTypeWaitsForNewerSubscriberVersion", typeOfNewerVersion},
+		{"UnknownTypeWaitsWhileOnlyOlderVersionRuns", typeOfVersionTakenBack},
+		{"CommandIsHandledByOneProcessThenDeleted", commandOnce},
+		{"DeadLetterBlocksOnlyItsKeyAndReleasesInOrder", deadLetter},
+		{"DiscardedMessageReleasesItsKey", discarded},
+		{"ReleaseKeepsOrderWhileMessagesArrive", releaseRaces},
+		{"LargeAndUnusualMessagesAreDelivered", largeAndOdd},
+		{"MessageTooLargeOrWithoutKeyIsRefused", refused},
 
-		{"EachFailureBlamesItsMessageOnlyAndEndsAsItsKindSays", failureTable},
-		{"ContentionIsRetriedAtOnceAtMostFiveTimes", contention},
-		{"ARealDeadlockAndARealLockTimeoutCostNoAttempt", realContention},
-		{"AResourceErrorPausesAndUsesNoAttempt", resource},
-		{"AHandlerThatHangsStopsItsPartitionOnly", hang},
-		{"SeveralHandlersThatHangStopTheirPartitionsOnly", hangMany},
-		{"AHandlerPastItsTimeLimitIsNotTriedTwice", slow},
-		{"AModulesOwnMiddlewareRunsInsideTheTransactionOutermostFirst", ownMiddleware},
-		{"EverySubscriptionIsAHandlerOfTheRouter", handlersVisible},
+		{"FailureAffectsOnlyItsMessageAndFollowsItsErrorKind", failureTable},
+		{"ContentionIsRetriedImmediatelyUpToFiveTimes", contention},
+		{"DeadlockAndLockTimeoutUseNoAttempt", realContention},
+		{"ResourceErrorPausesPartitionAndUsesNoAttempt", resource},
+		{"EnvironmentFaultPausesPartitionAndUsesNoAttempt", environment},
+		{"LockedBusTablePausesPartitionAndUsesNoAttempt", ownStatements},
+		{"LockedTablePausesOnlyItsPartitions", manyLocked},
+		{"RetryBlockedByLockUsesNoFurtherAttempt", lockedRetry},
+		{"NextAttemptGeneratesNewKeyAfterCollision", keyCollision},
+		{"HangingHandlerStopsOnlyItsPartition", hang},
+		{"SeveralHangingHandlersStopOnlyTheirPartitions", hangMany},
+		{"HandlerTimeoutIsNotRetriedImmediately", slow},
+		{"ModuleMiddlewareRunsInsideTransactionInDeclaredOrder", ownMiddleware},
+		{"EverySubscriptionIsListedByTheRouter", handlersVisible},
 
-		{"WhenEveryConnectionIsKilledNothingIsLostDoubledOrDead", connectionsKilled},
-		{"AProcessKilledAtAnyMomentLosesAndDoublesNothing", killed},
-		{"PartitionsOfAKilledProcessAreTakenOverInFiveSeconds", takeOver(syscall.SIGKILL)},
-		{"PartitionsOfAProcessThatStopsInATransactionAreTakenOverInFiveSeconds", takeOver(syscall.SIGSTOP)},
-		{"AProcessThatWasStoppedDoesNoHarmWhenItGoesOn", stopped},
-		{"ProcessesShareTheWork", shared},
-		{"EveryPartitionIsWorkedOnWhileTwoVersionsLive", twoVersions},
-		{"ARollingRestartToANewerVersionAndBackLosesAndDoublesNothing", rollingRestart},
+		{"KilledConnectionsLoseAndDuplicateNothing", connectionsKilled},
+		{"KilledProcessLosesAndDuplicatesNothing", killed},
+		{"FailoverFromKilledProcessTakesUnderFiveSeconds", failover(syscall.SIGKILL)},
+		{"FailoverFromStalledProcessTakesUnderFiveSeconds", failover(syscall.SIGSTOP)},
+		{"StalledProcessDoesNoHarmWhenItResumes", stopped},
+		{"ProcessesShareThePartitionsEvenly", shared},
+		{"EveryPartitionIsAssignedWhileTwoVersionsRun", twoVersions},
+		{"RollingUpgradeAndRollbackLoseAndDuplicateNothing", rollingRestart},
 
-		{"ConcurrentWritersAreReadInCommitOrderWithoutGaps", commitOrder},
+		{"ConcurrentPublishersAreReadInCommitOrderWithoutGaps", commitOrder},
 		{"TransactionsThatPublishToManyTopicsDoNotDeadlock", noDeadlock},
 
-		{"AShutdownUnderLoadLeavesNothingHalfDone", shutdown},
-		{"ACancelledRouterEndsAndANewOneGoesOn", cancelled},
-		{"ClosingWithAHangingHandlerEndsInTime", closeWhileHanging},
+		{"ShutdownUnderLoadLeavesNothingHalfDone", shutdown},
+		{"CancelledRouterStopsAndTheNextOneContinues", cancelled},
+		{"CloseReturnsInTimeWithAHangingHandler", closeWhileHanging},
 
-		{"ACommandStaysUntilItWasHandled", commandStays},
-		{"ASlowHandlerDelaysNoOtherTopic", slowElsewhere},
-		{"AnOpenTransactionOfTheClusterStopsNobody", openTransaction},
-		{"HandlersOfOneQueueWorkAtTheSameTime", atOnce},
-		{"AMessageArrivesWithoutAPoll", withoutPoll},
-		{"AFailedAttemptLeavesNothing", failedAttempts},
-		{"WaitsLongerThanTheTimeLimitEndInADeadLetterAndBlockNobody", longRetry},
-		{"TheWaitsBetweenAttemptsAreThoseThatAreConfigured", configuredWaits},
-		{"ADeadLetterIsTheMessageAsItWas", letterAsItWas},
-		{"ACommandThatItsReceiverDoesNotKnowIsKeptForWhoDoes", unknownCommand},
-		{"ABacklogIsHandledInRuns", inRuns},
-		{"AShutdownLetsTheHandlerInFlightFinish", inFlightAtTheEnd},
-		{"TopicsThatBeginAlikeAreKeptApart", alike},
+		{"CommandStaysQueuedUntilHandled", commandStays},
+		{"SlowHandlerDelaysNoOtherTopic", slowElsewhere},
+		{"OpenTransactionInClusterDelaysNoSubscriber", openTransaction},
+		{"HandlersOfOneQueueRunConcurrently", atOnce},
+		{"MessageIsDeliveredWithoutPolling", withoutPoll},
+		{"FailedAttemptLeavesNoEffect", failedAttempts},
+		{"BackoffLongerThanTimeLimitBlocksNoOtherKey", longRetry},
+		{"ConfiguredBackoffIsUsed", configuredWaits},
+		{"DeadLetterKeepsMessageUnchanged", deadLetterUnchanged},
+		{"UnknownCommandWaitsForReceiverThatKnowsIt", unknownCommand},
+		{"BacklogIsHandledInBatches", inBatches},
+		{"ShutdownLetsInFlightHandlerFinish", inFlightAtTheEnd},
+		{"TopicsWithCommonPrefixAreSeparate", commonPrefix},
 	} {
 		t.Run(promise.name, func(t *testing.T) {
-			if !strings.Contains(promise.name, "FiveSeconds") { // which is measured before the others run
+			if !strings.Contains(promise.name, "FiveSeconds") { // the two time measurements run before the parallel tests
 				t.Parallel()
 			}
 			promise.test(t, newBench(t, world))

@@ -17,10 +17,10 @@ import (
 	"millrace/platform/postgres/pgtest"
 )
 
-// The tests of this file do what the tests of package stock do to the parts that
-// we replaced, and want the opposite.
+// The tests of this file repeat the tests of package stock on our own parts, and
+// require the opposite result.
 
-// many waits, for what must not be given up while the machine is busy.
+// many returns 50 equal waits, so that a busy machine does not use up all attempts.
 func many(wait time.Duration) (all []time.Duration) {
 	for range 50 {
 		all = append(all, wait)
@@ -36,7 +36,7 @@ func commandStays(t *testing.T, b *bench) {
 		if c.N == 1 {
 			hangs := false
 			first.Do(func() { hangs = true })
-			if hangs { // until its deadline, or until its process goes down
+			if hangs { // until its deadline, or until its process shuts down
 				entered <- struct{}{}
 				<-ctx.Done()
 				return ctx.Err()
@@ -54,14 +54,14 @@ func commandStays(t *testing.T, b *bench) {
 	source.send(all...)
 	p := b.host(o, topo, []string{"store"})
 	await(t, "the second command's handler", entered)
-	p.stop() // in the middle
+	p.stop() // while the handler is inside
 	b.host(o, topo, []string{"store"})
 	b.becomes(itoa(commands), `SELECT count(*) FROM store.effects`)
 	b.onceInOrder("store", 1, commands)
-	b.nothingAside("store")
+	b.nothingParked("store")
 }
 
-// ring is a subscription to the till's events, which have a topic of their own.
+// ring subscribes to the events of till, which have their own topic.
 func ring() bus.Subscription {
 	return bus.On(func(ctx context.Context, tx *bus.Tx, r rung) error { return effect(ctx, tx, r.Order, 0) })
 }
@@ -84,9 +84,9 @@ func slowElsewhere(t *testing.T, b *bench) {
 		return ctx.Err()
 	}))
 	till := part{name: "till", publishes: []bus.Event{rung{}}}
-	p := b.start(Options{Backoff: many(time.Millisecond)}, shop(), till, blocked, part{name: "desk", hears: []bus.Subscription{ring()}})
+	p := b.start(Options{Backoff: many(time.Millisecond)}, shop(), till, blocked, part{name: "desk", subscribes: []bus.Subscription{ring()}})
 	p.publish(paid{Order: "slow"})
-	for n := 1; ; n++ { // the handler has two seconds, and the machine may be busy
+	for n := 1; ; n++ { // again if the handler's two seconds passed first, on a busy machine
 		await(t, "the slow handler", entered)
 		p.publish(rung{"order"})
 		b.becomes(itoa(n), `SELECT count(*) FROM desk.effects`)
@@ -144,15 +144,15 @@ func atOnce(t *testing.T, b *bench) {
 
 func withoutPoll(t *testing.T, b *bench) {
 	topo := b.prepare(shop(), store(bus.On(note)))
-	o := Options{Poll: time.Hour, LeaseTTL: time.Minute} // who is taken for dead is not told
+	o := Options{Poll: time.Hour, LeaseTTL: time.Minute} // an expired node gets no notifications
 	both := b.host(o, topo, topo.Modules())
 	both.publish(paid{Order: "here"})
 	b.becomes("1", `SELECT count(*) FROM store.effects`)
 	both.stop()
 	elsewhere := b.host(o, topo, []string{"shop"})
 	b.host(o, topo, []string{"store"})
-	b.becomes("64", `SELECT count(owner) FROM `+hearing+``)
-	for n := range 5 { // the first may be found by whoever claims its partition
+	b.becomes("64", `SELECT count(node) FROM `+eventOffsets+``)
+	for n := range 5 { // the first may be found when its partition is assigned; the others need a notification
 		elsewhere.publish(paid{Order: "elsewhere", N: n})
 		b.becomes(itoa(n+2), `SELECT count(*) FROM store.effects`)
 	}
@@ -170,24 +170,24 @@ func failedAttempts(t *testing.T, b *bench) {
 		return nil
 	})))
 	p.publish(paid{Order: "order"})
-	b.becomes("1 0", `SELECT (SELECT count(*) FROM store.inbox) || ' ' || (SELECT count(*) FROM store.aside)`)
+	b.becomes("1 0", `SELECT (SELECT count(*) FROM store.inbox) || ' ' || (SELECT count(*) FROM store.parked_messages)`)
 	require.Equal(t, "1", b.text(`SELECT count(*) FROM store.effects`))
 	require.EqualValues(t, 3, calls.Load())
 }
 
 func longRetry(t *testing.T, b *bench) {
-	mates := keys(2)
+	neighbours := keys(2)
 	wait := bus.HandlerTimeout + 500*time.Millisecond
 	p := b.start(Options{Backoff: []time.Duration{wait}}, shop(), store(on(func(_ context.Context, _ *bus.Tx, m paid) error {
-		if m.Order == mates[0] {
+		if m.Order == neighbours[0] {
 			return errors.New("always")
 		}
 		return nil
 	})))
-	p.publish(paid{Order: mates[0]}, paid{Order: mates[1]})
-	b.becomes("dead unknown 2", `SELECT format('%s %s %s', state, kind, attempts) FROM store.aside`)
-	// The other key of its partition did not wait for the end of that.
-	require.Equal(t, "true", b.text(`SELECT handled_at < failed_at FROM store.inbox, store.aside`))
+	p.publish(paid{Order: neighbours[0]}, paid{Order: neighbours[1]})
+	b.becomes("dead unknown 2", `SELECT format('%s %s %s', state, kind, attempts) FROM store.parked_messages`)
+	// The other key of its partition did not wait for the last attempt.
+	require.Equal(t, "true", b.text(`SELECT handled_at < failed_at FROM store.inbox, store.parked_messages`))
 }
 
 func configuredWaits(t *testing.T, b *bench) {
@@ -195,35 +195,35 @@ func configuredWaits(t *testing.T, b *bench) {
 		func(context.Context, *bus.Tx, paid) error { return errors.New("always") })))
 	p.publish(paid{Order: "order"})
 	for attempt, wait := range []string{"01:00:00", "02:00:00"} {
-		b.becomes(itoa(attempt+1)+" "+wait, `SELECT attempts || ' ' || date_trunc('minute', next_at - failed_at + interval '30 seconds') FROM store.aside`)
-		b.exec(`UPDATE store.aside SET next_at = clock_timestamp()`)
+		b.becomes(itoa(attempt+1)+" "+wait, `SELECT attempts || ' ' || date_trunc('minute', next_attempt_at - failed_at + interval '30 seconds') FROM store.parked_messages`)
+		b.exec(`UPDATE store.parked_messages SET next_attempt_at = clock_timestamp()`)
 	}
-	b.becomes("dead 3", `SELECT state || ' ' || attempts FROM store.aside`)
+	b.becomes("dead 3", `SELECT state || ' ' || attempts FROM store.parked_messages`)
 }
 
-func letterAsItWas(t *testing.T, b *bench) {
+func deadLetterUnchanged(t *testing.T, b *bench) {
 	p := b.start(Options{}, shop(), store(on(func(context.Context, *bus.Tx, paid) error { return errs.New(errs.Invalid, "breaks a rule") })))
 	p.publish(paid{Order: "order", Pad: "said by its sender"})
-	b.becomes("1", `SELECT count(*) FROM store.aside WHERE state = 'dead'`)
-	require.Equal(t, "1 invalid", b.text(`SELECT a.attempts || ' ' || a.kind FROM store.aside a JOIN shop.log l ON l.id = a.message_id
+	b.becomes("1", `SELECT count(*) FROM store.parked_messages WHERE state = 'dead'`)
+	require.Equal(t, "1 invalid", b.text(`SELECT a.attempts || ' ' || a.kind FROM store.parked_messages a JOIN shop.log l ON l.id = a.message_id
 		WHERE a.payload = l.payload AND a.metadata::jsonb = l.metadata::jsonb AND a.error LIKE '%breaks a rule%' AND a.failed_at >= l.created_at`))
 }
 
 func unknownCommand(t *testing.T, b *bench) {
 	handle := bus.Handle(func(ctx context.Context, tx *bus.Tx, c pack) error { return effect(ctx, tx, c.Order, c.N) })
 	also := bus.Handle(func(ctx context.Context, tx *bus.Tx, c repack) error { return effect(ctx, tx, c.Order, 0) })
-	young := b.prepare(part{name: "shop", sends: []bus.Command{pack{}, repack{}}}, store(handle, also))
-	old, err := bus.NewTopology(part{name: "shop", sends: []bus.Command{pack{}}}, store(handle))
+	newer := b.prepare(part{name: "shop", sends: []bus.Command{pack{}, repack{}}}, store(handle, also))
+	older, err := bus.NewTopology(part{name: "shop", sends: []bus.Command{pack{}}}, store(handle))
 	require.NoError(t, err)
-	source := b.host(Options{}, young, []string{"shop"})
-	p := b.host(Options{KeepCommands: time.Millisecond, Poll: 50 * time.Millisecond}, old, []string{"store"})
+	source := b.host(Options{}, newer, []string{"shop"})
+	p := b.host(Options{KeepCommands: time.Millisecond, Poll: 50 * time.Millisecond}, older, []string{"store"})
 	source.send(repack{"order-1"}, pack{"order-2", 0})
 	b.becomes("order-2", `SELECT string_agg(key, ',') FROM store.effects`)
-	b.becomes("store.repack order-1", `SELECT type || ' ' || key FROM store.aside`) // an operator sees it
+	b.becomes("store.repack order-1", `SELECT type || ' ' || key FROM store.parked_messages`) // visible to an operator
 	p.stop()
-	b.host(Options{}, young, []string{"store"}) // and who knows it handles it
+	b.host(Options{}, newer, []string{"store"}) // handles it
 	b.becomes("order-2,order-1", `SELECT string_agg(key, ',' ORDER BY at) FROM store.effects`)
-	b.nothingAside("store")
+	b.nothingParked("store")
 }
 
 type repack struct {
@@ -233,7 +233,7 @@ type repack struct {
 func (repack) CommandName() string { return "store.repack" }
 func (r repack) Key() string       { return r.Order }
 
-func inRuns(t *testing.T, b *bench) {
+func inBatches(t *testing.T, b *bench) {
 	topo := b.prepare(shop(), store(bus.On(note)))
 	b.host(Options{}, topo, []string{"shop"}).publish(batch(1, 64)...)
 	b.host(Options{}, topo, []string{"store"})
@@ -250,35 +250,35 @@ func inFlightAtTheEnd(t *testing.T, b *bench) {
 		return nil
 	})))
 	p := b.host(Options{Backoff: soon}, topo, topo.Modules())
-	b.becomes("64", `SELECT count(owner) FROM `+hearing+``)
-	mine := b.text(`SELECT owner FROM ` + hearing + ` LIMIT 1`)
+	b.becomes("64", `SELECT count(node) FROM `+eventOffsets+``)
+	mine := b.text(`SELECT node FROM ` + eventOffsets + ` LIMIT 1`)
 	p.publish(paid{Order: "order"})
 	await(t, "the handler", entered)
-	p.cancel() // the router's context ends, and its work goes to another process
+	p.cancel() // the router's context ends, and another process gets its partitions
 	b.host(Options{Backoff: soon}, topo, topo.Modules())
-	b.becomes("true", `SELECT count(*) >= 63 FROM `+hearing+` WHERE owner <> $1::uuid`, mine)
+	b.becomes("true", `SELECT count(*) >= 63 FROM `+eventOffsets+` WHERE node <> $1::uuid`, mine)
 	close(release)
 	require.NotErrorIs(t, await(t, "the handler's end", left), context.Canceled)
 	p.stop()
 	b.becomes("1", `SELECT count(*) FROM store.effects`)
 }
 
-// Owners whose names differ in the last of thirty letters.
+// Events of two modules whose names differ only in the last of thirty letters.
 type alikeA struct{ rung }
 type alikeB struct{ rung }
 
 func (alikeA) EventName() string { return "alikealikealikealikealikealia.said" }
 func (alikeB) EventName() string { return "alikealikealikealikealikealib.said" }
 
-func alike(t *testing.T, b *bench) {
+func commonPrefix(t *testing.T, b *bench) {
 	owner := func(e bus.Event) part {
 		name, _, _ := strings.Cut(e.EventName(), ".")
 		return part{name: name, publishes: []bus.Event{e}}
 	}
-	listener := store(bus.On(func(ctx context.Context, tx *bus.Tx, e alikeA) error { return effect(ctx, tx, e.Order, 0) }))
-	p := b.start(Options{}, owner(alikeA{}), owner(alikeB{}), listener)
+	subscriber := store(bus.On(func(ctx context.Context, tx *bus.Tx, e alikeA) error { return effect(ctx, tx, e.Order, 0) }))
+	p := b.start(Options{}, owner(alikeA{}), owner(alikeB{}), subscriber)
 	p.publish(alikeB{rung{"order of b"}})
 	p.publish(alikeA{rung{"order of a"}})
 	b.becomes("order of a", `SELECT string_agg(key, ',') FROM store.effects`)
-	require.Equal(t, "1", b.text(`SELECT sum(position) FROM `+hearing+``))
+	require.Equal(t, "1", b.text(`SELECT sum(committed_offset) FROM `+eventOffsets+``))
 }

@@ -26,27 +26,27 @@ func goexit() error {
 	return nil
 }
 
-// failure is one way for a handler to fail, and what must become of its message.
+// failure is one way for a handler to fail, and the expected result for its message.
 type failure struct {
 	handler func(ctx context.Context, tx *bus.Tx) error
 	state   string // of the message: "state kind attempts", or "handled"
-	says    string // part of the error that the operator sees
+	errText string // part of the error that the operator sees
 }
 
-// failures covers every kind, and every way of failing that is no error at all.
-// With one wait between attempts, what is retried is dead after two.
+// failures has every error kind, and every way to fail without returning an error.
+// The tests configure one wait, so a message that is retried is dead after two attempts.
 func failures() map[string]failure {
 	all := map[string]failure{}
 	for _, kind := range errs.Kinds() {
-		f := failure{handler: func(context.Context, *bus.Tx) error { return errs.New(kind, "of kind %s", kind) }, says: "of kind " + kind.String()}
+		f := failure{handler: func(context.Context, *bus.Tx) error { return errs.New(kind, "of kind %s", kind) }, errText: "of kind " + kind.String()}
 		switch kind.Reaction() {
 		case errs.Dead:
 			f.state = "dead " + kind.String() + " 1"
 		case errs.Retry, errs.Again:
 			f.state = "dead " + kind.String() + " 2"
-		case errs.Leave: // nothing is going down
+		case errs.Leave: // no shutdown is in progress
 			f.state = "dead unknown 2"
-		case errs.Pause: // the next is of its own
+		case errs.Pause: // the entry "a resource that comes back" covers it
 			continue
 		}
 		all["an error of kind "+kind.String()] = f
@@ -67,7 +67,7 @@ func failures() map[string]failure {
 		"the end of goroutine": {func(context.Context, *bus.Tx) error { return goexit() }, "dead unknown 2", "ended its goroutine"},
 		"a cancelled context":  {func(context.Context, *bus.Tx) error { return context.Canceled }, "dead unknown 2", "canceled"},
 		"an end of file":       {func(context.Context, *bus.Tx) error { return io.EOF }, "dead unknown 2", "EOF"},
-		"a unique constraint":  {exec(`INSERT INTO once VALUES (1)`), "dead conflict 1", "once_pkey"},
+		"a unique constraint":  {exec(`INSERT INTO once VALUES (1)`), "dead unknown 2", "once_pkey"},
 		"a deferred one":       {exec(`INSERT INTO child VALUES (17)`), "dead conflict 1", "child_parent_fkey"},
 		"an SQL error":         {exec(`SELECT 1/0`), "dead invalid 1", "division by zero"},
 		"a swallowed one": {func(ctx context.Context, tx *bus.Tx) error {
@@ -109,7 +109,7 @@ func failureTable(t *testing.T, b *bench) {
 	all := keys(2 * len(names))
 	for i, name := range names {
 		order[all[2*i]] = table[name]
-		// One that fails, a neighbour, and one behind each: all in the same runs.
+		// A failing key and a healthy one, two messages each: all in the same batches.
 		for n := range 2 {
 			events = append(events, paid{Order: all[2*i], N: n}, paid{Order: all[2*i+1], N: n})
 		}
@@ -126,7 +126,7 @@ func failureTable(t *testing.T, b *bench) {
 		}
 		return nil
 	}
-	parts := []bus.Module{shop(), part{name: "store", publishes: []bus.Event{packed{}}, hears: []bus.Subscription{bus.On(handler)}}}
+	parts := []bus.Module{shop(), part{name: "store", publishes: []bus.Event{packed{}}, subscribes: []bus.Subscription{bus.On(handler)}}}
 	topo := b.prepare(parts...)
 	b.exec(`CREATE TABLE store.once (id int PRIMARY KEY)`)
 	b.exec(`INSERT INTO store.once VALUES (1)`)
@@ -141,49 +141,49 @@ func failureTable(t *testing.T, b *bench) {
 			handled += 2
 		}
 	}
-	// Every neighbour is handled, and everything else is dead or behind something dead.
-	b.becomes(itoa(handled)+" "+itoa(len(events)-handled), `SELECT (SELECT count(*) FROM store.effects) || ' ' || (SELECT count(*) FROM store.aside WHERE state IN ('dead', 'held'))`)
+	// Every message of a healthy key is handled; every other one is dead or blocked by a dead one.
+	b.becomes(itoa(handled)+" "+itoa(len(events)-handled), `SELECT (SELECT count(*) FROM store.effects) || ' ' || (SELECT count(*) FROM store.parked_messages WHERE state IN ('dead', 'blocked'))`)
 	for i, name := range names {
-		got := b.text(`SELECT format('%s %s %s', state, kind, attempts) FROM store.aside WHERE key = $1 ORDER BY "offset" LIMIT 1`, all[2*i])
+		got := b.text(`SELECT format('%s %s %s', state, kind, attempts) FROM store.parked_messages WHERE key = $1 ORDER BY "offset" LIMIT 1`, all[2*i])
 		if got == "" {
 			got = "handled"
 		}
 		require.Equal(t, table[name].state, got, name)
 		if got != "handled" {
-			says := b.text(`SELECT error FROM store.aside WHERE key = $1 ORDER BY "offset" LIMIT 1`, all[2*i])
-			require.Contains(t, says, table[name].says, name)
-			require.Equal(t, "held", b.text(`SELECT state FROM store.aside WHERE key = $1 ORDER BY "offset" DESC LIMIT 1`, all[2*i]), name)
+			errText := b.text(`SELECT error FROM store.parked_messages WHERE key = $1 ORDER BY "offset" LIMIT 1`, all[2*i])
+			require.Contains(t, errText, table[name].errText, name)
+			require.Equal(t, "blocked", b.text(`SELECT state FROM store.parked_messages WHERE key = $1 ORDER BY "offset" DESC LIMIT 1`, all[2*i]), name)
 		}
 	}
-	// Nothing that a failed handler wrote or said is there.
+	// Nothing that a failed handler wrote or published remains.
 	require.Equal(t, "0", b.text(`SELECT count(*) FROM store.inbox i FULL JOIN store.effects e ON e.message = i.message_id WHERE e.message IS NULL OR i.message_id IS NULL`))
 	require.Equal(t, itoa(handled), b.text(`SELECT count(*) FROM store.log`))
 	require.Equal(t, "0", b.text(`SELECT count(*) FROM store.child`))
 }
 
-// neverAside checks that no message of the store has been aside at any time, but
-// for what took longer than a handler may: a machine that stands still for two
-// seconds does that to any, and what is behind it in its key waits for it.
-func (b *bench) neverAside() {
+// neverParked checks that no message of store was parked at any time. Timeouts are
+// allowed, and the messages that they block: on a machine that stalls for two
+// seconds any handler exceeds its time limit.
+func (b *bench) neverParked() {
 	b.t.Helper()
-	require.Equal(b.t, "", b.text(`SELECT string_agg(line, ', ') FROM store.went_aside WHERE kind <> 'timeout' AND error <> $1`, sqltransport.HeldBehind),
-		"something was aside: %s", b.asides())
+	require.Equal(b.t, "", b.text(`SELECT string_agg(line, ', ') FROM store.parked_ever WHERE kind <> 'timeout' AND state <> 'blocked'`),
+		"something was aside: %s", b.parkedList())
 }
 
-// noteAside has the store note whatever goes aside, also if it does not stay there.
-func (b *bench) noteAside() {
+// recordParked records every message that store parks, even if it is released later.
+func (b *bench) recordParked() {
 	b.t.Helper()
-	b.exec(`CREATE TABLE IF NOT EXISTS store.went_aside (line text, kind text, error text)`)
-	b.exec(`CREATE OR REPLACE FUNCTION store.went_aside() RETURNS trigger LANGUAGE plpgsql AS
-		'BEGIN INSERT INTO store.went_aside VALUES (format(''%s/%s %s %s %s'', NEW.key, NEW."offset", NEW.state, NEW.kind, NEW.error), NEW.kind, NEW.error); RETURN NULL; END'`)
-	b.exec(`CREATE OR REPLACE TRIGGER went_aside AFTER INSERT ON store.aside FOR EACH ROW EXECUTE FUNCTION store.went_aside()`)
+	b.exec(`CREATE TABLE IF NOT EXISTS store.parked_ever (line text, kind text, state text)`)
+	b.exec(`CREATE OR REPLACE FUNCTION store.parked_ever() RETURNS trigger LANGUAGE plpgsql AS
+		'BEGIN INSERT INTO store.parked_ever VALUES (format(''%s/%s %s %s %s'', NEW.key, NEW."offset", NEW.state, NEW.kind, NEW.error), NEW.kind, NEW.state); RETURN NULL; END'`)
+	b.exec(`CREATE OR REPLACE TRIGGER parked_ever AFTER INSERT ON store.parked_messages FOR EACH ROW EXECUTE FUNCTION store.parked_ever()`)
 }
 
 func contention(t *testing.T, b *bench) {
 	var healing, stubborn atomic.Int32
 	p := b.start(Options{Backoff: []time.Duration{time.Hour}}, shop(), store(on(func(_ context.Context, _ *bus.Tx, m paid) error {
 		switch m.Order {
-		case "healing": // the first run, and five times more
+		case "healing": // the first batch, and five retries
 			if healing.Add(1) <= 6 {
 				return &pq.Error{Code: "40001", Message: "could not serialize"}
 			}
@@ -195,10 +195,10 @@ func contention(t *testing.T, b *bench) {
 	})))
 	p.publish(paid{Order: "healing"}, paid{Order: "other"})
 	b.becomes("healing,other", `SELECT string_agg(key, ',' ORDER BY key) FROM store.effects`)
-	b.neverAside()
+	b.neverParked()
 	require.EqualValues(t, 7, healing.Load())
 	p.publish(paid{Order: "stubborn"})
-	b.becomes("retrying contention 1", `SELECT format('%s %s %s', state, kind, attempts) FROM store.aside`)
+	b.becomes("retry_scheduled contention 1", `SELECT format('%s %s %s', state, kind, attempts) FROM store.parked_messages`)
 	require.EqualValues(t, 7, stubborn.Load(), "once in the first run, then once and five times more")
 }
 
@@ -223,7 +223,7 @@ func realContention(t *testing.T, b *bench) {
 		return nil
 	})))
 	b.exec(`CREATE TABLE store.rows AS SELECT id, 0 AS n FROM generate_series(1, 3) AS id`)
-	p := b.host(Options{Backoff: soon}, topo, topo.Modules()) // a busy machine may need its two seconds
+	p := b.host(Options{Backoff: soon}, topo, topo.Modules()) // retries, since a busy machine may exceed the time limit
 
 	other, err := b.sql.BeginTx(t.Context(), nil)
 	require.NoError(t, err)
@@ -251,13 +251,13 @@ func realContention(t *testing.T, b *bench) {
 		require.NoError(t, err)
 	}
 	p.publish(paid{Order: "timeout"})
-	for range 3 { // the first run, the guarded one, its first retry
+	for range 3 { // the first batch, the isolated batch, and its first retry
 		await(t, "the handler's try", locked["timeout"])
 	}
 	require.NoError(t, holder.Commit())
 	b.becomes("2", `SELECT count(*) FROM store.effects`)
 	require.Equal(t, "11", b.text(`SELECT n FROM store.rows WHERE id = 3`))
-	b.neverAside()
+	b.neverParked()
 }
 
 func resource(t *testing.T, b *bench) {
@@ -271,7 +271,7 @@ func resource(t *testing.T, b *bench) {
 	p.publish(batch(5, 3)...)
 	b.becomes("15", `SELECT count(*) FROM store.effects`)
 	b.onceInOrder("store", 5, 3)
-	b.neverAside()
+	b.neverParked()
 }
 
 func hang(t *testing.T, b *bench) {
@@ -281,36 +281,36 @@ func hang(t *testing.T, b *bench) {
 		if m.N == 1 {
 			calls.Add(1)
 			entered <- struct{}{}
-			<-release // and never looks at its context
+			<-release // ignores its context
 		}
 		return nil
 	})))
 	t.Cleanup(func() { close(release) })
-	mates := keys(3)
-	p.publish(paid{Order: mates[0]}, paid{Order: mates[0], N: 1}, paid{Order: mates[0], N: 2}, paid{Order: mates[1]})
+	neighbours := keys(3)
+	p.publish(paid{Order: neighbours[0]}, paid{Order: neighbours[0], N: 1}, paid{Order: neighbours[0], N: 2}, paid{Order: neighbours[1]})
 	await(t, "the handler that hangs", entered)
 	for k := range 30 {
 		p.publish(paid{Order: "elsewhere-" + itoa(k)})
 	}
-	b.becomes("true", `SELECT count(*) >= 25 FROM store.effects WHERE key LIKE 'elsewhere%'`) // some may be of its partition
-	b.becomes("retrying timeout 1,held unknown 0", `SELECT string_agg(format('%s %s %s', state, kind, attempts), ',' ORDER BY "offset") FROM store.aside`)
+	b.becomes("true", `SELECT count(*) >= 25 FROM store.effects WHERE key LIKE 'elsewhere%'`) // some may be of the hanging partition
+	b.becomes("retry_scheduled timeout 1,blocked unknown 0", `SELECT string_agg(format('%s %s %s', state, kind, attempts), ',' ORDER BY "offset") FROM store.parked_messages`)
 	b.becomes("32", `SELECT count(*) FROM store.effects`)
 	require.LessOrEqual(t, calls.Load(), int32(2), "a time-out is not tried again; but a run that other partitions share is given up before")
 }
 
-// hangMany has as many handlers hang at once as a module has executors.
+// hangMany has as many handlers hang at once as a module has workers.
 func hangMany(t *testing.T, b *bench) {
 	const hanging = 3
 	entered, release := make(chan struct{}, 100), make(chan struct{})
 	p := b.start(Options{Backoff: []time.Duration{time.Hour}}, shop(), store(on(func(_ context.Context, _ *bus.Tx, m paid) error {
 		if strings.HasPrefix(m.Order, "hangs") {
 			entered <- struct{}{}
-			<-release // and never looks at its context
+			<-release // ignores its context
 		}
 		return nil
 	})))
-	t.Cleanup(func() { close(release) }) // before the process is stopped
-	for round := range 10 {              // the machine may be so busy that their time is over first
+	t.Cleanup(func() { close(release) }) // cleanups run in reverse order: before the process is stopped
+	for round := range 10 {              // again if their time limit passed first, on a busy machine
 		partitions := map[int]bool{}
 		for k := 0; len(partitions) < hanging; k++ {
 			key := "hangs-" + itoa(round) + "-" + itoa(k)
@@ -322,17 +322,17 @@ func hangMany(t *testing.T, b *bench) {
 		for range hanging {
 			await(t, "handlers that hang", entered)
 		}
-		said := 0
-		for k := 0; said < 30; k++ {
+		published := 0
+		for k := 0; published < 30; k++ {
 			key := "elsewhere-" + itoa(round) + "-" + itoa(k)
 			if !partitions[sqltransport.PartitionOf(key)] {
 				p.publish(paid{Order: key})
-				said++
+				published++
 			}
 		}
 		b.becomes(itoa(30*(round+1)), `SELECT count(*) FROM store.effects`)
-		if b.text(`SELECT count(*) FROM store.aside`) == itoa(hanging*round) {
-			return // nobody's time was over
+		if b.text(`SELECT count(*) FROM store.parked_messages`) == itoa(hanging*round) {
+			return // no time limit passed
 		}
 	}
 	require.Fail(t, "the other partitions were worked on only when the hanging handlers had been given up")
@@ -340,11 +340,11 @@ func hangMany(t *testing.T, b *bench) {
 
 func slow(t *testing.T, b *bench) {
 	var calls atomic.Int32
-	mates := keys(2)
+	neighbours := keys(2)
 	p := b.start(Options{Backoff: []time.Duration{time.Hour}}, shop(), store(on(func(ctx context.Context, tx *bus.Tx, m paid) error {
-		if m.Order == mates[0] {
+		if m.Order == neighbours[0] {
 			calls.Add(1)
-			if m.N == 0 { // a context of its own does not help it
+			if m.N == 0 { // its own context does not extend the time limit
 				ctx = context.Background()
 			}
 			_, err := tx.ExecContext(ctx, `SELECT pg_sleep(60)`)
@@ -352,9 +352,9 @@ func slow(t *testing.T, b *bench) {
 		}
 		return nil
 	})))
-	p.publish(paid{Order: mates[1]}, paid{Order: mates[0]}, paid{Order: mates[1], N: 1})
-	b.becomes("retrying timeout 1", `SELECT format('%s %s %s', state, kind, attempts) FROM store.aside`)
-	require.Contains(t, b.text(`SELECT error FROM store.aside`), "time limit")
+	p.publish(paid{Order: neighbours[1]}, paid{Order: neighbours[0]}, paid{Order: neighbours[1], N: 1})
+	b.becomes("retry_scheduled timeout 1", `SELECT format('%s %s %s', state, kind, attempts) FROM store.parked_messages`)
+	require.Contains(t, b.text(`SELECT error FROM store.parked_messages`), "time limit")
 	b.becomes("2", `SELECT count(*) FROM store.effects`)
 	require.EqualValues(t, 1, calls.Load())
 }
@@ -381,14 +381,14 @@ func ownMiddleware(t *testing.T, b *bench) {
 	b.becomes("good", `SELECT key FROM store.effects`)
 	require.Equal(t, []string{"outer good", "inner good"}, order)
 	p.publish(paid{Order: "bad"})
-	// It saw the handler succeed, and refused: the effect went with it.
-	b.becomes("dead forbidden 1", `SELECT format('%s %s %s', state, kind, attempts) FROM store.aside`)
+	// The middleware returned an error after the handler succeeded, so the effect is rolled back.
+	b.becomes("dead forbidden 1", `SELECT format('%s %s %s', state, kind, attempts) FROM store.parked_messages`)
 	require.Equal(t, "good", b.text(`SELECT string_agg(key, ',') FROM store.effects`))
 }
 
 func handlersVisible(t *testing.T, b *bench) {
 	handle := bus.Handle(func(context.Context, *bus.Tx, pack) error { return nil })
-	every := part{name: "ear", hears: []bus.Subscription{bus.OnEvery(func(context.Context, *bus.Tx, bus.Received) error { return nil })}}
+	every := part{name: "ear", subscribes: []bus.Subscription{bus.OnEvery(func(context.Context, *bus.Tx, bus.Received) error { return nil })}}
 	p := b.start(Options{}, shop(), store(bus.On(note), handle), every)
 	var names []string
 	for name := range p.router.Handlers() {

@@ -10,7 +10,7 @@ import (
 	"millrace/test/conformance"
 )
 
-// TestMessagesThroughApacheKafka is the suite over a real broker.
+// TestMessagesThroughApacheKafka runs the suite over a real broker.
 func TestMessagesThroughApacheKafka(t *testing.T) {
 	cluster := broker.Start(t, broker.Options{Properties: map[string]string{"group.min.session.timeout.ms": "1000"}})
 	t.Setenv(brokersVariable, strings.Join(cluster.Brokers(), ","))

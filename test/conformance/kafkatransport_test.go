@@ -7,34 +7,18 @@ import (
 	"os"
 	"path"
 	"strings"
-	"testing"
 	"time"
-
-	"github.com/stretchr/testify/require"
-	"github.com/twmb/franz-go/pkg/kfake"
 
 	"millrace/platform/bus"
 	"millrace/platform/bus/kafkatransport"
-	"millrace/platform/bus/kafkatransport/fakebroker"
 	"millrace/platform/bus/sqltransport"
 	"millrace/test/conformance"
 )
 
-// brokersVariable tells the suite's other processes where the brokers are.
+// brokersVariable passes the brokers' addresses to the suite's child processes.
 const brokersVariable = "MILLRACE_CONFORMANCE_BROKERS"
 
-// TestMessagesThroughAFakeKafka is the suite over Kafka's protocol: every
-// message leaves its module's database, passes a broker in this process, and
-// enters the hearing module's tables.
-func TestMessagesThroughAFakeKafka(t *testing.T) {
-	broker, err := fakebroker.Start(kfake.GroupMinSessionTimeout(time.Second))
-	require.NoError(t, err)
-	t.Cleanup(broker.Close)
-	t.Setenv(brokersVariable, strings.Join(broker.Addresses(), ","))
-	conformance.Run(t, overKafka)
-}
-
-// overWhat is the transport of the parent, in a process that it started.
+// overWhat returns, in a child process, the transport of its parent.
 func overWhat(url string) conformance.World {
 	if os.Getenv(brokersVariable) != "" {
 		return overKafka(url)
@@ -45,7 +29,7 @@ func overWhat(url string) conformance.World {
 type kafkaWorld struct {
 	world
 	brokers []string
-	prefix  string // each test has its own topics
+	prefix  string // gives each test its own topics
 }
 
 func overKafka(target string) conformance.World {

@@ -4,5 +4,5 @@ package conformance
 
 import "time"
 
-// deadlocksFor is how long transactions are given to get into each other's way.
+// deadlocksFor is how long the deadlock test runs at least.
 const deadlocksFor = time.Minute

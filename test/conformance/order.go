@@ -11,6 +11,7 @@ import (
 
 	"github.com/ThreeDotsLabs/watermill"
 	"github.com/ThreeDotsLabs/watermill/message"
+	"github.com/lib/pq"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/errgroup"
 
@@ -25,29 +26,29 @@ func newRouter(topo *bus.Topology, hosted []string, p Process) (*message.Router,
 var errBack = errors.New("rolled back")
 
 func commitOrder(t *testing.T, b *bench) {
-	ears := []string{"one", "two", "three"}
+	subscribers := []string{"one", "two", "three"}
 	parts := []bus.Module{shop()}
-	for _, ear := range ears {
-		parts = append(parts, part{name: ear, hears: []bus.Subscription{bus.On(note)}})
+	for _, name := range subscribers {
+		parts = append(parts, part{name: name, subscribes: []bus.Subscription{bus.On(note)}})
 	}
 	p := b.start(Options{}, parts...)
-	said, err := collide(p)
+	published, err := collide(p)
 	require.NoError(t, err)
-	want := itoa(said)
+	want := itoa(published)
 	require.Equal(t, want, b.text(`SELECT count(*) FROM shop.log`))
 	require.Equal(t, "0", b.text(`SELECT count(*) FROM (SELECT count(*) - max("offset") AS gap FROM shop.log GROUP BY partition) AS g WHERE gap <> 0`))
-	for _, ear := range ears {
-		b.becomes(want, `SELECT count(*) FROM `+ear+`.effects`)
-		require.Equal(t, want, b.text(`SELECT count(DISTINCT message) FROM `+ear+`.effects`))
-		require.Equal(t, "0", b.text(`SELECT count(*) FROM (SELECT "offset" - lag("offset", 1, 0::bigint) OVER (PARTITION BY partition ORDER BY at) AS step FROM `+ear+`.effects e JOIN shop.log l ON l.id = e.message) AS s WHERE step <> 1`), "skipped or out of order at %s", ear)
+	for _, name := range subscribers {
+		b.becomes(want, `SELECT count(*) FROM `+name+`.effects`)
+		require.Equal(t, want, b.text(`SELECT count(DISTINCT message) FROM `+name+`.effects`))
+		require.Equal(t, "0", b.text(`SELECT count(*) FROM (SELECT "offset" - lag("offset", 1, 0::bigint) OVER (PARTITION BY partition ORDER BY at) AS step FROM `+name+`.effects e JOIN shop.log l ON l.id = e.message) AS s WHERE step <> 1`), "skipped or out of order at %s", name)
 	}
 }
 
-// collide has 16 writers say a few things in each transaction, after random
-// delays, and roll some back. It returns how many were committed.
+// collide runs 16 publishers whose transactions publish one to four events each,
+// after random delays, and sometimes roll back. It returns how many events were committed.
 func collide(p *process) (int, error) {
 	const writers, each = 16, 20
-	var said atomic.Int32
+	var published atomic.Int32
 	var all errgroup.Group
 	for range writers {
 		all.Go(func() error {
@@ -65,7 +66,7 @@ func collide(p *process) (int, error) {
 					if rand.IntN(5) == 0 {
 						return errBack
 					}
-					tx.AfterCommit(func() { said.Add(int32(count)) }) //nolint:gosec // at most 4
+					tx.AfterCommit(func() { published.Add(int32(count)) }) //nolint:gosec // at most 4
 					return nil
 				})
 				if err != nil && !errors.Is(err, errBack) {
@@ -76,12 +77,12 @@ func collide(p *process) (int, error) {
 		})
 	}
 	err := all.Wait()
-	return int(said.Load()), err
+	return int(published.Load()), err
 }
 
-// RedWithoutTheLock takes the publish locks away and demands that the test of
-// the commit order sees it: offsets have no gaps, so writers that pass each
-// other compute the same one, and the second of them fails.
+// RedWithoutTheLock removes the publish locks and requires that the commit order
+// test detects it: without the locks two publishers compute the same next offset,
+// and the second insert violates the primary key.
 func RedWithoutTheLock(t *testing.T, world Factory) {
 	b := newBench(t, world)
 	topo := b.prepare(shop())
@@ -91,10 +92,12 @@ func RedWithoutTheLock(t *testing.T, world Factory) {
 		b.exec(definition)
 	}
 	_, err := collide(b.host(Options{}, topo, topo.Modules()))
-	require.Equal(t, errs.Conflict, errs.KindOf(err), "%v", err)
+	var refused *pq.Error
+	require.ErrorAs(t, err, &refused)
+	require.EqualValues(t, "23505", refused.Code, "two writers append under one offset: %v", err)
 }
 
-// Commands of their own for four receivers.
+// One command for each of four receivers.
 type north struct{ K string }
 type south struct{ K string }
 type east struct{ K string }
@@ -110,7 +113,7 @@ func (c east) Key() string        { return c.K }
 func (c west) Key() string        { return c.K }
 
 func receiver[C bus.Command](name string) part {
-	return part{name: name, hears: []bus.Subscription{bus.Handle(func(ctx context.Context, tx *bus.Tx, c C) error { return effect(ctx, tx, c.Key(), 0) })}}
+	return part{name: name, subscribes: []bus.Subscription{bus.Handle(func(ctx context.Context, tx *bus.Tx, c C) error { return effect(ctx, tx, c.Key(), 0) })}}
 }
 
 func noDeadlock(t *testing.T, b *bench) {
@@ -118,7 +121,7 @@ func noDeadlock(t *testing.T, b *bench) {
 	topo := b.prepare(sender, receiver[north]("north"), receiver[south]("south"), receiver[east]("east"), receiver[west]("west"))
 	b.exec(`CREATE TABLE shop.rows AS SELECT id, 0 AS n FROM generate_series(1, 3) AS id`)
 	b.exec(`CREATE TABLE shop.total AS SELECT 0 AS n`)
-	// A constraint that locks at its very end what everybody else locks too.
+	// A deferred constraint that locks, at the commit, a row that all transactions lock.
 	b.exec(`CREATE FUNCTION shop.count() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN UPDATE shop.total SET n = n + 1; RETURN NULL; END'`)
 	b.exec(`CREATE CONSTRAINT TRIGGER count AFTER UPDATE ON shop.rows DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION shop.count()`)
 	p := b.host(Options{}, topo, topo.Modules())
@@ -129,31 +132,31 @@ func noDeadlock(t *testing.T, b *bench) {
 		all.Go(func() error {
 			for n := 0; n < each || time.Since(began) < deadlocksFor; n++ {
 				err := p.DB("shop").InTx(context.Background(), func(tx *bus.Tx) error {
-					if n%4 == 0 { // the others are not kept apart by the rows
+					if n%4 == 0 { // the other transactions lock no such row first
 						query := `UPDATE rows SET n = n + 1 WHERE id = $1`
 						if _, err := tx.ExecContext(context.Background(), query, 1+rand.IntN(3)); err != nil {
 							return err
 						}
 					}
-					if n%4 == 2 { // and these come the other way round
+					if n%4 == 2 { // and these lock in the opposite order
 						if _, err := tx.ExecContext(context.Background(), `UPDATE total SET n = n`); err != nil {
 							return err
 						}
 					}
 					for range 6 {
 						key := "k" + itoa(rand.IntN(8))
-						say := []func() error{
+						publish := []func() error{
 							func() error { return tx.Publish(paid{Order: key}) },
 							func() error { return tx.Send(north{key}) }, func() error { return tx.Send(south{key}) },
 							func() error { return tx.Send(east{key}) }, func() error { return tx.Send(west{key}) },
 						}
-						if err := say[rand.IntN(len(say))](); err != nil {
+						if err := publish[rand.IntN(len(publish))](); err != nil {
 							return err
 						}
 					}
 					return nil
 				})
-				if err != nil && errs.KindOf(err) != errs.Resource { // a connection may be lost on a busy machine
+				if err != nil && errs.KindOf(err) != errs.Resource { // on a busy machine a connection may be lost
 					return err
 				}
 			}
@@ -182,28 +185,28 @@ func shutdown(t *testing.T, b *bench) {
 		done := b.text(`SELECT count(*) FROM store.effects`)
 		require.Equal(t, done, b.text(`SELECT count(*) FROM store.inbox`))
 		require.Equal(t, done, b.text(`SELECT count(*) FROM store.log`))
-		require.Equal(t, done, b.text(`SELECT sum(position) - (SELECT count(*) FROM store.aside) FROM `+hearing+``)) // what took too long is aside
+		require.Equal(t, done, b.text(`SELECT sum(committed_offset) - (SELECT count(*) FROM store.parked_messages) FROM `+eventOffsets+``)) // messages past their time limit are parked
 	}
 	b.host(Options{}, topo, []string{"store"})
 	b.becomes("400", `SELECT count(*) FROM store.effects`)
 	b.onceInOrder("store", 20, 20)
 	b.everythingOnce()
-	b.neverAside()
+	b.neverParked()
 }
 
 func cancelled(t *testing.T, b *bench) {
 	topo := b.prepare(busy(nil, nil)...)
 	p := b.host(Options{}, topo, topo.Modules())
 	p.publish(batch(10, 10)...)
-	p.cancel() // and nobody calls the router's Close
+	p.cancel() // without the router's Close
 	require.NoError(t, await(t, "the router", p.done))
 	p.done <- nil
-	p.publish(batch(10, 1)...) // the handle is still good for requests in flight
+	p.publish(batch(10, 1)...) // the database handle still works for requests in flight
 	p.stop()
 	b.host(Options{}, topo, topo.Modules())
 	b.becomes("110", `SELECT count(*) FROM store.effects`)
 	b.everythingOnce()
-	b.neverAside()
+	b.neverParked()
 }
 
 func closeWhileHanging(t *testing.T, b *bench) {
@@ -232,5 +235,5 @@ func closeWhileHanging(t *testing.T, b *bench) {
 	b.host(Options{}, topo, topo.Modules())
 	b.becomes("1", `SELECT count(*) FROM store.effects`)
 	b.everythingOnce()
-	b.neverAside()
+	b.neverParked()
 }

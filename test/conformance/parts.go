@@ -8,21 +8,21 @@ import (
 	"millrace/platform/bus/sqltransport"
 )
 
-// part is a module of the suite.
+// part is a module that a test declares.
 type part struct {
-	name      string
-	publishes []bus.Event
-	sends     []bus.Command
-	hears     []bus.Subscription
+	name       string
+	publishes  []bus.Event
+	sends      []bus.Command
+	subscribes []bus.Subscription
 }
 
 func (p part) Name() string                      { return p.name }
 func (p part) Publishes() []bus.Event            { return p.publishes }
 func (p part) Sends() []bus.Command              { return p.sends }
-func (p part) Subscriptions() []bus.Subscription { return p.hears }
+func (p part) Subscriptions() []bus.Subscription { return p.subscribes }
 
-// paid, noted: events of the shop. pack: a command to the store. packed: the
-// store's own event.
+// The messages: shop publishes paid and noted, and sends the command pack to
+// store; store publishes packed.
 type paid struct {
 	Order string `json:"order"`
 	N     int    `json:"n"`
@@ -60,13 +60,15 @@ func shop() part {
 	return part{name: "shop", publishes: []bus.Event{paid{}, noted{}}}
 }
 
-// store is a module that hears what it is given.
-func store(hears ...bus.Subscription) part { return part{name: "store", hears: hears} }
+// store returns a module with the given subscriptions.
+func store(subscriptions ...bus.Subscription) part {
+	return part{name: "store", subscribes: subscriptions}
+}
 
-// note is the plain handler: one row for each message.
+// note is the default handler: it inserts one row for each message.
 func note(ctx context.Context, tx *bus.Tx, p paid) error { return effect(ctx, tx, p.Order, p.N) }
 
-// on is note, after first had its say.
+// on returns a subscription whose handler calls first and then, if it succeeds, note.
 func on(first func(context.Context, *bus.Tx, paid) error) bus.Subscription {
 	return bus.On(func(ctx context.Context, tx *bus.Tx, p paid) error {
 		if err := first(ctx, tx, p); err != nil {
@@ -86,7 +88,7 @@ func atoi(text string) int {
 	return n
 }
 
-// keys returns n keys, all of one partition: they travel in the same runs.
+// keys returns n keys of one partition, so that their messages are handled in the same batches.
 func keys(n int) []string {
 	var found []string
 	for i := 0; len(found) < n; i++ {
@@ -98,7 +100,7 @@ func keys(n int) []string {
 	return found
 }
 
-// batch makes the events of several keys, interleaved, numbered from 0.
+// batch returns events of several keys, interleaved, each key's numbered from 0.
 func batch(keys, each int) []bus.Event {
 	var all []bus.Event
 	for n := range each {

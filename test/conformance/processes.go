@@ -18,11 +18,11 @@ import (
 	"millrace/platform/bus"
 )
 
-// childVariable holds the URL of the world in which a child process works.
+// childVariable passes the URL of the world's database to a child process.
 const childVariable = "MILLRACE_CONFORMANCE_CHILD"
 
-// Child runs the test binary as another process of the suite, if that is what
-// it was started for; it does not return then. Call it first in TestMain.
+// Child runs the test binary as a process of the suite and does not return, if the
+// suite has started it; otherwise it does nothing. Call it first in TestMain.
 func Child(world Factory) {
 	url := os.Getenv(childVariable)
 	if url == "" {
@@ -35,9 +35,9 @@ func Child(world Factory) {
 	os.Exit(0)
 }
 
-// busy is the store of the processes that are killed: an effect and an event
-// for each message. entered is told when the handler of "stuck" is inside its
-// transaction, which it does not leave before goOn.
+// busy returns the modules of the processes that are killed: for each message,
+// store writes an effect and publishes an event. The handler of the key "stuck"
+// calls entered inside its transaction and then waits for goOn.
 func busy(entered func(), goOn <-chan struct{}) []bus.Module {
 	handler := func(ctx context.Context, tx *bus.Tx, m paid) error {
 		if err := note(ctx, tx, m); err != nil {
@@ -49,11 +49,11 @@ func busy(entered func(), goOn <-chan struct{}) []bus.Module {
 		}
 		return tx.Publish(packed{m.Order, m.N})
 	}
-	return []bus.Module{shop(), part{name: "store", publishes: []bus.Event{packed{}}, hears: []bus.Subscription{bus.On(handler)}}}
+	return []bus.Module{shop(), part{name: "store", publishes: []bus.Event{packed{}}, subscribes: []bus.Subscription{bus.On(handler)}}}
 }
 
-// child hosts the store until its standard input ends. The line "go" lets a
-// stuck handler go on.
+// child hosts store until its standard input ends. The line "go" releases the
+// handler of "stuck".
 func child(world World) error {
 	goOn := make(chan struct{})
 	topo, err := bus.NewTopology(busy(func() { fmt.Println("inside") }, goOn)...)
@@ -75,24 +75,24 @@ func child(world World) error {
 		for lines.Scan() {
 			close(goOn)
 		}
-		os.Exit(0) // the test is over, or gone
+		os.Exit(0) // the test has ended or was killed
 	}()
 	return router.Run(context.Background())
 }
 
-// offspring is a child process as its parent sees it.
+// offspring is a child process, seen from its parent.
 type offspring struct {
 	t     *testing.T
 	cmd   *exec.Cmd
 	stdin io.WriteCloser
-	says  chan string
+	lines chan string // of its standard output
 }
 
 func (b *bench) spawn() *offspring {
 	b.t.Helper()
 	binary, err := os.Executable()
 	require.NoError(b.t, err)
-	o := &offspring{t: b.t, cmd: exec.Command(binary, "-test.run=^$"), says: make(chan string, 1000)}
+	o := &offspring{t: b.t, cmd: exec.Command(binary, "-test.run=^$"), lines: make(chan string, 1000)}
 	o.cmd.Env = append(os.Environ(), childVariable+"="+b.url)
 	o.cmd.Stderr = os.Stderr
 	o.stdin, err = o.cmd.StdinPipe()
@@ -103,26 +103,27 @@ func (b *bench) spawn() *offspring {
 	go func() {
 		lines := bufio.NewScanner(stdout)
 		for lines.Scan() {
-			o.says <- lines.Text()
+			o.lines <- lines.Text()
 		}
-		close(o.says)
+		close(o.lines)
 	}()
 	b.t.Cleanup(o.kill)
-	o.hear("running")
+	o.expect("running")
 	return o
 }
 
-func (o *offspring) hear(want string) {
+// expect reads one line of the child's output and requires it to be want.
+func (o *offspring) expect(want string) {
 	o.t.Helper()
-	require.Equal(o.t, want, await(o.t, "the child to be "+want, o.says))
+	require.Equal(o.t, want, await(o.t, "the child to be "+want, o.lines))
 }
 
 func (o *offspring) kill() {
 	if o.cmd.ProcessState == nil {
-		_ = o.cmd.Process.Kill() // it may be gone already
-		for range o.says {       // Wait closes the pipe: read it first
+		_ = o.cmd.Process.Kill() // it may have ended already
+		for range o.lines {      // Wait closes the pipe: read it first
 		}
-		_ = o.cmd.Wait() // killed, as it says
+		_ = o.cmd.Wait() // the error is the kill
 	}
 }
 
@@ -131,8 +132,8 @@ func (o *offspring) signal(s syscall.Signal) {
 	require.NoError(o.t, o.cmd.Process.Signal(s))
 }
 
-// everythingOnce checks that each message of the shop had one effect at the
-// store, and one event of it, and that no message was ever aside.
+// everythingOnce checks that store has exactly one effect, one event and one inbox
+// row for each message of shop, in order per key.
 func (b *bench) everythingOnce() {
 	b.t.Helper()
 	require.Equal(b.t, "0", b.text(`SELECT count(*) FROM shop.log l FULL JOIN store.effects e ON e.message = l.id WHERE e.message IS NULL OR l.id IS NULL`), "lost")
@@ -152,7 +153,7 @@ func killed(t *testing.T, b *bench) {
 	p.publish(batch(40, messages/40)...)
 	for kill := range kills {
 		o := b.spawn()
-		// Somewhere in the next sixteenth of the work, wherever a run is then.
+		// Kill at a random point of the next sixteenth of the work, whatever the batches are doing then.
 		goal := kill*messages/(2*kills) + rand.IntN(messages/(2*kills))
 		b.becomes("true", `SELECT count(*) >= $1 FROM store.effects`, goal)
 		o.kill()
@@ -160,16 +161,17 @@ func killed(t *testing.T, b *bench) {
 	b.spawn()
 	b.becomes(itoa(messages), `SELECT count(*) FROM store.inbox`)
 	b.everythingOnce()
-	b.neverAside()
+	b.neverParked()
 }
 
-// takeOver tries a few times: what else runs on the machine takes time too. The
-// work itself, which a slow machine does slowly, is no part of the time.
-func takeOver(end syscall.Signal) func(*testing.T, *bench) {
+// failover returns a test that a survivor takes over in five seconds from a process
+// that gets the signal. It needs one success in five tries, since other programs
+// use the machine, and subtracts the time of the work itself.
+func failover(end syscall.Signal) func(*testing.T, *bench) {
 	return func(t *testing.T, b *bench) {
 		var took []time.Duration
 		for range 5 {
-			took = append(took, takeOverOnce(newBench(t, b.make), end))
+			took = append(took, failoverOnce(newBench(t, b.make), end))
 			if took[len(took)-1] < 5*time.Second {
 				return
 			}
@@ -178,27 +180,27 @@ func takeOver(end syscall.Signal) func(*testing.T, *bench) {
 	}
 }
 
-func takeOverOnce(b *bench, end syscall.Signal) time.Duration {
+func failoverOnce(b *bench, end syscall.Signal) time.Duration {
 	topo := b.prepare(busy(nil, nil)...)
 	p := b.host(Options{}, topo, []string{"shop"})
 	o := b.spawn()
-	b.becomes("64", `SELECT count(owner) FROM `+hearing+``)
+	b.becomes("64", `SELECT count(node) FROM `+eventOffsets+``)
 	p.publish(paid{Order: "stuck"})
-	o.hear("inside") // its transaction holds its position, its inbox row and its effect
+	o.expect("inside") // its transaction holds locks on its offset, its inbox row and its effect
 	survivor := b.host(Options{}, topo, []string{"store"})
-	p.publish(append(batch(200, 1), paid{Order: "stuck", N: 1})...) // every partition
+	p.publish(append(batch(200, 1), paid{Order: "stuck", N: 1})...) // reaches every partition
 	ended := time.Now()
 	o.signal(end)
 	b.becomes("202", `SELECT count(*) FROM store.effects`)
 	took := time.Since(ended)
 	again := time.Now()
-	p.publish(batch(200, 1)...) // the same without a take-over is what this machine needs now
+	p.publish(batch(200, 1)...) // the same work without a failover, to measure what this machine needs for it
 	b.becomes("402", `SELECT count(*) FROM store.effects`)
 	took -= time.Since(again)
 	b.everythingOnce()
-	b.neverAside()
+	b.neverParked()
 	survivor.stop()
-	o.kill() // if it has only stopped
+	o.kill() // if it was only stopped
 	return took
 }
 
@@ -206,30 +208,30 @@ func stopped(t *testing.T, b *bench) {
 	topo := b.prepare(busy(nil, nil)...)
 	p := b.host(Options{}, topo, []string{"shop"})
 	o := b.spawn()
-	b.becomes("64", `SELECT count(owner) FROM `+hearing+``)
+	b.becomes("64", `SELECT count(node) FROM `+eventOffsets+``)
 	p.publish(paid{Order: "stuck"})
-	o.hear("inside")
+	o.expect("inside")
 	o.signal(syscall.SIGSTOP)
 	b.host(Options{}, topo, []string{"store"})
 	p.publish(batch(200, 1)...)
 	b.becomes("201", `SELECT count(*) FROM store.effects`)
-	b.becomes("64", `SELECT max(n) FROM (SELECT count(*) AS n FROM `+hearing+` GROUP BY owner) AS owners`)
-	// The late one goes on inside its transaction, believing that all is its own.
+	b.becomes("64", `SELECT max(n) FROM (SELECT count(*) AS n FROM `+eventOffsets+` GROUP BY node) AS owners`)
+	// The stalled process resumes inside its transaction, as if it still had its partitions.
 	_, err := io.WriteString(o.stdin, "go\n")
 	require.NoError(t, err)
 	o.signal(syscall.SIGCONT)
-	b.becomes("32,32", `SELECT string_agg(n::text, ',') FROM (SELECT count(*) AS n FROM `+hearing+` GROUP BY owner) AS owners`)
+	b.becomes("32,32", `SELECT string_agg(n::text, ',') FROM (SELECT count(*) AS n FROM `+eventOffsets+` GROUP BY node) AS owners`)
 	for n := range 5 {
 		p.publish(batch(200, 1)...)
 		b.becomes(itoa(201+200*(n+1)), `SELECT count(*) FROM store.effects`)
 	}
 	b.everythingOnce()
-	b.neverAside()
+	b.neverParked()
 }
 
 func shared(t *testing.T, b *bench) {
 	topo := b.prepare(busy(nil, nil)...)
-	owners := `SELECT string_agg(n::text, ',' ORDER BY n) FROM (SELECT count(*) AS n FROM ` + hearing + ` GROUP BY owner) AS owners`
+	owners := `SELECT string_agg(n::text, ',' ORDER BY n) FROM (SELECT count(*) AS n FROM ` + eventOffsets + ` GROUP BY node) AS owners`
 	first := b.host(Options{}, topo, topo.Modules())
 	b.becomes("64", owners)
 	second := b.host(Options{}, topo, topo.Modules())
@@ -245,25 +247,25 @@ func shared(t *testing.T, b *bench) {
 	b.becomes("64", owners)
 	b.becomes("400", `SELECT count(*) FROM store.effects`)
 	b.everythingOnce()
-	b.neverAside()
+	b.neverParked()
 }
 
 func twoVersions(t *testing.T, b *bench) {
-	old := b.start(Options{}, shop(), store(bus.On(note)))
-	b.becomes("64", `SELECT count(owner) FROM `+hearing+``)
-	// The new version hears another owner too.
+	older := b.start(Options{}, shop(), store(bus.On(note)))
+	b.becomes("64", `SELECT count(node) FROM `+eventOffsets+``)
+	// The newer version subscribes to the events of another module, too.
 	till := part{name: "till", publishes: []bus.Event{rung{}}}
-	young := b.start(Options{}, shop(), till, store(bus.On(note), bus.On(func(ctx context.Context, tx *bus.Tx, r rung) error {
+	newer := b.start(Options{}, shop(), till, store(bus.On(note), bus.On(func(ctx context.Context, tx *bus.Tx, r rung) error {
 		return effect(ctx, tx, r.Order, 0)
 	})))
 	b.becomes("shop.events 32,32; till.events 64", `SELECT string_agg(topic || ' ' || ns, '; ' ORDER BY topic) FROM (
-		SELECT topic, string_agg(n::text, ',') AS ns FROM (SELECT topic, count(*) AS n FROM `+hearing+` GROUP BY topic, owner) AS o GROUP BY topic) AS t`)
+		SELECT topic, string_agg(n::text, ',') AS ns FROM (SELECT topic, count(*) AS n FROM `+eventOffsets+` GROUP BY topic, node) AS o GROUP BY topic) AS t`)
 	for k := range 100 {
-		young.publish(rung{"order-" + itoa(k)})
+		newer.publish(rung{"order-" + itoa(k)})
 	}
-	old.publish(batch(100, 1)...)
+	older.publish(batch(100, 1)...)
 	b.becomes("200", `SELECT count(*) FROM store.effects`)
-	b.neverAside()
+	b.neverParked()
 }
 
 type rung struct {
@@ -279,15 +281,15 @@ func connectionsKilled(t *testing.T, b *bench) {
 	kill := func() string {
 		return b.text(`SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = current_database() AND application_name LIKE 'millrace%'`)
 	}
-	said := 0
+	tries := 0
 	for n := range messages {
-		for { // whoever says something and gets an error says it again
+		for { // retry after an error, as a client does
 			err := p.DB("shop").InTx(t.Context(), func(tx *bus.Tx) error { return tx.Publish(paid{Order: "order-" + itoa(n%20), N: n}) })
-			said++
+			tries++
 			if err == nil {
 				break
 			}
-			require.Less(t, said, 3*messages, "%v", err)
+			require.Less(t, tries, 3*messages, "%v", err)
 		}
 		if n%25 == 24 {
 			require.NotEqual(t, "0", kill())
@@ -296,6 +298,6 @@ func connectionsKilled(t *testing.T, b *bench) {
 	b.becomes("0", `SELECT count(*) - (SELECT count(*) FROM store.inbox) FROM shop.log`)
 	require.GreaterOrEqual(t, b.text(`SELECT count(*) FROM shop.log`), itoa(messages))
 	b.everythingOnce()
-	b.neverAside()
-	require.False(t, strings.Contains(b.asides(), "dead"))
+	b.neverParked()
+	require.False(t, strings.Contains(b.parkedList(), "dead"))
 }

@@ -14,8 +14,8 @@ import (
 	"millrace/platform/bus"
 )
 
-// gifted is paid as a newer version says it: with a field that is unknown to
-// the version before.
+// gifted is the event shop.paid as the newer version publishes it: with a field
+// that the older version does not know.
 type gifted struct {
 	Order string `json:"order"`
 	N     int    `json:"n"`
@@ -25,41 +25,41 @@ type gifted struct {
 func (gifted) EventName() string { return "shop.paid" }
 func (g gifted) Key() string     { return g.Order }
 
-// rolling is a shop of two processes and a store of two, each process hosting
-// one module only, which are replaced while a client goes on buying.
+// rolling has two processes that host shop and two that host store. They are
+// replaced one at a time while a client continues to publish.
 type rolling struct {
 	*bench
-	old, young *bus.Topology
-	shops      [2]*process
-	stores     [2]*process
-	load       *load
+	older, newer *bus.Topology
+	shops        [2]*process
+	stores       [2]*process
+	load         *load
 }
 
-// load buys: each round the next number for every key, in one transaction of
-// the shop's process whose turn it is. It waits while much is not handled yet, so
-// that a slow machine has the same work in flight as a fast one.
+// load publishes one event for each key in every round, in one transaction; the
+// processes of shop take turns. It pauses while more than five rounds are not
+// handled yet, so that a slow machine has no larger backlog than a fast one.
 type load struct {
 	sql      *sql.DB
 	mu       sync.Mutex
-	shops    []saying
-	noting   bool // some rounds say noted, if the process knows it
+	shops    []shopProcess
+	noting   bool // some rounds publish noted, if the process knows it
 	rounds   int
-	failed   error // of the last round that failed
+	failed   error // why the last failed round failed
 	failures int
 	end      chan struct{}
 	over     chan struct{}
 }
 
-// saying is a process of the shop, and which version it is.
-type saying struct {
+// shopProcess is a process that hosts shop, and its version.
+type shopProcess struct {
 	db    *bus.DB
-	young bool
+	newer bool
 }
 
-// rollingKeys are so many that each process of the store has some.
+// rollingKeys is large enough that each process of store handles some keys.
 const rollingKeys = 24
 
-// missing counts what was said and somebody hears, and was not handled yet.
+// missing counts the published messages that store subscribes to and has not handled yet.
 const missing = `SELECT count(*) FROM shop.log l WHERE NOT EXISTS (SELECT FROM store.effects e WHERE e.message = l.id) AND NOT (l.key = 'unheard' AND l.type = 'shop.noted')`
 
 func (l *load) run() {
@@ -85,28 +85,28 @@ func (l *load) run() {
 	}
 }
 
-// fails notes why there is no round.
+// fails records why a round did not happen.
 func (l *load) fails(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.failed = err
 }
 
-// round holds the lock until its commit: nobody stops its process meanwhile. If
-// it fails, as it may when a connection is lost, the next one says other things:
-// what is in the log was said.
+// round publishes one round. It holds the lock until the commit, so that the
+// process is not stopped before. If it fails, as it may when a connection is lost,
+// the next round uses other numbers: whether it committed is read from the log.
 func (l *load) round() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	shop := l.shops[l.rounds%len(l.shops)]
-	noting := shop.young && l.noting && l.rounds%3 != 0 // either process has a turn in such a round
+	noting := shop.newer && l.noting && l.rounds%3 != 0 // rounds%3 alternates between both processes
 	err := shop.db.InTx(context.Background(), func(tx *bus.Tx) error {
 		for k := range rollingKeys {
 			var e bus.Event = paid{Order: "order-" + itoa(k), N: l.rounds}
 			switch {
 			case noting:
 				e = noted{"order-" + itoa(k), l.rounds}
-			case shop.young:
+			case shop.newer:
 				e = gifted{"order-" + itoa(k), l.rounds, "ribbon"}
 			}
 			if err := tx.Publish(e); err != nil {
@@ -121,7 +121,7 @@ func (l *load) round() {
 	}
 }
 
-// succeeded answers how many rounds did, and why the last one that did not.
+// succeeded returns how many rounds committed, and why the last failed one failed.
 func (l *load) succeeded() (rounds int, failed error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -134,7 +134,7 @@ func (l *load) set(noting bool) {
 	l.noting = noting
 }
 
-// goesOn waits for some more rounds.
+// goesOn waits until that many more rounds have committed.
 func (r *rolling) goesOn(more int) {
 	r.t.Helper()
 	tick := time.NewTicker(10 * time.Millisecond)
@@ -149,88 +149,90 @@ func (r *rolling) goesOn(more int) {
 	}
 }
 
-func (r *rolling) topology(young bool) *bus.Topology {
-	if young {
-		return r.young
+func (r *rolling) topology(newer bool) *bus.Topology {
+	if newer {
+		return r.newer
 	}
-	return r.old
+	return r.older
 }
 
-// shopBecomes replaces a process of the shop; the other one sells meanwhile.
-func (r *rolling) shopBecomes(n int, young bool) {
+// shopBecomes replaces one process of shop by the older or newer version. The other one publishes meanwhile.
+func (r *rolling) shopBecomes(n int, newer bool) {
 	r.t.Helper()
 	r.load.mu.Lock()
 	other := r.load.shops[1-n]
-	r.load.shops = []saying{other}
+	r.load.shops = []shopProcess{other}
 	r.load.mu.Unlock()
 	r.shops[n].stop()
 	r.goesOn(3)
-	r.shops[n] = r.host(Options{}, r.topology(young), []string{"shop"})
-	both := []saying{other, other}
-	both[n] = saying{r.shops[n].DB("shop"), young}
+	r.shops[n] = r.host(Options{}, r.topology(newer), []string{"shop"})
+	both := []shopProcess{other, other}
+	both[n] = shopProcess{r.shops[n].DB("shop"), newer}
 	r.load.mu.Lock()
 	r.load.shops = both
 	r.load.mu.Unlock()
 	r.goesOn(5)
 }
 
-// storeBecomes replaces a process of the store; the other one hears meanwhile.
-func (r *rolling) storeBecomes(n int, young bool) {
+// storeBecomes replaces one process of store by the older or newer version. The other one handles messages meanwhile.
+func (r *rolling) storeBecomes(n int, newer bool) {
 	r.t.Helper()
 	r.stores[n].stop()
 	r.goesOn(3)
-	r.stores[n] = r.host(Options{}, r.topology(young), []string{"store"})
-	r.becomes("32,32", `SELECT string_agg(n::text, ',') FROM (SELECT count(*) AS n FROM `+hearing+` GROUP BY owner) AS owners`)
+	r.stores[n] = r.host(Options{}, r.topology(newer), []string{"store"})
+	r.becomes("32,32", `SELECT string_agg(n::text, ',') FROM (SELECT count(*) AS n FROM `+eventOffsets+` GROUP BY node) AS owners`)
 	r.goesOn(5)
 }
 
-// sayUnheard has the new shop say the type that nobody hears yet. Whoever gets an
-// error says it again: a slow process may be taken for dead, and its transaction ended.
-func (r *rolling) sayUnheard() {
+// publishUnsubscribed publishes, from the newer shop, an event whose type has no
+// subscriber yet. It retries after an error: on a slow machine the lease may
+// expire, and the other process ends the transaction.
+func (r *rolling) publishUnsubscribed() {
 	r.t.Helper()
-	say := func() error {
+	publish := func() error {
 		return r.shops[0].DB("shop").InTx(context.Background(), func(tx *bus.Tx) error {
 			return errors.Join(tx.Publish(noted{"unheard", 0}), tx.Publish(gifted{"unheard", 1, "ribbon"}))
 		})
 	}
 	deadline := time.Now().Add(patience)
-	for err := say(); err != nil; err = say() {
+	for err := publish(); err != nil; err = publish() {
 		require.True(r.t, time.Now().Before(deadline), "%v", err)
 	}
 }
 
-// rollingRestart is a release under load, and one that is taken back. The new
-// version says a field and a type that the one before does not know. Who
-// publishes goes first, both times: a type is heard from when somebody hears it
-// on, so what is said of it before is nobody's, and no dead letter; what is
-// said once one process hears it waits for that one, and in its place.
+// rollingRestart upgrades all processes under load and then downgrades them. The
+// newer version publishes a field and an event type that the older one does not
+// know. Publishers are replaced first, both times. A subscription starts when the
+// first process with it starts: events of the new type from before have no
+// subscriber and become no dead letters. Events published after that wait, in
+// order, for a process of the newer version.
 func rollingRestart(t *testing.T, b *bench) {
 	r := &rolling{bench: b}
-	r.young = r.prepare(shop(), store(
+	r.newer = r.prepare(shop(), store(
 		bus.On(func(ctx context.Context, tx *bus.Tx, g gifted) error { return effect(ctx, tx, g.Order, g.N) }), bus.On(noteNoted)))
 	var err error
-	r.old, err = bus.NewTopology(part{name: "shop", publishes: []bus.Event{paid{}}}, store(bus.On(note)))
+	r.older, err = bus.NewTopology(part{name: "shop", publishes: []bus.Event{paid{}}}, store(bus.On(note)))
 	require.NoError(t, err)
 	for n := range 2 {
-		r.shops[n] = r.host(Options{}, r.old, []string{"shop"})
-		r.stores[n] = r.host(Options{}, r.old, []string{"store"})
+		r.shops[n] = r.host(Options{}, r.older, []string{"shop"})
+		r.stores[n] = r.host(Options{}, r.older, []string{"store"})
 	}
 	r.load = &load{sql: b.sql, end: make(chan struct{}), over: make(chan struct{}),
-		shops: []saying{{r.shops[0].DB("shop"), false}, {r.shops[1].DB("shop"), false}}}
+		shops: []shopProcess{{r.shops[0].DB("shop"), false}, {r.shops[1].DB("shop"), false}}}
 	go r.load.run()
 	end := sync.OnceFunc(func() { close(r.load.end); <-r.load.over })
-	t.Cleanup(end) // before the processes are stopped
+	t.Cleanup(end) // cleanups run in reverse order: the load ends before the processes
 	r.goesOn(5)
 
 	r.shopBecomes(0, true)
-	r.sayUnheard()
+	r.publishUnsubscribed()
 	r.becomes("shop.paid", `SELECT string_agg(DISTINCT type, ',') FROM store.effects WHERE key = 'unheard'`)
 	r.becomes("true", `SELECT count(*) >= 20 FROM store.effects e JOIN shop.log l ON l.id = e.message WHERE convert_from(l.payload, 'UTF8')::json->>'gift' = 'ribbon'`)
-	r.neverAside()
+	r.neverParked()
 
 	r.storeBecomes(0, true)
 	r.load.set(true)
-	r.becomes("true", `SELECT is_called FROM store.aside_id_seq`) // the old process holds what it does not know
+	r.becomes("true", `SELECT is_called FROM store.parked_messages_id_seq`) // the older process has parked an event whose type it does not know
 	r.storeBecomes(1, true)
 	r.shopBecomes(1, true)
 
@@ -247,5 +249,5 @@ func rollingRestart(t *testing.T, b *bench) {
 	require.Equal(t, "0", b.text(`SELECT count(*) FROM (SELECT n - lag(n) OVER (PARTITION BY key ORDER BY at) AS step FROM store.effects) AS s WHERE step <= 0`), "order per key")
 	succeeded, _ := r.load.succeeded()
 	require.Equal(t, "true", b.text(`SELECT count(*) >= $1 FROM store.effects`, succeeded*rollingKeys), "accepted, and not in the log")
-	r.becomes("0", `SELECT count(*) FROM store.aside`)
+	r.becomes("0", `SELECT count(*) FROM store.parked_messages`)
 }

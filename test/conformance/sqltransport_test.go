@@ -18,7 +18,7 @@ import (
 func TestMain(m *testing.M) {
 	conformance.Child(overWhat)
 	flag.Parse()
-	if !flagged("test.parallel") { // these tests wait more than they work
+	if !flagged("test.parallel") { // these tests mostly wait
 		_ = flag.Set("test.parallel", "8") // the flag exists
 	}
 	os.Exit(m.Run())
@@ -31,12 +31,12 @@ func flagged(name string) (found bool) {
 
 func TestMessagesThroughPostgreSQL(t *testing.T) { conformance.Run(t, overSQL) }
 
-func TestTheTestOfTheCommitOrderIsRedWithoutTheLock(t *testing.T) {
+func TestCommitOrder_FailsWithoutThePublishLock(t *testing.T) {
 	t.Parallel()
 	conformance.RedWithoutTheLock(t, overSQL)
 }
 
-// world carries the messages through the database itself.
+// world transports messages through the database.
 type world struct{ url string }
 
 func overSQL(url string) conformance.World { return world{url} }
@@ -57,7 +57,7 @@ func (w world) Repeat(ctx context.Context, module string) error {
 	if err != nil {
 		return err
 	}
-	defer db.Close() //nolint:errcheck // nothing was written on it that Exec did not answer
+	defer db.Close() //nolint:errcheck // Exec has returned the result of every write
 	return repeat(ctx, db, module)
 }
 

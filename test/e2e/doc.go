@@ -1,4 +1,4 @@
-// Package e2e runs the whole program, as a person would start it, and checks
-// promises that no module keeps alone: over PostgreSQL, over a fake broker, and
-// with the tag kafka over Apache Kafka.
+// Package e2e runs the compiled program as a user would, and tests behaviour that
+// spans several modules: on PostgreSQL, with the tag slow on a fake broker, and with
+// the tag kafka on Apache Kafka.
 package e2e

@@ -8,14 +8,14 @@ import (
 	"millrace/test/broker"
 )
 
-// TestTheStoriesOnApacheKafka tells them over a real broker.
-func TestTheStoriesOnApacheKafka(t *testing.T) {
+// TestStories_OnApacheKafka runs the stories on a real broker.
+func TestStories_OnApacheKafka(t *testing.T) {
 	brokers := broker.Start(t, broker.Options{}).Brokers()
 	for name, story := range map[string]func(*testing.T, []string){
-		"OnePaymentTravelsThroughAllSixModules":        onePayment,
-		"ADeadLetterIsListedRetriedAndTraced":          aDeadLetter,
-		"SIGTERMUnderLoadFinishesWhatIsInFlight":       sigterm,
-		"KillMinusNineUnderLoadLosesAndDoublesNothing": killMinusNine,
+		"PaymentPassesThroughAllModules":            onePayment,
+		"DeadLetterIsListedRetriedAndTraced":        aDeadLetter,
+		"SIGTERMFinishesInFlightWork":               sigterm,
+		"SIGKILLUnderLoadLosesAndDuplicatesNothing": killMinusNine,
 	} {
 		t.Run(name, func(t *testing.T) { story(t, brokers) })
 	}

@@ -30,7 +30,7 @@ import (
 
 const patience = 2 * time.Minute
 
-// binary builds the program once, with the race detector if this test has it.
+// binary builds the program once, with the race detector if the test runs with it.
 var binary = sync.OnceValues(func() (string, error) {
 	dir, err := os.MkdirTemp("", "millrace-e2e-")
 	if err != nil {
@@ -41,7 +41,7 @@ var binary = sync.OnceValues(func() (string, error) {
 	if raceEnabled {
 		args = append(args, "-race")
 	}
-	out, err := exec.Command("go", append(args, "millrace/cmd/millrace")...).CombinedOutput() //nolint:noctx // bounded by the test's own time
+	out, err := exec.Command("go", append(args, "millrace/cmd/millrace")...).CombinedOutput() //nolint:noctx // the test's timeout bounds it
 	if err != nil {
 		return "", fmt.Errorf("%w: %s", err, out)
 	}
@@ -51,7 +51,7 @@ var binary = sync.OnceValues(func() (string, error) {
 func TestMain(m *testing.M) {
 	code := m.Run()
 	if path, err := binary(); err == nil {
-		_ = os.RemoveAll(filepath.Dir(path)) // what is left is in the system's folder for such
+		_ = os.RemoveAll(filepath.Dir(path)) // a rest would stay in the system's temporary folder
 	}
 	os.Exit(code)
 }
@@ -93,7 +93,7 @@ func newWorld(t *testing.T, brokers []string) *world {
 		"MILLRACE_DELIVERY_AUTO_PROGRESS_AFTER=1ms", "MILLRACE_DATAPLATFORM_FLUSH_EVERY=200ms", "MILLRACE_LOG_FORMAT=json")
 	if len(brokers) > 0 {
 		w.env = append(w.env, "MILLRACE_TRANSPORT=kafka", "MILLRACE_KAFKA_BROKERS="+strings.Join(brokers, ","),
-			fmt.Sprintf("MILLRACE_KAFKA_PREFIX=e2e-%d-", time.Now().UnixNano())) // the database is fresh, so the topics are
+			fmt.Sprintf("MILLRACE_KAFKA_PREFIX=e2e-%d-", time.Now().UnixNano())) // new topics for the new database
 	}
 	return w
 }
@@ -106,8 +106,8 @@ type program struct {
 	stderr *bytes.Buffer
 }
 
-// serve starts the program and waits until it is ready. address is where it
-// listens; the gateway calls back there.
+// serve starts the program and waits until it is ready. The program listens at
+// address; the gateway sends its callbacks there.
 func (w *world) serve(address string) *program {
 	w.t.Helper()
 	path, err := binary()
@@ -136,7 +136,7 @@ func (w *world) serve(address string) *program {
 	return p
 }
 
-// call makes a request and returns its status and body; 0 when nobody answered.
+// call makes a request and returns its status and body; status 0 if there was no answer.
 func call(ctx context.Context, method, url, body string, headers ...string) (int, string) {
 	request, err := http.NewRequestWithContext(ctx, method, url, strings.NewReader(body))
 	if err != nil {
@@ -177,14 +177,14 @@ func payment(order, user string) string {
 	return fmt.Sprintf(`{"orderKey":%q,"userId":%q,"amount":12000,"currency":"KRW","method":"card"}`, order, user)
 }
 
-// one reads one value.
+// one returns one value.
 func (w *world) one(query string) (value string) {
 	w.t.Helper()
 	require.NoError(w.t, w.db.QueryRowContext(w.t.Context(), query).Scan(&value), query)
 	return value
 }
 
-// eventually waits until the query gives the value.
+// eventually waits until the query returns want.
 func (w *world) eventually(query, want string) {
 	w.t.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
@@ -198,8 +198,8 @@ func (w *world) eventually(query, want string) {
 	}
 }
 
-// quiet waits until every subscriber has handled everything that it hears, or has
-// it as a dead letter, and nothing waits for another attempt or for the outside.
+// quiet waits until every subscriber has handled all its messages or has them as dead
+// letters, and no retry and no outbound call is pending.
 func (w *world) quiet() {
 	w.t.Helper()
 	var waiting []string
@@ -207,7 +207,7 @@ func (w *world) quiet() {
 		waiting = append(waiting, fmt.Sprintf(`SELECT '%s' AS name, count(*) AS n FROM %s`, name, rows))
 	}
 	for _, module := range w.topo.Modules() {
-		count(module+" aside", module+`.aside WHERE state IN ('retrying', 'held')`)
+		count(module+" aside", module+`.parked_messages WHERE state IN ('retry_scheduled', 'blocked', 'awaiting_version')`)
 		count(module+" dispatch", module+`.dispatch WHERE state IN ('pending', 'leased')`)
 		types := map[string][]string{}
 		for _, s := range w.topo.SubscriptionsOf(module) {
@@ -218,7 +218,7 @@ func (w *world) quiet() {
 			if len(types[kept.Topic]) > 0 {
 				count(module+" pending of "+kept.Stream, fmt.Sprintf(`(SELECT * FROM %[1]s) m WHERE m.type IN ('%[2]s')
 					AND NOT EXISTS (SELECT 1 FROM %[3]s.inbox i WHERE i.subscriber = '%[3]s' AND i.message_id = m.id)
-					AND NOT EXISTS (SELECT 1 FROM %[3]s.aside a WHERE a.subscriber = '%[3]s' AND a.message_id = m.id AND a.state IN ('dead', 'discarded'))`,
+					AND NOT EXISTS (SELECT 1 FROM %[3]s.parked_messages a WHERE a.subscriber = '%[3]s' AND a.message_id = m.id AND a.state IN ('dead', 'discarded'))`,
 					kept.Table, strings.Join(types[kept.Topic], "', '"), module))
 			}
 		}
@@ -230,7 +230,7 @@ func (w *world) deadLetters() string {
 	w.t.Helper()
 	var parts []string
 	for _, module := range w.topo.Modules() {
-		parts = append(parts, fmt.Sprintf(`SELECT '%s ' || type || ' ' || key || ': ' || error AS line FROM %[1]s.aside WHERE state = 'dead'`, module))
+		parts = append(parts, fmt.Sprintf(`SELECT '%s ' || type || ' ' || key || ': ' || error AS line FROM %[1]s.parked_messages WHERE state = 'dead'`, module))
 	}
 	return w.one(`SELECT coalesce(string_agg(line, '; '), '') FROM (` + strings.Join(parts, " UNION ALL ") + `) d`)
 }

@@ -22,7 +22,7 @@ import (
 	"millrace/test/ports"
 )
 
-// approved names an order that the gateway approves, whatever else it does.
+// approved returns the name of an order whose first charge the simulator approves.
 func approved(prefix string) string {
 	for n := 1; ; n++ {
 		order := fmt.Sprintf("%s-%d", prefix, n)
@@ -61,9 +61,9 @@ func onePayment(t *testing.T, brokers []string) {
 	require.GreaterOrEqual(t, strings.Count(strings.Join(mails, " "), "lee@example.com"), 3, "three cards")
 	w.eventually(`SELECT ((SELECT count(*) FROM dataplatform.record r WHERE NOT EXISTS (SELECT 1 FROM dataplatform.file f WHERE f.written_at IS NOT NULL AND r.position BETWEEN f.first_position AND f.last_position)))::text`, "0")
 
-	told := w.run("trace", order)
+	trace := w.run("trace", order)
 	for _, part := range []string{"payment.completed", "delivery.delivered", "notification.sent", "modules/delivery/handlers.go:", "modules/notification/handlers.go:"} {
-		require.Contains(t, told, part)
+		require.Contains(t, trace, part)
 	}
 }
 
@@ -87,7 +87,7 @@ func (w *world) try(args ...string) (string, error) {
 	return out.String(), err
 }
 
-func TestEverySubscriptionIsARouterHandler(t *testing.T) {
+func TestRouter_HasAHandlerForEverySubscription(t *testing.T) {
 	t.Parallel()
 	topo, err := app.Topology()
 	require.NoError(t, err)
@@ -113,20 +113,20 @@ func aDeadLetter(t *testing.T, brokers []string) {
 	t.Parallel()
 	w := newWorld(t, brokers)
 	p := w.serve("127.0.0.1:0")
-	n := 900001 // a deposit of a consultation that nobody opened
+	n := 900001 // the deposit of a consultation that does not exist
 	for simulator.PlanFor(7, fmt.Sprintf("deposit-%d", n), 1).Status != gateway.Approved {
 		n++
 	}
 	order := fmt.Sprintf("deposit-%d", n)
 	p.must("POST", "/payments", payment(order, "kim"), "Idempotency-Key: one")
-	w.eventually(`SELECT count(*)::text FROM consultation.aside WHERE state = 'dead'`, "1")
-	letter := "consultation/" + w.one(`SELECT id::text FROM consultation.aside`) // not the first, if a transaction ended before
+	w.eventually(`SELECT count(*)::text FROM consultation.parked_messages WHERE state = 'dead'`, "1")
+	letter := "consultation/" + w.one(`SELECT id::text FROM consultation.parked_messages`) // its id is not 1 if an earlier transaction rolled back
 	listed := w.run("deadletters")
 	require.Contains(t, listed, letter)
 	require.Contains(t, listed, order)
 	require.Contains(t, w.run("deadletters", "retry", letter), "is tried again")
-	w.eventually(`SELECT state || ' ' || attempts FROM consultation.aside`, "dead 1")
-	require.Contains(t, w.run("trace", order), "dead")
+	w.eventually(`SELECT state || ' ' || attempts FROM consultation.parked_messages`, "dead 1")
+	require.Contains(t, w.run("trace", order), "dead after 1 attempt")
 	require.Contains(t, w.run("deadletters", "discard", letter, "--reason", "a test order"), "takes no effect")
 	require.Contains(t, w.run("deadletters"), "no dead letters")
 	out, err := w.try("deadletters", "retry", "consultation/999", "nobody/1")
@@ -135,8 +135,8 @@ func aDeadLetter(t *testing.T, brokers []string) {
 	require.Contains(t, out, "nobody/1")
 }
 
-// load pays orders from several clients until stop is closed, each again and
-// again until it is accepted, and returns how many were.
+// load starts clients that pay orders until stop is closed. They repeat a request
+// until it is accepted. orders waits for the clients and returns the accepted orders.
 func (w *world) load(base *atomic.Pointer[string], stop <-chan struct{}) (orders func() []string) {
 	var mu sync.Mutex
 	var accepted []string
@@ -156,10 +156,10 @@ func (w *world) load(base *atomic.Pointer[string], stop <-chan struct{}) (orders
 					accepted = append(accepted, order)
 					mu.Unlock()
 				} else {
-					n-- // once more, with the same key
+					n-- // again, with the same idempotency key
 					select {
 					case <-stop:
-					case <-time.After(20 * time.Millisecond): // the program that starts needs the machine too
+					case <-time.After(20 * time.Millisecond): // leaves CPU time for the program to start
 					}
 				}
 			}
@@ -171,7 +171,7 @@ func (w *world) load(base *atomic.Pointer[string], stop <-chan struct{}) (orders
 	}
 }
 
-// accounted checks that every accepted order came to its end, once.
+// accounted checks that every accepted order was completed exactly once.
 func (w *world) accounted(orders []string) {
 	w.t.Helper()
 	w.quiet()
@@ -194,7 +194,8 @@ func (w *world) accounted(orders []string) {
 	}
 }
 
-// L6: SIGTERM under load: exit 0 in less than 25 s, nothing half done, no dead letter.
+// sigterm is guarantee L6: after SIGTERM under load the program exits with 0 in less
+// than 25 s, no work is half done, and there is no dead letter.
 func sigterm(t *testing.T, brokers []string) {
 	t.Parallel()
 	w := newWorld(t, brokers)
@@ -204,7 +205,7 @@ func sigterm(t *testing.T, brokers []string) {
 	base.Store(&p.url)
 	stop := make(chan struct{})
 	orders := w.load(base, stop)
-	w.eventually(`SELECT (count(*) > 30)::text FROM delivery.deliveries`, "true") // everything is moving
+	w.eventually(`SELECT (count(*) > 30)::text FROM delivery.deliveries`, "true") // all modules are under load
 
 	require.NoError(t, p.Process.Signal(syscall.SIGTERM))
 	ended := make(chan error, 1)

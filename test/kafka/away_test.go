@@ -24,8 +24,8 @@ import (
 	"millrace/test/broker"
 )
 
-// awayVariable is set in the process that has the test for itself, to how long
-// the brokers are away; from outside it lengthens the test.
+// awayVariable sets how long the brokers are away. childVariable marks the process
+// that runs only this test.
 const (
 	awayVariable  = "MILLRACE_KAFKA_AWAY"
 	childVariable = "MILLRACE_KAFKA_AWAY_CHILD"
@@ -42,28 +42,27 @@ func awayFor(t *testing.T) time.Duration {
 	return long
 }
 
-// TestBrokersThatAreAwayForAMinuteCostNothingButTime: one broker is killed and
-// comes back after a minute, another one hangs as long, each with a shop and a
-// store; before the first one the whole program runs, too. It takes a process of
-// its own, whose memory is nobody else's.
-func TestBrokersThatAreAwayForAMinuteCostNothingButTime(t *testing.T) {
+// One broker is killed and restarted after a minute, and another one hangs for as
+// long. Each has its own shop and store; the whole program runs on the first,
+// too. The test runs in a separate process, so that it can measure its memory.
+func TestBroker_AwayForAMinuteLosesNothing(t *testing.T) {
 	if os.Getenv(childVariable) == "" {
 		t.Parallel()
 		child := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout="+(awayFor(t)+5*time.Minute).String()) //nolint:gosec // this test
 		child.Env = append(os.Environ(), childVariable+"=1")
-		said, err := child.CombinedOutput()
-		require.NoError(t, err, string(said))
-		t.Log(string(said))
+		out, err := child.CombinedOutput()
+		require.NoError(t, err, string(out))
+		t.Log(string(out))
 		return
 	}
 	killed := broker.Start(t, broker.Options{Properties: shortSessions()})
 	hangs := broker.Start(t, broker.Options{Properties: shortSessions()})
 	served := startProgram(t, killed.Brokers())
-	var houses [2]*opened
+	var sites [2]*opened
 	var loads [2]*load
 	for i, cluster := range []*broker.Cluster{killed, hangs} {
-		houses[i] = open(t, onReal(cluster.Brokers()))
-		loads[i] = underLoadOf(houses[i], 4, 10*time.Millisecond)
+		sites[i] = open(t, configFor(cluster.Brokers()))
+		loads[i] = underLoadOf(sites[i], 4, 10*time.Millisecond)
 	}
 	served.eventually("ok")
 
@@ -71,21 +70,21 @@ func TestBrokersThatAreAwayForAMinuteCostNothingButTime(t *testing.T) {
 	back := time.NewTimer(awayFor(t))
 	require.NoError(t, killed.Kill(0))
 	require.NoError(t, hangs.Freeze(0))
-	for _, o := range houses {
+	for _, o := range sites {
 		eventually(t, "blocked", func() bool { return o.Flowing() != nil })
-		eventually(t, "healthy all the same", func() bool { return o.Healthy() == nil }) // a machine that stood still has to renew its lease first
+		eventually(t, "healthy all the same", func() bool { return o.Healthy() == nil }) // after a stall of the machine the lease must be renewed first
 	}
-	served.saysSomething()
-	// What is read ahead of the brokers is bounded, per key here 256 rows that are
-	// cached and 500 on their way: it is full before memory is looked at.
-	for i, o := range houses {
+	served.publishes()
+	// The relay reads ahead by a bounded number of rows, here 256 cached and 500 in
+	// flight for each key. Fill these buffers before measuring memory.
+	for i, o := range sites {
 		loads[i].pile(o, 4*1000)
 	}
 	var early usage
 	tick := time.NewTicker(5 * time.Second)
 	defer tick.Stop()
 	for waiting := true; waiting; {
-		before := [2]int64{loads[0].said.Load(), loads[1].said.Load()}
+		before := [2]int64{loads[0].published.Load(), loads[1].published.Load()}
 		select {
 		case <-tick.C:
 		case <-back.C:
@@ -95,27 +94,27 @@ func TestBrokersThatAreAwayForAMinuteCostNothingButTime(t *testing.T) {
 			early = used()
 		}
 		for i, l := range loads {
-			eventually(t, "requests that go on", func() bool { return l.said.Load() > before[i] })
+			eventually(t, "requests that go on", func() bool { return l.published.Load() > before[i] })
 		}
 	}
 	since := served.eventually("degraded")
 	require.WithinRange(t, since, gone.Add(-2*time.Second), gone.Add(awayFor(t)), "it says since when")
-	served.saysSomething()
+	served.publishes()
 	late := used()
-	t.Logf("after %s: %d and %d transactions; from %s to %s", time.Since(gone).Round(time.Second), loads[0].said.Load(), loads[1].said.Load(), early, late)
+	t.Logf("after %s: %d and %d transactions; from %s to %s", time.Since(gone).Round(time.Second), loads[0].published.Load(), loads[1].published.Load(), early, late)
 	require.Less(t, late.heap, early.heap+6<<20, "memory stays flat")
 	require.Less(t, late.goroutines, early.goroutines+100, "so do the goroutines")
 
 	require.NoError(t, killed.Restart(0))
 	require.NoError(t, hangs.Thaw(0))
-	for i, o := range houses {
+	for i, o := range sites {
 		loads[i].end(o)
 	}
 	served.eventually("ok")
-	served.saysSomething()
+	served.publishes()
 }
 
-// usage is what this process uses.
+// usage is the memory and the goroutines of this process.
 type usage struct {
 	heap       uint64
 	goroutines int
@@ -123,7 +122,7 @@ type usage struct {
 
 func used() usage {
 	runtime.GC()
-	runtime.GC() // and what pools keep from one to the next
+	runtime.GC() // twice: sync.Pool keeps its contents for one collection
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return usage{m.HeapAlloc, runtime.NumGoroutine()}
@@ -133,7 +132,7 @@ func (u usage) String() string {
 	return fmt.Sprintf("%.1f MiB in %d goroutines", float64(u.heap)/(1<<20), u.goroutines)
 }
 
-// program is the whole product, as it is served.
+// program is the whole product, as `millrace serve` runs it.
 type program struct {
 	t   *testing.T
 	url string
@@ -176,14 +175,14 @@ func (p program) ask(method, path, body string) (code int, answer []byte) {
 	request.Header.Set("Content-Type", "application/json")
 	response, err := client.Do(request)
 	require.NoError(p.t, err)
-	defer response.Body.Close() //nolint:errcheck // it was read
+	defer response.Body.Close() //nolint:errcheck // the body was read
 	answer, err = io.ReadAll(response.Body)
 	require.NoError(p.t, err)
 	return response.StatusCode, answer
 }
 
-// eventually waits until /readyz has this status, and 200; it returns since when
-// the brokers are said to be away.
+// eventually waits until /readyz answers 200 with this status. It returns since when
+// the brokers are away, according to the answer.
 func (p program) eventually(status string) (since time.Time) {
 	p.t.Helper()
 	eventually(p.t, status, func() bool {
@@ -206,19 +205,19 @@ func (p program) eventually(status string) (since time.Time) {
 	return since
 }
 
-// saysSomething makes a request that publishes.
-func (p program) saysSomething() {
+// publishes makes a request that publishes an event.
+func (p program) publishes() {
 	p.t.Helper()
 	code, answer := p.ask(http.MethodPost, "/consultations", `{"hospitalId":4848,"memberId":77,"reservationAt":"2026-12-01T10:00:00+09:00"}`)
 	require.Less(p.t, code, 300, string(answer))
 }
 
-// pile says so many at once, a hundred in a transaction.
+// pile publishes n more events and commands, a hundred in a transaction.
 func (l *load) pile(o *opened, n int64) {
 	o.t.Helper()
-	for enough := l.said.Load() + n; l.said.Load() < enough; {
-		before := l.said.Load()
+	for enough := l.published.Load() + n; l.published.Load() < enough; {
+		before := l.published.Load()
 		l.burst.Store(100)
-		eventually(o.t, "a hundred", func() bool { return l.said.Load() >= before+100 })
+		eventually(o.t, "a hundred", func() bool { return l.published.Load() >= before+100 })
 	}
 }

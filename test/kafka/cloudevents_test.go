@@ -15,14 +15,14 @@ import (
 	"millrace/test/broker"
 )
 
-// sdk runs the program of another language, and returns its lines.
+// sdk runs the program in another language, and returns the lines of its output.
 func sdk(t *testing.T, arguments ...string) []string {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "../../.ci/venv/bin/python", append([]string{"../../.ci/events_on_kafka.py"}, arguments...)...) //nolint:gosec // our own script
-	var complaints strings.Builder
-	cmd.Stderr = &complaints
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
 	out, err := cmd.Output()
-	require.NoError(t, err, complaints.String())
+	require.NoError(t, err, stderr.String())
 	return strings.Split(strings.TrimSpace(string(out)), "\n")
 }
 
@@ -31,11 +31,11 @@ type cloudEvent struct {
 	Data       json.RawMessage   `json:"data"`
 }
 
-func TestASDKOfAnotherLanguageReadsOurCloudEvents(t *testing.T) {
+func TestCloudEvents_SDKOfAnotherLanguageReadsOurs(t *testing.T) {
 	cluster := broker.Start(t, broker.Options{Properties: shortSessions()})
-	o := open(t, onReal(cluster.Brokers()))
+	o := open(t, configFor(cluster.Brokers()))
 	brokers := strings.Join(cluster.Brokers(), ",")
-	o.say(0, 10)
+	o.publish(0, 10)
 	o.effects(10)
 	numbers := map[int]bool{}
 	for _, line := range sdk(t, "read", brokers, "shop.events", "10") {
@@ -45,9 +45,9 @@ func TestASDKOfAnotherLanguageReadsOurCloudEvents(t *testing.T) {
 		require.NoError(t, json.Unmarshal(event.Data, &data), line)
 		numbers[data.N] = true
 		require.Equal(t, "order-"+string(rune('a'+data.N%5)), data.Order)
-		said, err := time.Parse(time.RFC3339, event.Attributes["time"])
+		published, err := time.Parse(time.RFC3339, event.Attributes["time"])
 		require.NoError(t, err, line)
-		require.WithinDuration(t, time.Now(), said, time.Hour)
+		require.WithinDuration(t, time.Now(), published, time.Hour)
 		sequence, err := strconv.Atoi(event.Attributes["sequence"])
 		require.NoError(t, err, line)
 		require.Positive(t, sequence)
@@ -62,11 +62,11 @@ func TestASDKOfAnotherLanguageReadsOurCloudEvents(t *testing.T) {
 	require.Len(t, numbers, 10)
 }
 
-func TestCloudEventsOfASDKOfAnotherLanguageAreHandled(t *testing.T) {
+func TestCloudEvents_FromSDKOfAnotherLanguageAreHandled(t *testing.T) {
 	cluster := broker.Start(t, broker.Options{Properties: shortSessions()})
-	o := open(t, onReal(cluster.Brokers()))
+	o := open(t, configFor(cluster.Brokers()))
 	brokers := strings.Join(cluster.Brokers(), ",")
-	said := func(mode, id string, n int) string {
+	event := func(mode, id string, n int) string {
 		text, err := json.Marshal(map[string]any{
 			"key": "order-f", "mode": mode, "data": paid{"order-f", n},
 			"attributes": map[string]any{"specversion": "1.0", "id": id, "source": "/legacy", "type": "shop.paid", "datacontenttype": "application/json"},
@@ -74,12 +74,12 @@ func TestCloudEventsOfASDKOfAnotherLanguageAreHandled(t *testing.T) {
 		require.NoError(t, err)
 		return string(text)
 	}
-	binary, structured := said("binary", "A-1", 1), said("structured", "A-2", 2)
+	binary, structured := event("binary", "A-1", 1), event("structured", "A-2", 2)
 	sdk(t, "write", brokers, "shop.events", binary, structured, binary, structured)
-	sdk(t, "write", brokers, "shop.events", said("binary", "A-3", 3))
+	sdk(t, "write", brokers, "shop.events", event("binary", "A-3", 3))
 	eventually(t, "the effects", func() bool { return o.text(`SELECT count(*) FROM store.effects WHERE n = 3`) == "1" })
 	eventually(t, "each once", func() bool {
 		return o.text(`SELECT string_agg(n::text, ' ' ORDER BY n) FROM store.effects`) == "1 2 3"
 	})
-	require.Equal(t, "0", o.text(`SELECT count(*) FROM store.aside`))
+	require.Equal(t, "0", o.text(`SELECT count(*) FROM store.parked_messages`))
 }

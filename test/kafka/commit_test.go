@@ -1,3 +1,5 @@
+//go:build kafka || slow || cloudevents
+
 package kafka
 
 import (
@@ -13,14 +15,15 @@ import (
 	"millrace/platform/bus/kafkatransport"
 )
 
-// lostOrder is the key of what is said in transactions that do not commit.
+// lostOrder is the key of messages in transactions that do not commit.
 const lostOrder = "order-lost"
 
-// onlyCommitted says things in transactions that end in every way but a commit,
-// beside a load that commits, and then reads everything that is in the topics.
+// onlyCommitted publishes in transactions that end in every way but a commit, during
+// a load that commits. Then it reads both topics and requires that they have no
+// message of these transactions.
 func onlyCommitted(t *testing.T, cfg kafkatransport.Config, trouble func()) {
 	t.Helper()
-	cfg.Sweep = time.Hour // commands stay where they can be read
+	cfg.Sweep = time.Hour // so that commands are not deleted from the topic
 	o := open(t, cfg)
 	_, err := o.db.ExecContext(t.Context(), `
 		CREATE TABLE shop.rules (n int UNIQUE DEFERRABLE INITIALLY DEFERRED);
@@ -62,17 +65,17 @@ func onlyCommitted(t *testing.T, cfg kafkatransport.Config, trouble func()) {
 			}
 		}
 	})
-	said := 0
+	records := 0
 	for _, topic := range []string{"shop.events", "store.commands"} {
 		for _, record := range everything(t, cfg.Brokers, topic) {
 			require.NotEqual(t, lostOrder, string(record.Key), "%s has what was never committed: %s", topic, record.Value)
-			said++
+			records++
 		}
 	}
-	require.GreaterOrEqual(t, said, 100, "what was committed is there")
+	require.GreaterOrEqual(t, records, 100, "what was committed is there")
 }
 
-// everything reads a topic from its start to where it ends now.
+// everything reads a topic from its start to its present end.
 func everything(t *testing.T, brokers []string, topic string) (all []*sarama.ConsumerMessage) {
 	t.Helper()
 	client, _ := admin(t, brokers)
@@ -106,7 +109,7 @@ func everything(t *testing.T, brokers []string, topic string) (all []*sarama.Con
 	return all
 }
 
-func TestNothingReachesAFakeBrokerWhoseTransactionDidNotCommit(t *testing.T) {
+func TestRelay_SendsOnlyCommittedMessagesToAFakeBroker(t *testing.T) {
 	t.Parallel()
-	onlyCommitted(t, onReal(fake(t).Addresses()), nil)
+	onlyCommitted(t, configFor(fake(t).Addresses()), nil)
 }

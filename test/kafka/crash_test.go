@@ -1,3 +1,5 @@
+//go:build kafka || slow || cloudevents
+
 package kafka
 
 import (
@@ -20,35 +22,34 @@ import (
 	"millrace/platform/postgres/pgtest"
 )
 
-// TestCommandsThatTheBrokersNoLongerHaveAreOnTheDisk: the server is killed when
-// the brokers have deleted the last of them.
-func TestCommandsThatTheBrokersNoLongerHaveAreOnTheDisk(t *testing.T) {
+// Commands are deleted from the brokers after the receiver has stored them, so they
+// must be on disk by then: the database server is killed after the last deletion.
+func TestConsumer_FlushesCommandsBeforeBrokersDeleteThem(t *testing.T) {
 	t.Parallel()
 	b := fake(t)
 	s := openFragile(t, b)
 	hold := s.holdHandlers()
-	s.say(10, func(tx *bus.Tx, key string, _ int) error { return tx.Send(pack{Order: key}) })
+	s.publish(10, func(tx *bus.Tx, key string, _ int) error { return tx.Send(pack{Order: key}) })
 	eventually(t, "deleted commands", func() bool { return s.deleted(b) == 20 })
 	s.crash()
-	_ = hold.Rollback() // it has gone with the server
-	require.EqualValues(t, 20, s.mark("store.commands"))
-	s.say(10, func(tx *bus.Tx, key string, i int) error { return tx.Publish(paid{Order: key, N: 10 + i}) })
+	_ = hold.Rollback() // fails: the server was killed
+	require.EqualValues(t, 20, s.checkpoint("store.commands"))
+	s.publish(10, func(tx *bus.Tx, key string, i int) error { return tx.Publish(paid{Order: key, N: 10 + i}) })
 	s.store.effects(20)
 }
 
-// TestWhatACrashOfTheDatabaseForgetsIsReadAgain: the server is killed when the
-// last record of all has arrived. What arrived did not wait for the disk, so it is
-// forgotten, and nothing comes after it that would show that.
-func TestWhatACrashOfTheDatabaseForgetsIsReadAgain(t *testing.T) {
+// Received records are committed without waiting for the disk, so a crash of the
+// database server may lose them. The server is killed after the last record, so
+// that no later record reveals the gap.
+func TestConsumer_RereadsRecordsLostInADatabaseCrash(t *testing.T) {
 	t.Parallel()
 	b := fake(t)
 	forgetting(t, b, func() {})
 }
 
-// TestWhatACrashForgetsIsReadAgainInALaterSession: the group has met again between
-// the last record and the crash, so that nothing has arrived in the session that
-// goes on after it.
-func TestWhatACrashForgetsIsReadAgainInALaterSession(t *testing.T) {
+// The group rebalances between the last record and the crash, so that the consumer
+// session that survives the crash has received no record.
+func TestConsumer_RereadsRecordsLostInACrashInALaterSession(t *testing.T) {
 	t.Parallel()
 	b := fake(t)
 	var joined, fetched atomic.Bool
@@ -65,23 +66,24 @@ func TestWhatACrashForgetsIsReadAgainInALaterSession(t *testing.T) {
 	})
 }
 
-// forgetting crashes the store's server when everything has arrived and between
-// has been done. It has to forget something.
+// forgetting publishes, waits until everything is received, calls between, and
+// crashes the store's server. It repeats this until a crash has lost records, and
+// requires that all of them are read again.
 func forgetting(t *testing.T, b *fakebroker.Broker, between func()) {
 	s := openFragile(t, b)
 	for n := int64(20); ; n += 10 {
 		hold := s.holdHandlers()
-		s.say(10, func(tx *bus.Tx, key string, i int) error { return tx.Publish(paid{Order: key, N: int(n) + i}) })
+		s.publish(10, func(tx *bus.Tx, key string, i int) error { return tx.Publish(paid{Order: key, N: int(n) + i}) })
 		s.received("shop.events", n)
 		between()
-		// Nothing is read again before we have looked what is there.
+		// Block fetches until the checkpoint after the crash has been read.
 		unread := b.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Fetch}, Err: kerr.NotLeaderForPartition, Count: -1})
 		s.crash()
-		_ = hold.Rollback() // it has gone with the server
-		has := s.mark("shop.events")
+		_ = hold.Rollback() // fails: the server was killed
+		has := s.checkpoint("shop.events")
 		unread.Remove()
 		s.received("shop.events", n)
-		s.say(10, func(tx *bus.Tx, key string, _ int) error { return tx.Send(pack{Order: key}) })
+		s.publish(10, func(tx *bus.Tx, key string, _ int) error { return tx.Send(pack{Order: key}) })
 		s.store.effects(int(n))
 		if has < n {
 			t.Logf("%d of 10 events were forgotten", n-has)
@@ -91,8 +93,8 @@ func forgetting(t *testing.T, b *fakebroker.Broker, between func()) {
 	}
 }
 
-// fragile is a store whose database has a server of its own, which keeps what did
-// not have to wait for the disk in memory for long; and a shop elsewhere.
+// fragile has a store on its own database server, which keeps asynchronous commits in
+// memory for up to ten seconds, and a shop on another server.
 type fragile struct {
 	t           *testing.T
 	shop, store *opened
@@ -104,15 +106,15 @@ func openFragile(t *testing.T, b *fakebroker.Broker) *fragile {
 	t.Helper()
 	s := &fragile{t: t, cfg: devserver.Config{DataDir: pgtest.Dir(t) + "/data"}}
 	s.start()
-	t.Cleanup(func() { require.NoError(t, s.server.Stop()) }) // the last of them, when nobody needs it any more
+	t.Cleanup(func() { require.NoError(t, s.server.Stop()) }) // the current one, after the processes have ended
 	ctx := t.Context()
 	require.NoError(t, s.server.CreateDatabase(ctx, "store"))
-	cfg := onReal(b.Addresses())
-	cfg.SendTimeout = patience // what takes longer may be sent twice, and the records are counted here
+	cfg := configFor(b.Addresses())
+	cfg.SendTimeout = patience // a timeout may send a record twice, and the test counts records
 	s.shop = &opened{t: t, cfg: cfg, url: pgtest.URL(t)}
-	// A lease that is renewed takes to the disk what was written before.
-	s.store = &opened{t: t, cfg: s.shop.cfg, url: s.server.URL("store"), lease: 10 * time.Minute}
-	s.shop.topo, s.store.topo = houses(t, 0, &s.shop.working), houses(t, 0, &s.store.working)
+	// A long lease: each renewal would flush all earlier commits to disk.
+	s.store = &opened{t: t, cfg: s.shop.cfg, url: s.server.URL("store"), lease: time.Minute}
+	s.shop.topo, s.store.topo = modules(t, 0, &s.shop.working), modules(t, 0, &s.store.working)
 	s.shop.begin([]string{"shop"})
 	s.store.begin([]string{"store"})
 	for _, setting := range []string{"wal_writer_delay", "bgwriter_delay"} {
@@ -121,7 +123,7 @@ func openFragile(t *testing.T, b *fakebroker.Broker) *fragile {
 	}
 	require.Equal(t, "on", s.store.text(`SELECT current_setting('fsync')`))
 	require.Equal(t, "true", s.store.text(`SELECT pg_reload_conf()`))
-	s.shop.say(0, 10)
+	s.shop.publish(0, 10)
 	s.store.effects(10)
 	return s
 }
@@ -133,31 +135,31 @@ func (s *fragile) start() {
 	s.server = server
 }
 
-// crash kills the server and starts it again. The store's process lives on.
+// crash kills the database server and starts it again. The store's process keeps running.
 func (s *fragile) crash() {
 	s.t.Helper()
 	process, err := os.FindProcess(s.server.PID())
 	require.NoError(s.t, err)
 	require.NoError(s.t, process.Kill())
 	<-s.server.Done()
-	_ = s.server.Stop() // gives the folder free
+	_ = s.server.Stop() // unlocks its data folder
 	s.start()
-	s.store.db.SetMaxIdleConns(0) // they have ended
+	s.store.db.SetMaxIdleConns(0) // drops the dead connections
 	s.store.db.SetMaxIdleConns(2)
 }
 
-// say has the shop say n things of five keys.
-func (s *fragile) say(n int, what func(tx *bus.Tx, key string, i int) error) {
+// publish calls publish in n transactions of shop, with five keys in turn.
+func (s *fragile) publish(n int, publish func(tx *bus.Tx, key string, i int) error) {
 	s.t.Helper()
 	for i := range n {
 		require.NoError(s.t, s.shop.DB("shop").InTx(s.t.Context(), func(tx *bus.Tx) error {
-			return what(tx, "order-"+string(rune('a'+i%5)), i)
+			return publish(tx, "order-"+string(rune('a'+i%5)), i)
 		}))
 	}
 }
 
-// holdHandlers lets none commit, which would take to the disk what was written
-// before, until the server crashes.
+// holdHandlers blocks the commits of handlers until the server crashes: they would
+// flush all earlier commits to disk.
 func (s *fragile) holdHandlers() *sql.Tx {
 	s.t.Helper()
 	db, err := postgres.Open(s.t.Context(), postgres.Config{URL: s.store.url, MaxConns: 1, IdleInTxTimeout: time.Hour})
@@ -165,24 +167,24 @@ func (s *fragile) holdHandlers() *sql.Tx {
 	s.t.Cleanup(func() { _ = db.Close() })
 	tx, err := db.BeginTx(context.WithoutCancel(s.t.Context()), nil)
 	require.NoError(s.t, err)
-	_, err = tx.ExecContext(s.t.Context(), `SELECT FROM store.positions FOR UPDATE`)
+	_, err = tx.ExecContext(s.t.Context(), `SELECT FROM store.offsets FOR UPDATE`)
 	require.NoError(s.t, err)
 	return tx
 }
 
-// mark is how much of a topic the store's database has received.
-func (s *fragile) mark(topic string) (n int64) {
+// checkpoint is how many records of a topic the store's database has received.
+func (s *fragile) checkpoint(topic string) (n int64) {
 	s.t.Helper()
-	require.NoError(s.t, s.store.db.QueryRowContext(s.t.Context(), `SELECT coalesce(sum("offset"), 0) FROM store.received WHERE topic = $1`, topic).Scan(&n))
+	require.NoError(s.t, s.store.db.QueryRowContext(s.t.Context(), `SELECT coalesce(sum("offset"), 0) FROM store.checkpoints WHERE topic = $1`, topic).Scan(&n))
 	return n
 }
 
 func (s *fragile) received(topic string, n int64) {
 	s.t.Helper()
-	eventually(s.t, "what arrives from "+topic, func() bool { return s.mark(topic) == n })
+	eventually(s.t, "what arrives from "+topic, func() bool { return s.checkpoint(topic) == n })
 }
 
-// deleted is how many commands the brokers no longer have.
+// deleted is how many commands were deleted from the brokers.
 func (s *fragile) deleted(b *fakebroker.Broker) (n int64) {
 	for _, p := range b.PartitionInfos("store.commands") {
 		n += p.LogStartOffset

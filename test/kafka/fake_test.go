@@ -1,3 +1,5 @@
+//go:build kafka || slow || cloudevents
+
 package kafka
 
 import (
@@ -22,17 +24,17 @@ func fake(t *testing.T) *fakebroker.Broker {
 	return b
 }
 
-func TestPartitionsAddedAtAFakeBrokerAreUsed(t *testing.T) {
+func TestProducer_UsesPartitionsAddedToAFakeBroker(t *testing.T) {
 	t.Parallel()
-	partitionsAdded(t, onReal(fake(t).Addresses()))
+	partitionsAdded(t, configFor(fake(t).Addresses()))
 }
 
-func TestAStormOfRebalancesAtAFakeBrokerLosesAndDoublesNothing(t *testing.T) {
+func TestConsumer_RebalancesOfAFakeBrokerLoseAndDuplicateNothing(t *testing.T) {
 	t.Parallel()
-	storm(t, onReal(fake(t).Addresses()))
+	storm(t, configFor(fake(t).Addresses()))
 }
 
-func TestEachRecordIsConfirmedByAllReplicasAndWrittenOnce(t *testing.T) {
+func TestProducer_WaitsForAllReplicasAndWritesOnce(t *testing.T) {
 	t.Parallel()
 	b := fake(t)
 	var mu sync.Mutex
@@ -57,8 +59,8 @@ func TestEachRecordIsConfirmedByAllReplicasAndWrittenOnce(t *testing.T) {
 		}
 		return nil, nil, false
 	})
-	o := open(t, onReal(b.Addresses()))
-	o.say(0, 10)
+	o := open(t, configFor(b.Addresses()))
+	o.publish(0, 10)
 	o.effects(10)
 	mu.Lock()
 	defer mu.Unlock()
@@ -75,18 +77,18 @@ func written(b *fakebroker.Broker, topic string) (n int64) {
 	return n
 }
 
-// TestWhatAnotherProducerSendsAgainHasOneEffect: brokers know a repetition as
-// long as the producer has not given up. What is sent after that, or by the
-// process that follows, is another record to them, and the same message here.
-func TestWhatAnotherProducerSendsAgainHasOneEffect(t *testing.T) {
+// Brokers deduplicate the retries of one producer. After the producer gave up, or
+// when another process sends the row again, they store a second record. The
+// receiver must recognize it as the same message.
+func TestConsumer_RecordResentByAnotherProducerHasOneEffect(t *testing.T) {
 	t.Parallel()
 	b := fake(t)
-	o := open(t, onReal(b.Addresses()))
-	o.say(0, 10)
+	o := open(t, configFor(b.Addresses()))
+	o.publish(0, 10)
 	o.effects(10)
-	before := written(b, "shop.events")                                                                       // ten, unless the machine stood still in between
-	unconfirmed := b.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.RequestTimedOut, Count: -1}) // it is written, and not confirmed
-	require.NoError(t, o.sayOne("order-a", 10))
+	before := written(b, "shop.events")                                                                       // ten, or more if the machine stalled
+	unconfirmed := b.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.RequestTimedOut, Count: -1}) // written, but not confirmed
+	require.NoError(t, o.publishOne("order-a", 10))
 	o.effects(11)
 	eventually(t, "repetitions", func() bool { return unconfirmed.Hits() > 4 })
 	require.Equal(t, before+1, written(b, "shop.events"), "the producer's own repetitions are known as such")
@@ -94,58 +96,60 @@ func TestWhatAnotherProducerSendsAgainHasOneEffect(t *testing.T) {
 	unconfirmed.Remove()
 	o.Transport, _ = o.host(o.topo.Modules())
 	eventually(t, "a record that was sent again", func() bool { return written(b, "shop.events") >= before+2 })
-	o.say(11, 10)
+	o.publish(11, 10)
 	o.effects(21)
 }
 
-// TestALostSessionRepeatsNoEffect: the brokers forget a member, and with it what
-// it has not committed yet.
-func TestALostSessionRepeatsNoEffect(t *testing.T) {
+// The brokers remove a group member that has not committed its group offsets, so the
+// next session reads the records again.
+func TestConsumer_LostSessionRepeatsNoEffect(t *testing.T) {
 	t.Parallel()
 	b := fake(t)
-	o := open(t, onReal(b.Addresses()))
+	o := open(t, configFor(b.Addresses()))
 	commits := b.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.OffsetCommit}, Group: "store", Err: kerr.UnknownMemberID, Count: -1})
-	o.say(0, 20)
+	o.publish(0, 20)
 	o.effects(20)
 	received := o.Counts().Received
 	b.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Heartbeat}, Group: "store", TopLevel: true, Err: kerr.UnknownMemberID, Count: 1})
 	eventually(t, "repetitions", func() bool { return o.Counts().Received >= received+20 })
 	require.Positive(t, commits.Hits())
 	commits.Remove()
-	o.say(20, 10)
+	o.publish(20, 10)
 	o.effects(30)
 }
 
-// TestAGroupWhoseOffsetsAreGoneHandlesNothingAgain: they expired, somebody
-// deleted the group. Its database knows how far it is.
-func TestAGroupWhoseOffsetsAreGoneHandlesNothingAgain(t *testing.T) {
+// The group's offsets expire or are deleted at the brokers. The checkpoints in the
+// receiver's database still hold them.
+func TestConsumer_LostGroupOffsetsRepeatNoEffect(t *testing.T) {
 	t.Parallel()
 	b := fake(t)
-	o := open(t, onReal(b.Addresses()))
-	o.say(0, 20)
+	o := open(t, configFor(b.Addresses()))
+	o.publish(0, 20)
 	o.effects(20)
 	o.stop()
 	_, a := admin(t, b.Addresses())
 	require.NoError(t, a.DeleteConsumerGroup("store"))
 	o.Transport, _ = o.host(o.topo.Modules())
-	o.say(20, 10)
+	o.publish(20, 10)
 	o.effects(30)
 }
 
-// TestAMessageThatKeepsFailingHoldsUpNoRebalance: another process joins while it
-// is tried again and again, and what is healthy goes on.
-func TestAMessageThatKeepsFailingHoldsUpNoRebalance(t *testing.T) {
+// Another process joins the group while a message fails repeatedly; other messages
+// are still handled.
+func TestConsumer_FailingMessageDelaysNoRebalance(t *testing.T) {
 	t.Parallel()
 	b := fake(t)
-	o := open(t, onReal(b.Addresses()))
-	require.NoError(t, o.sayOne(brokenOrder, -9))
-	eventually(t, "a failure", func() bool { return o.text(`SELECT count(*) FROM store.aside WHERE state = 'retrying'`) == "2" })
+	o := open(t, configFor(b.Addresses()))
+	require.NoError(t, o.publishOne(brokenOrder, -9))
+	eventually(t, "a failure", func() bool {
+		return o.text(`SELECT count(*) FROM store.parked_messages WHERE state = 'retry_scheduled'`) == "2"
+	})
 	o.host([]string{"store"})
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	_, err := b.WaitGroupStable(ctx, "store", 2)
 	require.NoError(t, err)
-	o.say(0, 20)
+	o.publish(0, 20)
 	o.took(20)
-	require.Equal(t, "2", o.text(`SELECT count(*) FROM store.aside WHERE state <> 'held'`))
+	require.Equal(t, "2", o.text(`SELECT count(*) FROM store.parked_messages WHERE state <> 'blocked'`))
 }

@@ -16,10 +16,10 @@ import (
 	"millrace/test/broker"
 )
 
-func TestABrokerKilledTwiceLosesAndDoublesNothing(t *testing.T) {
+func TestBroker_KilledTwiceLosesAndDuplicatesNothing(t *testing.T) {
 	t.Parallel()
 	cluster := broker.Start(t, broker.Options{Properties: shortSessions()})
-	o := open(t, onReal(cluster.Brokers()))
+	o := open(t, configFor(cluster.Brokers()))
 	under(o, func() {
 		for range 2 {
 			require.NoError(t, cluster.Kill(0))
@@ -28,22 +28,22 @@ func TestABrokerKilledTwiceLosesAndDoublesNothing(t *testing.T) {
 	})
 }
 
-func TestABrokerThatHangsIsSeenAndWhatWaitedIsSent(t *testing.T) {
+func TestRelay_DetectsAHangingBrokerAndSendsTheOutboxLater(t *testing.T) {
 	t.Parallel()
 	cluster := broker.Start(t, broker.Options{Properties: shortSessions()})
-	o := open(t, onReal(cluster.Brokers()))
+	o := open(t, configFor(cluster.Brokers()))
 	under(o, func() {
 		require.NoError(t, cluster.Freeze(0))
 		eventually(t, "blocked", func() bool { return o.Flowing() != nil })
-		eventually(t, "healthy all the same", func() bool { return o.Healthy() == nil }) // a machine that stood still has to renew its lease first
+		eventually(t, "healthy all the same", func() bool { return o.Healthy() == nil }) // after a stall of the machine the lease must be renewed first
 		require.NoError(t, cluster.Thaw(0))
 	})
 }
 
-func TestLostAnswersDoubleNothing(t *testing.T) {
+func TestBroker_LostRepliesDuplicateNothing(t *testing.T) {
 	t.Parallel()
 	cluster := broker.Start(t, broker.Options{Proxy: true, Properties: shortSessions()})
-	o := open(t, onReal(cluster.Proxied()))
+	o := open(t, configFor(cluster.Proxied()))
 	proxy := cluster.Proxy(0)
 	under(o, func() {
 		for _, api := range []broker.API{broker.Produce, broker.Fetch, broker.OffsetCommit, broker.Heartbeat} {
@@ -54,32 +54,31 @@ func TestLostAnswersDoubleNothing(t *testing.T) {
 	})
 }
 
-// TestAChangeOfLeadersLosesAndDoublesNothing: the leader of a partition is
-// killed, and then the broker that coordinates the group.
-func TestAChangeOfLeadersLosesAndDoublesNothing(t *testing.T) {
+// The leader of a partition is killed, and then the coordinator of the consumer group.
+func TestBroker_LeaderChangeLosesAndDuplicatesNothing(t *testing.T) {
 	cluster := broker.Start(t, broker.Options{Nodes: 3, Properties: shortSessions()})
-	cfg := onReal(cluster.Brokers())
+	cfg := configFor(cluster.Brokers())
 	cfg.Replication = 3
 	o := open(t, cfg)
 	under(o, func() {
-		for _, whose := range []func() (int, error){
+		for _, find := range []func() (int, error){
 			func() (int, error) { return cluster.Leader("shop.events", 0) },
 			func() (int, error) { return cluster.Coordinator("store") },
 		} {
-			leader, err := whose()
+			broker, err := find()
 			require.NoError(t, err)
-			require.NoError(t, cluster.Kill(leader))
+			require.NoError(t, cluster.Kill(broker))
 			before := o.Counts().Received
 			eventually(t, "others go on", func() bool { return o.Counts().Received > before+200 })
-			require.NoError(t, cluster.Restart(leader))
+			require.NoError(t, cluster.Restart(broker))
 		}
 	})
 }
 
-func TestARealTopicThatIsDeletedUnderLoadComesBackWithEverything(t *testing.T) {
+func TestBroker_TopicDeletedUnderLoadIsRecreatedWithItsMessages(t *testing.T) {
 	t.Parallel()
 	cluster := broker.Start(t, broker.Options{Properties: shortSessions()})
-	o := open(t, onReal(cluster.Brokers()))
+	o := open(t, configFor(cluster.Brokers()))
 	_, a := admin(t, cluster.Brokers())
 	under(o, func() {
 		for _, name := range []string{"shop.events", "store.commands"} {
@@ -94,67 +93,67 @@ func TestARealTopicThatIsDeletedUnderLoadComesBackWithEverything(t *testing.T) {
 	})
 }
 
-func TestPartitionsThatSomebodyAddedAreUsed(t *testing.T) {
+func TestProducer_UsesPartitionsAddedToARealBroker(t *testing.T) {
 	t.Parallel()
 	cluster := broker.Start(t, broker.Options{Properties: shortSessions()})
-	partitionsAdded(t, onReal(cluster.Brokers()))
+	partitionsAdded(t, configFor(cluster.Brokers()))
 }
 
-func TestAStormOfRebalancesUnderLoadLosesAndDoublesNothing(t *testing.T) {
+func TestConsumer_RebalancesOfARealBrokerLoseAndDuplicateNothing(t *testing.T) {
 	t.Parallel()
 	cluster := broker.Start(t, broker.Options{Properties: shortSessions()})
-	storm(t, onReal(cluster.Brokers()))
+	storm(t, configFor(cluster.Brokers()))
 }
 
-func TestARealBrokerIsReachedThroughTLSAndSASL(t *testing.T) {
+func TestBroker_IsReachedThroughTLSAndSASL(t *testing.T) {
 	t.Parallel()
 	cluster := broker.Start(t, broker.Options{Secure: true, Properties: shortSessions()})
 	ca, err := os.ReadFile(cluster.CA())
 	require.NoError(t, err)
 	for _, mechanism := range []string{kafkatransport.Plain, kafkatransport.ScramSHA256, kafkatransport.ScramSHA512} {
-		cfg := onReal(cluster.SASLTLS())
+		cfg := configFor(cluster.SASLTLS())
 		cfg.Prefix = mechanism + "."
 		cfg.TLS, cfg.SASL = &kafkatransport.TLS{CA: ca}, &kafkatransport.SASL{Mechanism: mechanism, User: broker.User, Password: broker.Password}
 		o := open(t, cfg)
-		o.say(0, 10)
+		o.publish(0, 10)
 		o.effects(10)
 		o.stop()
 		cfg.SASL.Password = "wrong"
 		refused(t, cfg, "do not answer with TLS")
 	}
-	refused(t, onReal(cluster.TLS()), "do not answer in plaintext")
+	refused(t, configFor(cluster.TLS()), "do not answer in plaintext")
 }
 
-// refused checks that Open says why it cannot reach the brokers.
+// refused checks that Open fails with an error that contains why.
 func refused(t *testing.T, cfg kafkatransport.Config, why string) {
 	t.Helper()
-	topo, err := bus.NewTopology(unit{name: "shop", says: []bus.Event{paid{}}})
+	topo, err := bus.NewTopology(module{name: "shop", publishes: []bus.Event{paid{}}})
 	require.NoError(t, err)
 	_, err = kafkatransport.Open(t.Context(), cfg, sqltransport.Config{}, topo, topo.Modules())
 	require.ErrorContains(t, err, why)
 }
 
-func TestNothingReachesABrokerWhoseTransactionDidNotCommit(t *testing.T) {
+func TestRelay_SendsOnlyCommittedMessagesToARealBroker(t *testing.T) {
 	t.Parallel()
 	cluster := broker.Start(t, broker.Options{Properties: shortSessions()})
-	onlyCommitted(t, onReal(cluster.Brokers()), func() {
+	onlyCommitted(t, configFor(cluster.Brokers()), func() {
 		require.NoError(t, cluster.Kill(0))
 		require.NoError(t, cluster.Restart(0))
 	})
 }
 
-func TestAPoisonedTopicHoldsUpNobody(t *testing.T) {
+func TestConsumer_PoisonRecordsOfARealBrokerBlockNoOthers(t *testing.T) {
 	t.Parallel()
 	cluster := broker.Start(t, broker.Options{Properties: shortSessions()})
-	poisoned(t, onReal(cluster.Brokers()), sarama.CompressionNone, sarama.CompressionGZIP, sarama.CompressionSnappy, sarama.CompressionLZ4)
+	poisoned(t, configFor(cluster.Brokers()), sarama.CompressionNone, sarama.CompressionGZIP, sarama.CompressionSnappy, sarama.CompressionLZ4)
 }
 
-// TestWhatOneBrokerOfThreeHadAloneIsNotConfirmed: the other two hang while more
-// is said, and when they go on the one that had it is gone. Who trusts the
-// leader's word alone has lost it then.
-func TestWhatOneBrokerOfThreeHadAloneIsNotConfirmed(t *testing.T) {
+// Two of three brokers hang while messages are published, so only the leader has the
+// newest records. Then the leader is killed and the two resume. A producer that
+// accepted the leader's confirmation alone would have lost these records.
+func TestProducer_RecordOnOneOfThreeBrokersIsNotConfirmed(t *testing.T) {
 	cluster := broker.Start(t, broker.Options{Nodes: 3, Properties: shortSessions()})
-	cfg := onReal(cluster.Brokers())
+	cfg := configFor(cluster.Brokers())
 	cfg.Replication = 3
 	o := open(t, cfg)
 	l := underLoad(o, 5*time.Millisecond)
@@ -164,8 +163,8 @@ func TestWhatOneBrokerOfThreeHadAloneIsNotConfirmed(t *testing.T) {
 	for _, i := range others {
 		require.NoError(t, cluster.Freeze(i))
 	}
-	before := l.said.Load()
-	eventually(t, "more", func() bool { return l.said.Load() > before+200 })
+	before := l.published.Load()
+	eventually(t, "more", func() bool { return l.published.Load() > before+200 })
 	require.NoError(t, cluster.Kill(leader))
 	for _, i := range others {
 		require.NoError(t, cluster.Thaw(i))

@@ -1,3 +1,5 @@
+//go:build kafka || slow || cloudevents
+
 package kafka
 
 import (
@@ -14,15 +16,15 @@ import (
 	"millrace/platform/bus/kafkatransport"
 )
 
-// onReal is the configuration for real brokers, and for who stands in for them.
-func onReal(addresses []string) kafkatransport.Config {
+// configFor is the configuration for the brokers at the addresses, real or fake.
+func configFor(addresses []string) kafkatransport.Config {
 	return kafkatransport.Config{
 		Brokers: addresses, Session: 2 * time.Second, Sweep: 500 * time.Millisecond, Stall: 3 * time.Second, SendTimeout: time.Second,
 		Logger: slog.New(slog.DiscardHandler),
 	}
 }
 
-// admin asks the brokers directly.
+// admin returns clients that ask the brokers directly.
 func admin(t *testing.T, addresses []string) (sarama.Client, sarama.ClusterAdmin) {
 	t.Helper()
 	settings := sarama.NewConfig()
@@ -35,15 +37,15 @@ func admin(t *testing.T, addresses []string) (sarama.Client, sarama.ClusterAdmin
 	return client, a
 }
 
-// load says something all the time.
+// load publishes continuously.
 type load struct {
-	said  atomic.Int64
-	burst atomic.Int64 // how many the next transaction says, if not one
-	stop  chan struct{}
-	done  chan error
+	published atomic.Int64 // events, and as many commands
+	burst     atomic.Int64 // size of the next transaction; 0: one event and one command
+	stop      chan struct{}
+	done      chan error
 }
 
-// underLoad says an event and a command of twenty keys every so often, until end.
+// underLoad publishes an event and a command at every tick, with twenty keys in turn, until end.
 func underLoad(o *opened, every time.Duration) *load {
 	o.t.Helper()
 	return underLoadOf(o, 20, every)
@@ -65,7 +67,7 @@ func underLoadOf(o *opened, keys int, every time.Duration) *load {
 			count := max(1, int(l.burst.Swap(0)))
 			err := o.DB("shop").InTx(context.Background(), func(tx *bus.Tx) error {
 				for i := n; i < n+count; i++ {
-					if err := saidIn(tx, "order-"+string(rune('a'+i%keys)), i); err != nil {
+					if err := publishIn(tx, "order-"+string(rune('a'+i%keys)), i); err != nil {
 						return err
 					}
 				}
@@ -76,24 +78,24 @@ func underLoadOf(o *opened, keys int, every time.Duration) *load {
 				return
 			}
 			n += count
-			l.said.Add(int64(count))
+			l.published.Add(int64(count))
 		}
 	}()
-	eventually(o.t, "a beginning", func() bool { return l.said.Load() > 50 })
+	eventually(o.t, "a beginning", func() bool { return l.published.Load() > 50 })
 	return l
 }
 
-// end checks that no request failed, and that everything that was said had its
-// effect once, in order.
+// end stops the load. It checks that no request failed, and that every message had
+// one effect, in order.
 func (l *load) end(o *opened) {
 	o.t.Helper()
 	close(l.stop)
 	require.NoError(o.t, <-l.done, "a request failed because of Kafka")
-	o.effects(int(l.said.Load()))
+	o.effects(int(l.published.Load()))
 	eventually(o.t, "flowing", func() bool { return o.Flowing() == nil })
 }
 
-// under is a load while trouble happens, 200 transactions a second.
+// under runs trouble during a load of 200 transactions a second.
 func under(o *opened, trouble func()) {
 	o.t.Helper()
 	l := underLoad(o, 5*time.Millisecond)
@@ -101,7 +103,7 @@ func under(o *opened, trouble func()) {
 	l.end(o)
 }
 
-// partitionsAdded adds partitions under load.
+// partitionsAdded adds partitions under load and waits until they are used.
 func partitionsAdded(t *testing.T, cfg kafkatransport.Config) {
 	t.Helper()
 	o := open(t, cfg)
@@ -115,9 +117,9 @@ func partitionsAdded(t *testing.T, cfg kafkatransport.Config) {
 	})
 }
 
-// storm has other processes join and leave the store's group, one or two at a
-// time, each as soon as the one before has received something or was in vain.
-// Handlers take a while, and one runs whenever a member joins or leaves.
+// storm has other processes join and leave the store's consumer group, one or two
+// at a time, under load. Handlers are slow, and one is running whenever a member
+// joins or leaves.
 func storm(t *testing.T, cfg kafkatransport.Config) {
 	t.Helper()
 	o := openSlow(t, cfg, 20*time.Millisecond)
@@ -131,8 +133,9 @@ func storm(t *testing.T, cfg kafkatransport.Config) {
 	l.end(o)
 }
 
-// nextMember starts a member, waits until the load has gone on, and stops the
-// one before it: then, or at the same moment as another rebalance begins.
+// nextMember starts a member, waits until messages are handled, and stops the
+// previous member: before the start, or with overlap during the rebalance that the
+// start causes.
 func nextMember(o *opened, before func(), overlap bool) (stop func()) {
 	o.t.Helper()
 	o.atWork()

@@ -1,3 +1,5 @@
+//go:build kafka || slow || cloudevents
+
 package kafka
 
 import (
@@ -12,10 +14,13 @@ import (
 	"millrace/platform/bus/kafkatransport"
 )
 
-// poisoned fills every partition of both topics with what no module of ours
-// said, again and again under load. What nobody can read waits for an operator,
-// each record by itself, and what cannot be decoded with its own source's later
-// messages of its key; our own of the same key go on. The rest is passed over.
+// poisoned writes records that no module of ours published into every partition of
+// both topics, repeatedly, under load. The expected results:
+//
+//   - a record without a type becomes a dead letter and blocks nothing;
+//   - a record of a known type that cannot be decoded becomes a dead letter and
+//     blocks later messages of the same source and key, but not our own;
+//   - a record of another type is skipped.
 func poisoned(t *testing.T, cfg kafkatransport.Config, codecs ...sarama.CompressionCodec) {
 	t.Helper()
 	o := open(t, cfg)
@@ -30,7 +35,7 @@ func poisoned(t *testing.T, cfg kafkatransport.Config, codecs ...sarama.Compress
 		add := func(key, value sarama.Encoder, headers []sarama.RecordHeader) {
 			records = append(records, &sarama.ProducerMessage{Topic: topic, Partition: partition, Key: key, Value: value, Headers: headers})
 		}
-		ours := sarama.StringEncoder("order-a") // a key of ours, perhaps in another's partition
+		ours := sarama.StringEncoder("order-a") // a key of ours, perhaps in another partition than ours
 		// Five without a type.
 		add(nil, sarama.ByteEncoder("\xff\x00 no JSON, no key, no header"), nil)
 		add(ours, nil, nil) // a tombstone
@@ -39,15 +44,15 @@ func poisoned(t *testing.T, cfg kafkatransport.Config, codecs ...sarama.Compress
 		add(ours, sarama.StringEncoder(`{}`), header("ce_source", "shop", "ce_sequence", "1", "ce_id", "0190b5f0-0000-7000-8000-000000000001"))
 		unread += 5
 		if unread > 5 {
-			repeated++ // the last one has an id, which is known by now
+			repeated++ // the last of the five has an id, so it is a duplicate now
 		}
 		// Three of other types, one as large as a broker takes.
 		add(ours, sarama.StringEncoder(`{}`), header("ce_type", "nobody.knows", "ce_id", "A-1", "ce_source", "/legacy"))
 		add(ours, sarama.StringEncoder(strings.Repeat("x", 900<<10)), header("ce_type", "nobody.knows"))
 		add(ours, sarama.StringEncoder(`{}`), header("ce_type", "mill.ground", "ce_source", "shop", "ce_sequence", "-1"))
 		// One of a known type that cannot be decoded, with a key of ours.
-		heard := map[string]string{"shop.events": "shop.paid", "store.commands": "store.pack"}[topic]
-		add(ours, sarama.StringEncoder("no JSON"), header("ce_type", heard, "ce_id", topic+strconv.Itoa(known), "ce_source", "/legacy", "ce_sequence", "x"))
+		typeOf := map[string]string{"shop.events": "shop.paid", "store.commands": "store.pack"}[topic]
+		add(ours, sarama.StringEncoder("no JSON"), header("ce_type", typeOf, "ce_id", topic+strconv.Itoa(known), "ce_source", "/legacy", "ce_sequence", "x"))
 		known++
 		return records
 	}
@@ -70,14 +75,14 @@ func poisoned(t *testing.T, cfg kafkatransport.Config, codecs ...sarama.Compress
 			}
 		}
 		write(codec, records)
-		before := l.said.Load()
-		eventually(t, "more", func() bool { return l.said.Load() > before+20 })
+		before := l.published.Load()
+		eventually(t, "more", func() bool { return l.published.Load() > before+20 })
 	}
-	// What somebody writes once more is known by its number.
+	// Copies of our own records are recognized by their sequence number.
 	var copies []*sarama.ProducerMessage
 	for _, record := range everything(t, cfg.Brokers, "shop.events") {
 		if len(record.Headers) < 6 {
-			continue // it is none of ours
+			continue // not one of ours
 		}
 		m := &sarama.ProducerMessage{Topic: record.Topic, Partition: record.Partition, Key: sarama.ByteEncoder(record.Key), Value: sarama.ByteEncoder(record.Value)}
 		for _, h := range record.Headers {
@@ -89,16 +94,16 @@ func poisoned(t *testing.T, cfg kafkatransport.Config, codecs ...sarama.Compress
 	write(sarama.CompressionNone, copies)
 	close(l.stop)
 	require.NoError(t, <-l.done)
-	o.took(int(l.said.Load()))
+	o.took(int(l.published.Load()))
 	eventually(t, "what waits for an operator", func() bool {
-		return o.text(`SELECT count(*) FILTER (WHERE type = 'unreadable') || ' ' || count(*) FILTER (WHERE type <> 'unreadable' AND state IN ('dead', 'held')) FROM store.aside`) ==
+		return o.text(`SELECT count(*) FILTER (WHERE type = 'unreadable') || ' ' || count(*) FILTER (WHERE type <> 'unreadable' AND state IN ('dead', 'blocked')) FROM store.parked_messages`) ==
 			strconv.Itoa(unread-repeated)+" "+strconv.Itoa(known)
 	})
-	require.GreaterOrEqual(t, o.Counts().Unreadable, int64(unread)) // what is read again is counted again
+	require.GreaterOrEqual(t, o.Counts().Unreadable, int64(unread)) // a record that is read again is counted again
 	eventually(t, "flowing", func() bool { return o.Flowing() == nil })
 }
 
-func TestAPoisonedTopicAtAFakeBrokerHoldsUpNobody(t *testing.T) {
+func TestConsumer_PoisonRecordsOfAFakeBrokerBlockNoOthers(t *testing.T) {
 	t.Parallel()
-	poisoned(t, onReal(fake(t).Addresses()), sarama.CompressionNone)
+	poisoned(t, configFor(fake(t).Addresses()), sarama.CompressionNone)
 }

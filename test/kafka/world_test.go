@@ -1,3 +1,5 @@
+//go:build kafka || slow || cloudevents
+
 package kafka
 
 import (
@@ -21,21 +23,22 @@ import (
 	"millrace/platform/postgres/pgtest"
 )
 
-// patience bounds every wait; the machine may be busy, and three brokers that
-// choose leaders keep two cores busy by themselves.
+// patience bounds every wait. It is generous: three brokers that elect leaders keep
+// two cores busy by themselves.
 const patience = 3 * time.Minute
 
-type unit struct {
-	name  string
-	says  []bus.Event
-	sends []bus.Command
-	hears []bus.Subscription
+// module is a module of the suite.
+type module struct {
+	name       string
+	publishes  []bus.Event
+	sends      []bus.Command
+	subscribes []bus.Subscription
 }
 
-func (u unit) Name() string                      { return u.name }
-func (u unit) Publishes() []bus.Event            { return u.says }
-func (u unit) Sends() []bus.Command              { return u.sends }
-func (u unit) Subscriptions() []bus.Subscription { return u.hears }
+func (m module) Name() string                      { return m.name }
+func (m module) Publishes() []bus.Event            { return m.publishes }
+func (m module) Sends() []bus.Command              { return m.sends }
+func (m module) Subscriptions() []bus.Subscription { return m.subscribes }
 
 type paid struct {
 	Order string `json:"order"`
@@ -52,9 +55,9 @@ type pack struct {
 func (pack) CommandName() string { return "store.pack" }
 func (p pack) Key() string       { return p.Order }
 
-// houses are a shop that says and sends, and a store whose effects are rows; its
-// handlers take some time, and are counted meanwhile.
-func houses(t *testing.T, slow time.Duration, working *atomic.Int64) *bus.Topology {
+// modules declares shop, which publishes events and sends commands, and store, whose
+// handlers insert rows. Each handler takes slow, and working counts the running ones.
+func modules(t *testing.T, slow time.Duration, working *atomic.Int64) *bus.Topology {
 	t.Helper()
 	effect := func(ctx context.Context, tx *bus.Tx, key string, n int) error {
 		working.Add(1)
@@ -73,13 +76,13 @@ func houses(t *testing.T, slow time.Duration, working *atomic.Int64) *bus.Topolo
 	note := func(ctx context.Context, tx *bus.Tx, p paid) error { return effect(ctx, tx, p.Order, p.N) }
 	packs := func(ctx context.Context, tx *bus.Tx, p pack) error { return effect(ctx, tx, p.Order, -1) }
 	topo, err := bus.NewTopology(
-		unit{name: "shop", says: []bus.Event{paid{}}, sends: []bus.Command{pack{}}},
-		unit{name: "store", hears: []bus.Subscription{bus.On(note), bus.Handle(packs)}})
+		module{name: "shop", publishes: []bus.Event{paid{}}, sends: []bus.Command{pack{}}},
+		module{name: "store", subscribes: []bus.Subscription{bus.On(note), bus.Handle(packs)}})
 	require.NoError(t, err)
 	return topo
 }
 
-// opened is a whole transport with its router, and a look into its database.
+// opened is a transport with its router and database.
 type opened struct {
 	*kafkatransport.Transport
 	t     *testing.T
@@ -87,32 +90,32 @@ type opened struct {
 	url   string
 	lease time.Duration // 0: the default
 	topo  *bus.Topology
-	db    *sql.DB // an onlooker's
+	db    *sql.DB // for the test's own queries
 	text  func(query string) string
 	stop  func()
 
-	working atomic.Int64 // handlers that run now
+	working atomic.Int64 // number of running handlers
 }
 
-// brokenOrder is the key whose handlers fail.
+// brokenOrder is the key whose messages always fail.
 const brokenOrder = "broken"
 
-// open hosts the houses in a database of its own.
+// open runs a process that hosts both modules, on a new database.
 func open(t *testing.T, cfg kafkatransport.Config) *opened {
 	t.Helper()
 	return openSlow(t, cfg, 0)
 }
 
-// openSlow is open with handlers that take so long.
+// openSlow is open with handlers that take as long as slow.
 func openSlow(t *testing.T, cfg kafkatransport.Config, slow time.Duration) *opened {
 	t.Helper()
 	o := &opened{t: t, cfg: cfg, url: pgtest.URL(t)}
-	o.topo = houses(t, slow, &o.working)
+	o.topo = modules(t, slow, &o.working)
 	o.begin(o.topo.Modules())
 	return o
 }
 
-// begin makes the database, and hosts the modules.
+// begin migrates the database, and starts a process that hosts the modules.
 func (o *opened) begin(modules []string) {
 	t := o.t
 	t.Helper()
@@ -130,7 +133,7 @@ func (o *opened) begin(modules []string) {
 	o.Transport, o.stop = o.host(modules)
 }
 
-// host opens another process, which has these modules until it is stopped.
+// host starts another process with the modules; stop shuts it down.
 func (o *opened) host(modules []string) (_ *kafkatransport.Transport, stop func()) {
 	t := o.t
 	t.Helper()
@@ -153,38 +156,38 @@ func (o *opened) host(modules []string) (_ *kafkatransport.Transport, stop func(
 	return transport, stop
 }
 
-// sayOne publishes an event and sends a command, in one transaction.
-func (o *opened) sayOne(key string, n int) error {
-	return o.DB("shop").InTx(context.Background(), func(tx *bus.Tx) error { return saidIn(tx, key, n) })
+// publishOne publishes an event and sends a command, in one transaction.
+func (o *opened) publishOne(key string, n int) error {
+	return o.DB("shop").InTx(context.Background(), func(tx *bus.Tx) error { return publishIn(tx, key, n) })
 }
 
-func saidIn(tx *bus.Tx, key string, n int) error {
+func publishIn(tx *bus.Tx, key string, n int) error {
 	return errors.Join(tx.Publish(paid{Order: key, N: n}), tx.Send(pack{Order: key}))
 }
 
-// say publishes events of five keys, numbered from first, and as many commands.
-func (o *opened) say(first, n int) {
+// publish publishes n events with five keys, numbered from first, and as many commands.
+func (o *opened) publish(first, n int) {
 	o.t.Helper()
 	for i := range n {
-		require.NoError(o.t, o.sayOne("order-"+string(rune('a'+i%5)), first+i))
+		require.NoError(o.t, o.publishOne("order-"+string(rune('a'+i%5)), first+i))
 	}
 }
 
-// atWork waits until a handler runs.
+// atWork waits until a handler is running.
 func (o *opened) atWork() {
 	o.t.Helper()
 	eventually(o.t, "a handler at work", func() bool { return o.working.Load() > 0 })
 }
 
-// effects waits until each of n events and as many commands had their effect,
-// once and in order, and nothing is aside.
+// effects waits until n events and n commands have had exactly one effect each, in
+// order, and checks that no message is parked.
 func (o *opened) effects(n int) {
 	o.t.Helper()
 	o.took(n)
-	require.Equal(o.t, "0", o.text(`SELECT count(*) FROM store.aside`))
+	require.Equal(o.t, "0", o.text(`SELECT count(*) FROM store.parked_messages`))
 }
 
-// took is effects, whatever is aside.
+// took is effects without the check for parked messages.
 func (o *opened) took(n int) {
 	o.t.Helper()
 	eventually(o.t, strconv.Itoa(n)+" effects", func() bool {
@@ -193,7 +196,7 @@ func (o *opened) took(n int) {
 	require.Equal(o.t, "0", o.text(`SELECT count(*) FROM (SELECT n - lag(n) OVER (PARTITION BY key ORDER BY at) AS step FROM store.effects WHERE n >= 0) AS s WHERE step <= 0`))
 }
 
-// eventually polls what signals nothing.
+// eventually polls until holds returns true; it fails the test after patience.
 func eventually(t testing.TB, what string, holds func() bool) {
 	t.Helper()
 	tick := time.NewTicker(10 * time.Millisecond)

@@ -8,26 +8,27 @@ import (
 	"strings"
 )
 
-// settled waits until the world is as the model says.
+// settled waits until all outcomes match the model.
 func (r *runner) settled() {
 	r.t.Helper()
 	r.current()
 	r.wait(r.differences)
 }
 
-// check says a last word about every key, by every type: when that has its
-// outcome, everything before it has been passed, and whatever should not have
-// happened has. Then it compares, ends everything, and compares again.
+// check publishes a last message of every type for every key. When these have their
+// outcomes, all earlier messages have been handled, and unwanted effects have
+// happened, too. Then it compares with the model, stops all processes, and
+// compares again.
 func (r *runner) check() {
 	r.t.Helper()
 	for _, kinds := range [][]string{{"paid", "noted", "pack"}, {"rung"}} {
 		tx := transaction{}
 		for key := range keys {
 			for _, kind := range kinds {
-				tx.Words = append(tx.Words, word{Kind: kind, Key: key})
+				tx.Messages = append(tx.Messages, planned{Kind: kind, Key: key})
 			}
 		}
-		for !r.say([]transaction{tx}, false) {
+		for !r.publish([]transaction{tx}, false) {
 			r.t.Logf("once more: %v", tx)
 		}
 	}
@@ -59,15 +60,15 @@ func bookkeeping(module string) string {
 	return fmt.Sprintf(`SELECT count(*) FROM %[1]s.inbox i FULL JOIN %[1]s.effects e ON e.message = i.message_id WHERE e.message IS NULL OR i.message_id IS NULL`, module)
 }
 
-func book(module, said string) string {
-	return fmt.Sprintf(`SELECT count(*) FROM %s.book b FULL JOIN (SELECT DISTINCT (convert_from(payload, 'UTF8')::json->>'n')::int AS n FROM (%s) AS all_of_it) AS l USING (n) WHERE b.n IS NULL OR l.n IS NULL`, module, said)
+func book(module, messages string) string {
+	return fmt.Sprintf(`SELECT count(*) FROM %s.book b FULL JOIN (SELECT DISTINCT (convert_from(payload, 'UTF8')::json->>'n')::int AS n FROM (%s) AS all_of_it) AS l USING (n) WHERE b.n IS NULL OR l.n IS NULL`, module, messages)
 }
 
-// differences compares what happened with the model, subscriber by subscriber.
+// differences compares the actual outcomes with the model, for each subscriber.
 func (r *runner) differences() string {
 	var all []string
 	for _, subscriber := range []string{"store", "late"} {
-		if r.model.ears[subscriber] == nil {
+		if r.model.subscribers[subscriber] == nil {
 			continue
 		}
 		got, had := r.happened(subscriber)
@@ -77,9 +78,9 @@ func (r *runner) differences() string {
 				all = append(all, fmt.Sprintf("%s, %s: effects %v, want %v", subscriber, place, got.effects[place], want.effects[place]))
 			}
 		}
-		for n := range merged(want.aside, got.aside) {
-			if want.aside[n] != got.aside[n] {
-				all = append(all, fmt.Sprintf("%s, message %d (%v) is aside as %q, want %q", subscriber, n, r.model.said[n], got.aside[n], want.aside[n]))
+		for n := range merged(want.parked, got.parked) {
+			if want.parked[n] != got.parked[n] {
+				all = append(all, fmt.Sprintf("%s, message %d (%v) is aside as %q, want %q", subscriber, n, r.model.committed[n], got.parked[n], want.parked[n]))
 			}
 		}
 	}
@@ -93,13 +94,13 @@ func merged[K comparable, V any](a, b map[K]V) map[K]V {
 	return both
 }
 
-// happened reads what became of messages at a subscriber; had tells which of
-// them it has come to.
+// happened reads the outcomes of messages at a subscriber. had has the messages
+// with any outcome.
 func (r *runner) happened(subscriber string) (got outcomes, had map[int]bool) {
 	got, had = outcomes{map[string][]int{}, map[int]string{}}, map[int]bool{}
 	rows, err := r.sql.QueryContext(context.Background(), fmt.Sprintf(`
 		SELECT topic || ' ' || key, n, '', at FROM %[1]s.effects
-		UNION ALL SELECT '', (convert_from(payload, 'UTF8')::json->>'n')::int, state, 0 FROM %[1]s.aside ORDER BY 4`, subscriber))
+		UNION ALL SELECT '', (convert_from(payload, 'UTF8')::json->>'n')::int, state, 0 FROM %[1]s.parked_messages ORDER BY 4`, subscriber))
 	r.must(err)
 	defer rows.Close()
 	for rows.Next() {
@@ -107,8 +108,11 @@ func (r *runner) happened(subscriber string) (got outcomes, had map[int]bool) {
 		var n, at int
 		r.must(rows.Scan(&place, &n, &state, &at))
 		had[n] = true
+		if state == "awaiting_version" { // the model does not know which version parks a message behind a dead letter
+			state = "blocked"
+		}
 		if state != "" {
-			got.aside[n] = state
+			got.parked[n] = state
 		} else {
 			got.effects[place] = append(got.effects[place], n)
 		}

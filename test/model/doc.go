@@ -1,36 +1,40 @@
-// Package model plays random programs on a transport, and compares what became
-// of every message with a model of package bus's promises that fits into memory.
+// Package model runs random programs on a transport, and compares the outcome of
+// every message with an in-memory model of package bus's guarantees.
 //
-// A program is a list of steps: transactions that say something and commit or
-// roll back, some of them at the same time; handlers that fail once, a few
-// times, or until somebody mends them, by an error, a panic or contention;
-// processes that start, end well, lose their database in the middle of whatever
-// they do, are killed −9 (real ones, see Child), or hang for longer than their
-// lease and go on; operators who retry dead letters, mended or not, and discard
-// them; a new subscriber that begins with the first event, at a time, or now; a
-// type added to a subscriber while the old version still runs; everything said
-// so far delivered again.
+// A program is a list of steps:
+//
+//   - transactions that publish or send messages and commit or roll back, some of
+//     them concurrently;
+//   - handlers that fail once, a few times, or until they are fixed, by an error, a
+//     panic or contention;
+//   - processes that start, shut down, lose their database connection at any
+//     moment, are killed with SIGKILL (real processes, see Child), or stall for
+//     longer than their lease and resume;
+//   - operators that retry dead letters, after a fix or without one, or discard them;
+//   - a new subscriber, which starts at the first event;
+//   - an event type added to a subscriber while its older version still runs;
+//   - a redelivery of everything published so far.
 //
 // # What is checked
 //
-// When all is quiet, for every subscriber:
+// When no message is in progress any more, for every subscriber:
 //
-//   - every committed message that it hears has exactly one outcome: one effect
-//     (and one message that the effect published, and one inbox row), or dead, or
-//     held behind a dead one of its key, or discarded by an operator;
-//   - per key the effects are in the order in which the messages were committed;
-//   - a message whose transaction rolled back is nowhere;
-//   - a message that was said before the subscriber's start has no outcome; one
-//     of a type that was added later may have one if it was said before (the
-//     subscriber may not have come to it yet), and must have one if after.
+//   - each committed message that it subscribes to has exactly one outcome: one
+//     effect (with one message published by it and one inbox row), or dead, or
+//     blocked by a dead message of its key, or discarded by an operator;
+//   - per key, effects are in the commit order of the messages;
+//   - a message whose transaction rolled back does not exist;
+//   - if a message's type was added to the subscriber later, a message from before
+//     may have an outcome (the subscriber may not have reached it yet), and one from
+//     after must have one.
 //
-// A transaction whose process lost its database while it committed may have
-// committed or not, but as a whole.
+// If a process lost its database during a commit, the transaction may have
+// committed or not, but not partly.
 //
 // # How many
 //
-// By default a few programs, in under 40 s. -rapid.checks=N plays N for each of
-// four series; `make model` plays many. A program that fails is made shorter and
-// printed with what differed; -rapid.seed repeats a series' choice of steps, but
-// not its timing.
+// By default a few programs run, in under 40 s. -rapid.checks=N runs N for each of
+// four series; `make model` runs many. A failing program is shortened and printed
+// with the differences. -rapid.seed repeats a series' choice of steps, but not its
+// timing.
 package model

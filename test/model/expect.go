@@ -1,10 +1,10 @@
 package model
 
-// expectation is the model: everything that was said, in memory.
+// expectation is the model: all committed messages, in memory.
 type expectation struct {
-	said    map[int]known
-	entries map[string][]int // topic → numbers in commit order, repetitions too
-	ears    map[string]*ear
+	committed   map[int]known
+	entries     map[string][]int // topic → numbers in commit order, including redeliveries
+	subscribers map[string]*subscriber
 }
 
 // known is what the model knows of a message.
@@ -13,52 +13,52 @@ type known struct {
 	Key  string
 }
 
-// ear is a subscriber.
-type ear struct {
-	hears     map[string]reach
-	fails     map[int]bool // fails whenever it is tried, until it is mended
+// subscriber is the model of a subscriber.
+type subscriber struct {
+	types     map[string]reach // by message type
+	fails     map[int]bool     // these messages fail in every attempt, until they are fixed
 	discarded map[int]bool
-	early     map[int]bool // what it had come to of that which it may hear or not; nil: not known yet
+	early     map[int]bool // which of the optional messages it has handled; nil: not known yet
 }
 
-// reach says which entries of a type a subscriber hears: those from certain on,
-// and perhaps those from perhaps on.
+// reach has two positions in a topic's entries: from certain on, the subscriber must
+// handle messages of a type; between perhaps and certain it may.
 type reach struct{ perhaps, certain int }
 
 func newExpectation() *expectation {
-	store := &ear{hears: map[string]reach{"paid": {}, "rung": {}, "pack": {}}, fails: map[int]bool{}, discarded: map[int]bool{}}
-	return &expectation{said: map[int]known{}, entries: map[string][]int{}, ears: map[string]*ear{"store": store}}
+	store := &subscriber{types: map[string]reach{"paid": {}, "rung": {}, "pack": {}}, fails: map[int]bool{}, discarded: map[int]bool{}}
+	return &expectation{committed: map[int]known{}, entries: map[string][]int{}, subscribers: map[string]*subscriber{"store": store}}
 }
 
 func (e *expectation) commit(b body, kind string) {
-	e.said[b.N] = known{kind, b.K}
+	e.committed[b.N] = known{kind, b.K}
 	topic := topics[kind]
 	e.entries[topic] = append(e.entries[topic], b.N)
 }
 
-// repeat says once more whatever was said in a topic.
+// repeat records that everything in a topic was delivered again.
 func (e *expectation) repeat(topic string) {
 	e.entries[topic] = append(e.entries[topic], e.entries[topic]...)
 }
 
-// outcomes are what became of messages at one subscriber.
+// outcomes are the outcomes of all messages at one subscriber.
 type outcomes struct {
 	effects map[string][]int // topic and key → numbers, in order
-	aside   map[int]string   // dead, held, discarded
+	parked  map[int]string   // dead, blocked, discarded
 }
 
-// of tells what must have become of everything at a subscriber. had tells of a
-// message that it may hear or not whether it did; nil is no.
-func (e *expectation) of(subscriber string, had func(n int) bool) outcomes {
+// of returns the required outcomes at a subscriber. had reports whether it has
+// handled a message that it may handle or not; nil means it has handled none.
+func (e *expectation) of(name string, had func(n int) bool) outcomes {
 	all := outcomes{map[string][]int{}, map[int]string{}}
-	s := e.ears[subscriber]
+	s := e.subscribers[name]
 	for topic, entries := range e.entries {
 		decided, blocked := map[int]bool{}, map[string]bool{}
 		for i, n := range entries {
-			m := e.said[n]
-			r, hears := s.hears[m.Kind]
+			m := e.committed[n]
+			r, subscribed := s.types[m.Kind]
 			switch {
-			case !hears || i < r.perhaps || decided[n]:
+			case !subscribed || i < r.perhaps || decided[n]:
 				continue
 			case i < r.certain && s.early != nil && !s.early[n], i < r.certain && s.early == nil && (had == nil || !had(n)):
 				continue
@@ -66,11 +66,11 @@ func (e *expectation) of(subscriber string, had func(n int) bool) outcomes {
 			decided[n] = true
 			switch place := topic + " " + m.Key; {
 			case s.discarded[n]:
-				all.aside[n] = "discarded"
+				all.parked[n] = "discarded"
 			case blocked[m.Key]:
-				all.aside[n] = "held"
+				all.parked[n] = "blocked"
 			case s.fails[n]:
-				all.aside[n] = "dead"
+				all.parked[n] = "dead"
 				blocked[m.Key] = true
 			default:
 				all.effects[place] = append(all.effects[place], n)

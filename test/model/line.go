@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// line is a process's way to its database. Cut, it is as if the process had been
-// killed, as far as the database can tell; held, as if it had been stopped.
+// line is a TCP proxy between one process and the database. To the database, a cut
+// line looks like a killed process, and a held line like a stopped one.
 type line struct {
 	url             string
 	network, server string
@@ -20,7 +20,7 @@ type line struct {
 	mu    sync.Mutex
 	open  map[net.Conn]net.Conn // client → server
 	isCut bool
-	held  chan struct{} // closed when it goes on; nil unless held
+	held  chan struct{} // closed when the line resumes; nil unless held
 }
 
 func newLine(target string) (*line, error) {
@@ -51,7 +51,7 @@ func newLine(target string) (*line, error) {
 func (l *line) connect(client net.Conn) {
 	server, err := net.Dial(l.network, l.server)
 	if err != nil {
-		_ = client.Close() // it finds out that the server is gone
+		_ = client.Close() // so that the client notices that the server is down
 		return
 	}
 	l.mu.Lock()
@@ -65,7 +65,7 @@ func (l *line) connect(client net.Conn) {
 	go func() {
 		defer l.working.Done()
 		l.pass(client, server)
-		_ = server.(interface{ CloseWrite() error }).CloseWrite() // the server hears that it is over, and ends when it has finished
+		_ = server.(interface{ CloseWrite() error }).CloseWrite() // the server sees the end of the connection, and ends when it has finished
 	}()
 	go func() {
 		defer l.working.Done()
@@ -77,8 +77,8 @@ func (l *line) connect(client net.Conn) {
 	}()
 }
 
-// pass copies until either end is over. What is written to an end that is gone
-// is read all the same: the server must be heard out.
+// pass copies until from is closed. It continues to read when to is closed, so that
+// the server can finish its work.
 func (l *line) pass(from, to net.Conn) {
 	buffer := make([]byte, 64<<10)
 	for {
@@ -101,8 +101,8 @@ func (l *line) pass(from, to net.Conn) {
 	}
 }
 
-// cut ends the line for good, and waits until the server has ended its part:
-// what was on its way has committed by then, or never will.
+// cut closes the line permanently and waits until the server has closed its
+// connections: after that, an interrupted transaction has committed or never will.
 func (l *line) cut() error {
 	l.mu.Lock()
 	l.isCut = true

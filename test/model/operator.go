@@ -7,7 +7,7 @@ import (
 	"millrace/platform/bus/deadletter"
 )
 
-// decide has an operator act on a message that must be dead, or soon will be.
+// decide retries or discards, as an operator, a message that the model has as dead.
 func (r *runner) decide(s step) {
 	type letter struct {
 		subscriber string
@@ -15,12 +15,12 @@ func (r *runner) decide(s step) {
 	}
 	var dead []letter
 	for _, subscriber := range []string{"store", "late"} {
-		if r.model.ears[subscriber] == nil {
+		if r.model.subscribers[subscriber] == nil {
 			continue
 		}
-		aside := r.model.of(subscriber, nil).aside
+		parked := r.model.of(subscriber, nil).parked
 		for n := 1; n <= r.last; n++ {
-			if aside[n] == "dead" {
+			if parked[n] == "dead" {
 				dead = append(dead, letter{subscriber, n})
 			}
 		}
@@ -32,23 +32,23 @@ func (r *runner) decide(s step) {
 	l := dead[s.Which%len(dead)]
 	var id string
 	r.wait(func() string {
-		err := r.sql.QueryRowContext(context.Background(), fmt.Sprintf(`SELECT '%[1]s/' || id FROM %[1]s.aside WHERE state = 'dead' AND (convert_from(payload, 'UTF8')::json->>'n')::int = $1`, l.subscriber), l.n).Scan(&id)
+		err := r.sql.QueryRowContext(context.Background(), fmt.Sprintf(`SELECT '%[1]s/' || id FROM %[1]s.parked_messages WHERE state = 'dead' AND (convert_from(payload, 'UTF8')::json->>'n')::int = $1`, l.subscriber), l.n).Scan(&id)
 		if err != nil {
 			return fmt.Sprintf("message %d is not dead at %s: %v\n%s", l.n, l.subscriber, err, r.differences())
 		}
 		return ""
 	})
 	if s.Do == "discard" {
-		r.model.ears[l.subscriber].discarded[l.n] = true
+		r.model.subscribers[l.subscriber].discarded[l.n] = true
 		_, err := r.sql.ExecContext(context.Background(), `UPDATE public.plan SET fails = 0 WHERE subscriber = $1 AND n = $2`, l.subscriber, l.n)
-		r.must(err) // a second try would succeed: there must be none
+		r.must(err) // another attempt would succeed and have an effect: there must be none
 		r.must(deadletter.Discard(context.Background(), r.sql, []string{l.subscriber}, id, "model", "its turn"))
 		return
 	}
 	if s.Flag {
 		_, err := r.sql.ExecContext(context.Background(), `UPDATE public.plan SET fails = 0 WHERE subscriber = $1 AND n = $2`, l.subscriber, l.n)
 		r.must(err)
-		delete(r.model.ears[l.subscriber].fails, l.n)
+		delete(r.model.subscribers[l.subscriber].fails, l.n)
 	}
 	r.must(deadletter.Retry(context.Background(), r.sql, []string{l.subscriber}, id))
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"time"
 
 	"github.com/lib/pq"
 
@@ -15,7 +14,7 @@ import (
 	"millrace/platform/errs"
 )
 
-// What is said. N is the message's number in the program, and tells it from all others.
+// body is the contents of every message. N is its number, unique in the program.
 type body struct {
 	K string `json:"k"`
 	N int    `json:"n"`
@@ -37,11 +36,11 @@ func (rung) EventName() string   { return "till.rung" }
 func (packed) EventName() string { return "store.packed" }
 func (pack) CommandName() string { return "store.pack" }
 
-// topics says where each type travels.
+// topics has the topic of each message type.
 var topics = map[string]string{"paid": "shop.events", "noted": "shop.events", "rung": "till.events", "pack": "store.commands"}
 
-// say publishes or sends one message.
-func say(tx *bus.Tx, kind string, b body) error {
+// publish publishes an event or sends a command.
+func publish(tx *bus.Tx, kind string, b body) error {
 	switch kind {
 	case "paid":
 		return tx.Publish(paid{b})
@@ -55,15 +54,15 @@ func say(tx *bus.Tx, kind string, b body) error {
 	return fmt.Errorf("no message is called %q", kind)
 }
 
-// speaker is the module that says a type.
-func speaker(kind string) string {
+// publisherOf is the module that publishes or sends a type.
+func publisherOf(kind string) string {
 	if kind == "rung" {
 		return "till"
 	}
 	return "shop"
 }
 
-// keys are six: the first three travel in the same partition.
+// keys has six keys; the first three are in one partition.
 var keys = func() []string {
 	var together, apart []string
 	for i := 0; len(together) < 3 || len(apart) < 3; i++ {
@@ -77,14 +76,13 @@ var keys = func() []string {
 	return append(together[:3], apart[:3]...)
 }()
 
-// version is what a version of the program knows.
+// version is a version of the program's modules.
 type version struct {
-	Noted bool      `json:"noted"` // store hears shop.noted
-	Late  bool      `json:"late"`  // there is a subscriber called late
-	From  time.Time `json:"from"`  // where it begins
+	Noted bool `json:"noted"` // store subscribes to shop.noted
+	Late  bool `json:"late"`  // the module late exists
 }
 
-// hosts are the modules that work.
+// hosts are the modules that handle messages.
 func (v version) hosts() []string {
 	if v.Late {
 		return []string{"store", "late"}
@@ -93,19 +91,20 @@ func (v version) hosts() []string {
 }
 
 type part struct {
-	name      string
-	publishes []bus.Event
-	sends     []bus.Command
-	hears     []bus.Subscription
+	name       string
+	publishes  []bus.Event
+	sends      []bus.Command
+	subscribes []bus.Subscription
 }
 
 func (p part) Name() string                      { return p.name }
 func (p part) Publishes() []bus.Event            { return p.publishes }
 func (p part) Sends() []bus.Command              { return p.sends }
-func (p part) Subscriptions() []bus.Subscription { return p.hears }
+func (p part) Subscriptions() []bus.Subscription { return p.subscribes }
 
-// topology is a version's. plan is where handlers look up whether they are to
-// fail; it is no part of their transactions, so that a failure is used up.
+// topology returns the modules of a version. Handlers look up in plan whether they
+// must fail. plan is outside of their transactions, so that a planned failure
+// counts even though the handler's transaction rolls back.
 func (v version) topology(plan *sql.DB) (*bus.Topology, error) {
 	store := func(ctx context.Context, tx *bus.Tx, b body) error {
 		if err := handle(ctx, tx, plan, "store", b); err != nil {
@@ -114,29 +113,29 @@ func (v version) topology(plan *sql.DB) (*bus.Topology, error) {
 		return tx.Publish(packed{b})
 	}
 	late := func(ctx context.Context, tx *bus.Tx, b body) error { return handle(ctx, tx, plan, "late", b) }
-	hears := []bus.Subscription{
+	subscriptions := []bus.Subscription{
 		bus.On(func(ctx context.Context, tx *bus.Tx, m paid) error { return store(ctx, tx, m.body) }),
 		bus.On(func(ctx context.Context, tx *bus.Tx, m rung) error { return store(ctx, tx, m.body) }),
 		bus.Handle(func(ctx context.Context, tx *bus.Tx, m pack) error { return store(ctx, tx, m.body) }),
 	}
 	if v.Noted {
-		hears = append(hears, bus.On(func(ctx context.Context, tx *bus.Tx, m noted) error { return store(ctx, tx, m.body) }))
+		subscriptions = append(subscriptions, bus.On(func(ctx context.Context, tx *bus.Tx, m noted) error { return store(ctx, tx, m.body) }))
 	}
 	all := []bus.Module{
 		part{name: "shop", publishes: []bus.Event{paid{}, noted{}}, sends: []bus.Command{pack{}}},
 		part{name: "till", publishes: []bus.Event{rung{}}},
-		part{name: "store", publishes: []bus.Event{packed{}}, hears: hears},
+		part{name: "store", publishes: []bus.Event{packed{}}, subscribes: subscriptions},
 	}
 	if v.Late {
-		all = append(all, part{name: "late", hears: []bus.Subscription{
-			bus.On(func(ctx context.Context, tx *bus.Tx, m paid) error { return late(ctx, tx, m.body) }).From(v.From),
-			bus.On(func(ctx context.Context, tx *bus.Tx, m noted) error { return late(ctx, tx, m.body) }).From(v.From),
+		all = append(all, part{name: "late", subscribes: []bus.Subscription{
+			bus.On(func(ctx context.Context, tx *bus.Tx, m paid) error { return late(ctx, tx, m.body) }),
+			bus.On(func(ctx context.Context, tx *bus.Tx, m noted) error { return late(ctx, tx, m.body) }),
 		}})
 	}
 	return bus.NewTopology(all...)
 }
 
-// handle leaves a mark, and then fails if that is planned.
+// handle inserts an effect, and then fails if the plan has a failure for the message.
 func handle(ctx context.Context, tx *bus.Tx, plan *sql.DB, subscriber string, b body) error {
 	if _, err := tx.ExecContext(ctx, `INSERT INTO effects (message, key, n, topic) VALUES ($1, $2, $3, $4)`, tx.Cause().ID, b.K, b.N, tx.Cause().Topic); err != nil {
 		return err
@@ -161,7 +160,7 @@ func handle(ctx context.Context, tx *bus.Tx, plan *sql.DB, subscriber string, b 
 	}
 }
 
-// tables are the suite's own. Nothing is unique: a second effect must be seen.
+// tables are the suite's own. Effects have no unique constraint: a duplicate must be visible.
 const tables = `
 CREATE TABLE store.effects (at bigint GENERATED ALWAYS AS IDENTITY, message uuid, key text, n int, topic text);
 CREATE TABLE late.effects (at bigint GENERATED ALWAYS AS IDENTITY, message uuid, key text, n int, topic text);

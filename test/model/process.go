@@ -20,30 +20,30 @@ import (
 	"millrace/test/conformance"
 )
 
-// options make failing and taking over quick. Three waits are four attempts,
-// more than a message ever fails that is not to fail for ever.
+// options make retries and failover fast. Three waits allow four attempts: more
+// failures than any message has, except those that always fail.
 var options = conformance.Options{
 	Backoff: []time.Duration{5 * time.Millisecond, 10 * time.Millisecond, 20 * time.Millisecond},
 	Poll:    time.Second, LeaseTTL: lease,
 }
 
-const lease = time.Second // shorter ones run out by themselves on a busy machine
+const lease = time.Second // a shorter lease would expire by itself on a busy machine
 
-// process is one of the program's: in this process behind a line of its own, or
-// a real one.
+// process is a process of the program: either inside the test's process, connected
+// through its own line, or a real operating-system process.
 type process struct {
 	version version
-	// In this one:
+	// Inside the test's process:
 	line   *line
 	opened conformance.Process
 	router *message.Router
 	done   chan error
-	// A real one:
+	// A real process:
 	cmd   *exec.Cmd
 	stdin io.Closer
 }
 
-// open starts a process whose line may be cut.
+// open starts a process inside the test's process. Its line can be cut.
 func (r *runner) open(v version, hosted []string) *process {
 	l, err := newLine(r.url)
 	r.must(err)
@@ -70,7 +70,7 @@ func host(world conformance.World, topo *bus.Topology, hosted []string) (conform
 	return opened, router, err
 }
 
-// end ends the process well.
+// end shuts the process down.
 func (r *runner) end(p *process) {
 	if p.cmd != nil {
 		r.kill(p)
@@ -85,18 +85,19 @@ func (r *runner) end(p *process) {
 	r.must(p.line.cut())
 }
 
-// kill ends the process as a crash does. What is left of it here is cleared away
-// meanwhile: it can reach nothing any more.
+// kill ends the process as a crash does. If it runs inside the test's process, its
+// line is cut, so that it cannot reach the database any more, and its goroutines
+// end in the background.
 func (r *runner) kill(p *process) {
 	if p.cmd != nil {
-		_ = p.cmd.Process.Kill() // it may have ended
-		_ = p.cmd.Wait()         // killed, as it says
+		_ = p.cmd.Process.Kill() // it may have ended already
+		_ = p.cmd.Wait()         // the error is the kill
 		_ = p.stdin.Close()
 		return
 	}
 	r.must(p.line.cut())
 	r.remains.Go(func() {
-		_ = p.opened.Close() // it cannot say goodbye
+		_ = p.opened.Close() // fails: its connections are cut
 		_ = p.router.Close()
 		if err := <-p.done; err != nil {
 			r.t.Logf("a process that was lost: %v", err)
@@ -104,16 +105,17 @@ func (r *runner) kill(p *process) {
 	})
 }
 
-// childVariable holds what a real process needs to know.
+// childVariable passes an assignment to a real process.
 const childVariable = "MILLRACE_MODEL_CHILD"
 
-type errand struct {
+// assignment is what a real process hosts, and where.
+type assignment struct {
 	URL     string
 	Version version
 }
 
-// Child runs the test binary as a process of a program, if that is what it was
-// started for; it does not return then. Call it first in TestMain.
+// Child runs the test binary as a process of a program and does not return, if
+// spawn has started it; otherwise it does nothing. Call it first in TestMain.
 func Child(world conformance.Factory) {
 	text := os.Getenv(childVariable)
 	if text == "" {
@@ -127,19 +129,19 @@ func Child(world conformance.Factory) {
 }
 
 func child(world conformance.Factory, text string) error {
-	var e errand
-	if err := json.Unmarshal([]byte(text), &e); err != nil {
+	var a assignment
+	if err := json.Unmarshal([]byte(text), &a); err != nil {
 		return err
 	}
-	plan, err := openPlan(context.Background(), e.URL)
+	plan, err := openPlan(context.Background(), a.URL)
 	if err != nil {
 		return err
 	}
-	topo, err := e.Version.topology(plan)
+	topo, err := a.Version.topology(plan)
 	if err != nil {
 		return err
 	}
-	_, router, err := host(world(e.URL), topo, e.Version.hosts())
+	_, router, err := host(world(a.URL), topo, a.Version.hosts())
 	if err != nil {
 		return err
 	}
@@ -147,7 +149,7 @@ func child(world conformance.Factory, text string) error {
 		<-router.Running()
 		fmt.Println("running")
 		_, _ = io.Copy(io.Discard, os.Stdin)
-		os.Exit(0) // the test is over, or gone
+		os.Exit(0) // the test has ended or was killed
 	}()
 	return router.Run(context.Background())
 }
@@ -160,7 +162,7 @@ func openPlan(ctx context.Context, url string) (*sql.DB, error) {
 func (r *runner) spawn(v version) *process {
 	binary, err := os.Executable()
 	r.must(err)
-	text, err := json.Marshal(errand{r.url, v})
+	text, err := json.Marshal(assignment{r.url, v})
 	r.must(err)
 	p := &process{version: v, cmd: exec.Command(binary, "-test.run=^$")}
 	p.cmd.Env = append(os.Environ(), childVariable+"="+string(text))

@@ -7,27 +7,27 @@ import (
 	"pgregory.net/rapid"
 )
 
-// step is one of a program. Which fields count depends on Do.
+// step is one step of a program. Do determines which fields are used.
 type step struct {
 	Do    string
-	Txs   []transaction // say, sayAndCut
-	Which int           // the how manieth process, dead letter, or moment
-	Flag  bool          // mended before it is retried; killed for real; shop or till
+	Txs   []transaction // for say and sayAndCut
+	Which int           // index of a process or a dead letter
+	Flag  bool          // fix before the retry; use a real process; shop or till
 }
 
 type transaction struct {
-	Back  bool // it rolls back
-	Words []word
+	Back     bool // it rolls back
+	Messages []planned
 }
 
-// word is a message to say, and how it fails at each subscriber.
-type word struct {
+// planned is a message to publish, and how its handler fails at each subscriber.
+type planned struct {
 	Kind        string
 	Key         int
 	Store, Late failing
 }
 
-// failing is how often a handler fails, and how. For ever is -1.
+// failing is how often a handler fails, and how. Times is -1 for always.
 type failing struct {
 	Times int
 	Way   string
@@ -40,14 +40,14 @@ func (f failing) String() string {
 	return fmt.Sprintf("%d×%s", f.Times, f.Way)
 }
 
-func (w word) String() string {
-	return fmt.Sprintf("%s %s (store %s, late %s)", w.Kind, keys[w.Key], w.Store, w.Late)
+func (m planned) String() string {
+	return fmt.Sprintf("%s %s (store %s, late %s)", m.Kind, keys[m.Key], m.Store, m.Late)
 }
 
 func (s step) String() string {
 	var txs []string
 	for _, tx := range s.Txs {
-		txs = append(txs, fmt.Sprintf("{back %v: %v}", tx.Back, tx.Words))
+		txs = append(txs, fmt.Sprintf("{back %v: %v}", tx.Back, tx.Messages))
 	}
 	return fmt.Sprintf("%s which=%d flag=%v %s", s.Do, s.Which, s.Flag, strings.Join(txs, " "))
 }
@@ -60,22 +60,23 @@ var failings = rapid.Custom(func(t *rapid.T) failing {
 	if f.Way == "invalid" { // dead at once
 		f.Times = -1
 	}
-	if f.Way == "contention" && f.Times < 0 { // it is retried at once, more often than that
+	if f.Way == "contention" && f.Times < 0 { // contention is retried immediately, more often than three times
 		f.Times = 3
 	}
 	return f
 })
 
-// aTransaction says something about two keys that are no other transaction's of
-// its step: so the model knows the order of what commits at the same time.
+// aTransaction generates a transaction with two keys that no other transaction of
+// its step uses, so that the order per key is known even if the transactions of
+// the step commit concurrently.
 func aTransaction(place int) *rapid.Generator[transaction] {
 	return rapid.Custom(func(t *rapid.T) transaction {
-		// Events of the till are said by another module, in a transaction of its own.
+		// Events of till are published by another module, so they need their own transaction.
 		kinds := rapid.SampledFrom([][]string{{"paid", "paid", "noted", "pack"}, {"paid", "noted"}, {"rung"}}).Draw(t, "kinds")
-		words := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) word {
-			return word{rapid.SampledFrom(kinds).Draw(t, "kind"), (place + 3*rapid.IntRange(0, 1).Draw(t, "key")) % len(keys), failings.Draw(t, "store"), failings.Draw(t, "late")}
+		messages := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) planned {
+			return planned{rapid.SampledFrom(kinds).Draw(t, "kind"), (place + 3*rapid.IntRange(0, 1).Draw(t, "key")) % len(keys), failings.Draw(t, "store"), failings.Draw(t, "late")}
 		}), 1, 5).Draw(t, "words")
-		return transaction{rapid.IntRange(0, 4).Draw(t, "back") == 0, words}
+		return transaction{rapid.IntRange(0, 4).Draw(t, "back") == 0, messages}
 	})
 }
 

@@ -23,8 +23,8 @@ import (
 // patience bounds every wait.
 const patience = 2 * time.Minute
 
-// Run plays programs. The factory is called for each process of a program, with
-// another address of the same database.
+// Run runs random programs. It calls the factory for each process of a program,
+// with a different address of the same database.
 func Run(t *testing.T, world conformance.Factory) {
 	admin, err := postgres.Open(t.Context(), postgres.Config{URL: pgtest.URL(t), MaxConns: 1, Application: "model"})
 	if err != nil {
@@ -50,7 +50,7 @@ func Run(t *testing.T, world conformance.Factory) {
 	})
 }
 
-// prepare makes the database of which each program gets a copy.
+// prepare makes the template database; each program gets a copy.
 func prepare(t *testing.T, world conformance.Factory) (url string) {
 	url = pgtest.URL(t)
 	topo, err := version{Noted: true, Late: true}.topology(nil)
@@ -71,7 +71,7 @@ func prepare(t *testing.T, world conformance.Factory) (url string) {
 	return url
 }
 
-// runner plays one program.
+// runner runs one program.
 type runner struct {
 	t       *rapid.T
 	url     string
@@ -79,19 +79,12 @@ type runner struct {
 	sql     *sql.DB
 	model   *expectation
 	version version
-	front   *process   // says everything
-	workers []*process // hear everything
+	front   *process   // publishes everything
+	workers []*process // handle everything
 	remains sync.WaitGroup
-	moments []moment
-	last    int // number of a message
+	last    int // number of the newest message
 
-	repeated bool // what the shop had said
-}
-
-// moment is a time between two steps, and how much had been said by the shop.
-type moment struct {
-	at   time.Time
-	said int
+	repeated bool // the shop's events were delivered again
 }
 
 func play(rt *rapid.T, url string, world conformance.Factory, program []step) {
@@ -116,7 +109,7 @@ func (r *runner) must(err error) {
 	}
 }
 
-// close ends whatever is left, also of a program that failed.
+// close ends all remaining processes, also of a program that failed.
 func (r *runner) close() {
 	for _, p := range append(r.workers, r.front) {
 		if p != nil {
@@ -130,7 +123,7 @@ func (r *runner) close() {
 func (r *runner) step(s step) {
 	switch s.Do {
 	case "say", "sayAndCut":
-		r.say(s.Txs, s.Do == "sayAndCut")
+		r.publish(s.Txs, s.Do == "sayAndCut")
 	case "begin":
 		if len(r.workers) < 3 {
 			r.begin(s.Flag)
@@ -141,13 +134,13 @@ func (r *runner) step(s step) {
 		r.hang(s.Which % len(r.workers))
 	case "late":
 		if !r.version.Late {
-			r.addLate(s.Which, s.Flag)
+			r.addLate()
 		}
 	case "addType":
-		if !r.version.Noted && !r.repeated { // of what was repeated nobody could tell which copy it has come to
+		if !r.version.Noted && !r.repeated { // after a redelivery it is unknown which copy the subscriber has reached
 			before := len(r.model.entries["shop.events"])
 			r.version.Noted = true
-			r.model.ears["store"].hears["noted"] = reach{0, before}
+			r.model.subscribers["store"].types["noted"] = reach{0, before}
 			r.begin(s.Flag)
 		}
 	case "repeat":
@@ -163,17 +156,17 @@ func (r *runner) step(s step) {
 	}
 }
 
-// early finds out what the store has come to of the type that was added, if
-// some of that was said before. A repetition would hide it.
+// early records which messages of the added type the store has handled, of those
+// published before it was added. After a redelivery this could not be seen any more.
 func (r *runner) early() {
-	store := r.model.ears["store"]
-	if store.early == nil && store.hears["noted"].certain > 0 {
+	store := r.model.subscribers["store"]
+	if store.early == nil && store.types["noted"].certain > 0 {
 		r.settled()
 		_, store.early = r.happened("store")
 	}
 }
 
-// begin starts another worker of the newest version.
+// begin starts another worker of the newest version, as a real process or not.
 func (r *runner) begin(real bool) {
 	if real {
 		r.workers = append(r.workers, r.spawn(r.version))
@@ -182,7 +175,7 @@ func (r *runner) begin(real bool) {
 	r.workers = append(r.workers, r.open(r.version, r.version.hosts()))
 }
 
-// lose ends a worker, well or not, and sees to it that there is another.
+// lose shuts a worker down or kills it, and starts another if it was the last.
 func (r *runner) lose(s step) {
 	at := s.Which % len(r.workers)
 	if s.Do == "kill" && r.workers[at].cmd == nil {
@@ -201,7 +194,7 @@ func (r *runner) lose(s step) {
 	}
 }
 
-// hang stops a worker for longer than its lease; another takes over.
+// hang stalls a worker for longer than its lease, so that another takes over.
 func (r *runner) hang(at int) {
 	p := r.workers[at]
 	if p.line == nil {
@@ -211,12 +204,12 @@ func (r *runner) hang(at int) {
 		r.begin(false)
 	}
 	p.line.hold()
-	<-time.After(3 * lease) // so long it lasts
+	<-time.After(3 * lease) // longer than the lease
 	p.line.goOn()
 }
 
-// current ends the workers of older versions: they would hold what only the
-// newest one knows for ever.
+// current shuts down the workers of older versions: otherwise messages of a type
+// that only the newest version handles could stay parked.
 func (r *runner) current() {
 	var kept []*process
 	for _, p := range r.workers {
@@ -232,30 +225,20 @@ func (r *runner) current() {
 	}
 }
 
-// addLate adds the subscriber: from the first event, a moment, or now.
-func (r *runner) addLate(which int, some bool) {
-	said := len(r.model.entries["shop.events"])
-	start := 0
+// addLate adds the subscriber late after the first events were published.
+func (r *runner) addLate() {
 	r.version.Late = true
-	switch {
-	case which == 0:
-	case some && len(r.moments) > 0:
-		m := r.moments[which%len(r.moments)]
-		r.version.From, start = m.at, m.said
-	default:
-		r.version.From, start = bus.Now, said
-	}
 	r.begin(false)
-	r.model.ears["late"] = &ear{
-		hears: map[string]reach{"paid": {start, start}, "noted": {start, start}},
+	r.model.subscribers["late"] = &subscriber{
+		types: map[string]reach{"paid": {}, "noted": {}},
 		fails: map[int]bool{}, discarded: map[int]bool{},
 	}
 	for n, f := range r.laterFails() {
-		r.model.ears["late"].fails[n] = f
+		r.model.subscribers["late"].fails[n] = f
 	}
 }
 
-// laterFails are the messages at which the late subscriber is to fail for ever.
+// laterFails are the messages that always fail at the late subscriber.
 func (r *runner) laterFails() map[int]bool {
 	rows, err := r.sql.QueryContext(context.Background(), `SELECT n FROM public.plan WHERE subscriber = 'late' AND fails > 1000`)
 	r.must(err)
@@ -270,56 +253,53 @@ func (r *runner) laterFails() map[int]bool {
 	return all
 }
 
-// say has the transactions at the same time. If the front's line is cut
-// meanwhile, nobody knows what committed before somebody has looked. It tells
-// whether all of them did.
-func (r *runner) say(txs []transaction, cut bool) (said bool) {
-	var now time.Time
-	r.must(r.sql.QueryRowContext(context.Background(), `SELECT clock_timestamp()`).Scan(&now))
-	r.moments = append(r.moments, moment{now, len(r.model.entries["shop.events"])})
+// publish runs the transactions concurrently. If cut, it also kills the front
+// meanwhile, and looks up afterwards which transactions committed. It reports
+// whether all of them committed.
+func (r *runner) publish(txs []transaction, cut bool) (all bool) {
 	bodies := make([][]body, len(txs))
 	for i, tx := range txs {
-		for _, w := range tx.Words {
+		for _, m := range tx.Messages {
 			r.last++
-			bodies[i] = append(bodies[i], body{keys[w.Key], r.last})
-			r.plan("store", r.last, w.Store)
-			r.plan("late", r.last, w.Late)
+			bodies[i] = append(bodies[i], body{keys[m.Key], r.last})
+			r.plan("store", r.last, m.Store)
+			r.plan("late", r.last, m.Late)
 		}
 	}
 	results := make([]error, len(txs))
-	var all sync.WaitGroup
+	var running sync.WaitGroup
 	for i, tx := range txs {
-		all.Go(func() { results[i] = r.transact(tx, bodies[i]) })
+		running.Go(func() { results[i] = r.transact(tx, bodies[i]) })
 	}
 	if cut {
 		r.kill(r.front)
 	}
-	all.Wait()
+	running.Wait()
 	if cut {
 		r.front = r.open(r.version, []string{"shop", "till"})
 	}
-	said = true
+	all = true
 	for i, tx := range txs {
 		if !r.committed(tx, bodies[i], results[i], cut) {
-			said = false
+			all = false
 			continue
 		}
 		for j, b := range bodies[i] {
-			r.model.commit(b, tx.Words[j].Kind)
+			r.model.commit(b, tx.Messages[j].Kind)
 		}
 	}
-	return said
+	return all
 }
 
 var errBack = errors.New("rolled back")
 
 func (r *runner) transact(tx transaction, bodies []body) error {
-	return r.front.opened.DB(speaker(tx.Words[0].Kind)).InTx(context.Background(), func(t *bus.Tx) error {
+	return r.front.opened.DB(publisherOf(tx.Messages[0].Kind)).InTx(context.Background(), func(t *bus.Tx) error {
 		for i, b := range bodies {
 			if _, err := t.ExecContext(context.Background(), `INSERT INTO book VALUES ($1)`, b.N); err != nil {
 				return err
 			}
-			if err := say(t, tx.Words[i].Kind, b); err != nil {
+			if err := publish(t, tx.Messages[i].Kind, b); err != nil {
 				return err
 			}
 		}
@@ -330,10 +310,10 @@ func (r *runner) transact(tx transaction, bodies []body) error {
 	})
 }
 
-// committed tells whether a transaction did. If its connection was lost the
-// table tells, in which each has a row for each message: also where nobody cut
-// it, since others end the transactions of a process that is so slow that its
-// lease runs out.
+// committed reports whether a transaction committed. If its connection was lost, it
+// looks into the table book, in which each transaction inserts a row for each of
+// its messages. A connection may be lost without a cut, too: if a slow process's
+// lease expires, others end its transactions.
 func (r *runner) committed(tx transaction, bodies []body, result error, lost bool) bool {
 	switch {
 	case result == nil:
@@ -344,7 +324,7 @@ func (r *runner) committed(tx transaction, bodies []body, result error, lost boo
 		r.must(result)
 	}
 	var found bool
-	r.must(r.sql.QueryRowContext(context.Background(), `SELECT EXISTS (SELECT 1 FROM `+speaker(tx.Words[0].Kind)+`.book WHERE n = $1)`, bodies[0].N).Scan(&found))
+	r.must(r.sql.QueryRowContext(context.Background(), `SELECT EXISTS (SELECT 1 FROM `+publisherOf(tx.Messages[0].Kind)+`.book WHERE n = $1)`, bodies[0].N).Scan(&found))
 	return found
 }
 
@@ -355,7 +335,7 @@ func (r *runner) plan(subscriber string, n int, f failing) {
 	times := f.Times
 	if times < 0 {
 		times = 1 << 30
-		if s := r.model.ears[subscriber]; s != nil {
+		if s := r.model.subscribers[subscriber]; s != nil {
 			s.fails[n] = true
 		}
 	}
@@ -363,7 +343,7 @@ func (r *runner) plan(subscriber string, n int, f failing) {
 	r.must(err)
 }
 
-// wait waits until nothing is wrong any more.
+// wait waits until wrong returns an empty string.
 func (r *runner) wait(wrong func() string) {
 	r.t.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)

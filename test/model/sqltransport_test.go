@@ -1,3 +1,5 @@
+//go:build slow
+
 package model_test
 
 import (
@@ -23,8 +25,8 @@ func TestMain(m *testing.M) {
 	flag.Visit(func(f *flag.Flag) { given[f.Name] = true })
 	for name, value := range map[string]string{
 		"rapid.checks":     "6",    // of each series
-		"rapid.nofailfile": "true", // what fails depends on the timing too
-		"test.parallel":    "4",    // these programs wait more than they work
+		"rapid.nofailfile": "true", // a failure depends on timing, too, so a file would not reproduce it
+		"test.parallel":    "4",    // these programs mostly wait
 	} {
 		if !given[name] {
 			_ = flag.Set(name, value) // the flag exists
@@ -33,7 +35,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-func TestRandomProgramsKeepEveryPromise(t *testing.T) {
+func TestBus_RandomProgramsKeepItsGuarantees(t *testing.T) {
 	for _, series := range []string{"first", "second", "third", "fourth"} {
 		t.Run(series, func(t *testing.T) {
 			t.Parallel()
@@ -42,7 +44,7 @@ func TestRandomProgramsKeepEveryPromise(t *testing.T) {
 	}
 }
 
-// world carries the messages through the database itself.
+// world transports messages through the database.
 type world struct{ url string }
 
 func overSQL(url string) conformance.World { return world{url} }
@@ -62,7 +64,7 @@ func (w world) Repeat(ctx context.Context, module string) error {
 	if err != nil {
 		return err
 	}
-	defer db.Close() //nolint:errcheck // nothing was written on it that Exec did not answer
+	defer db.Close() //nolint:errcheck // Exec has returned the result of every write
 	return repeat(ctx, db, module)
 }
 

@@ -1,9 +1,9 @@
-// Package ports gives a test a TCP port of the loopback for the programs that it
-// starts, ends and starts again: the port is the test's until its end, whether a
-// program listens there or not. It is below those that a system hands out, so
-// that nobody's outgoing connection takes it, and marked by the UDP port of the
-// same number, so that no other test does, in this process or another. A program
-// that knows nothing of the mark can still take it.
+// Package ports reserves a TCP port on the loopback interface for a test that starts a
+// program repeatedly. The port stays reserved until the test ends, even while no
+// program listens on it. It is below the range of ephemeral ports, so that no
+// outgoing connection takes it. The package holds the UDP port of the same number as
+// a lock, so that no other test gets the port, in this process or another. Programs
+// that do not use this package can still take it.
 package ports
 
 import (
@@ -17,7 +17,7 @@ import (
 
 const first, many = 20_000, 10_000
 
-// Of returns 127.0.0.1 with a port that is the test's alone.
+// Of returns the address of a port on 127.0.0.1 that is reserved until the test ends.
 func Of(t testing.TB) (address string) {
 	t.Helper()
 	for range 100 {
@@ -29,10 +29,10 @@ func Of(t testing.TB) (address string) {
 	return ""
 }
 
-// take marks a port, if nobody has marked it and nobody listens there.
+// take reserves a port. It reports false if the port is reserved already or in use.
 func take(t testing.TB, at string) bool {
 	t.Helper()
-	mark, err := net.ListenPacket("udp", at) //nolint:noctx // nothing is waited for
+	mark, err := net.ListenPacket("udp", at) //nolint:noctx // does not block
 	if err != nil {
 		return false
 	}

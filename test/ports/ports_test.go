@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestAPortIsOneTestsUntilItEnds(t *testing.T) {
+func TestOf_ReservesThePortUntilTheTestEnds(t *testing.T) {
 	var at string
 	t.Run("one", func(t *testing.T) {
 		at = Of(t)
@@ -19,7 +19,7 @@ func TestAPortIsOneTestsUntilItEnds(t *testing.T) {
 	require.True(t, take(t, at), "the next")
 }
 
-func TestAPortOnWhichSomebodyListensIsGivenToNobody(t *testing.T) {
+func TestOf_SkipsAPortInUse(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, l.Close()) })

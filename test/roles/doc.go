@@ -1,8 +1,8 @@
-// Package roles proves that each module can do with the database what its
-// database role needs, and nothing else: on a real PostgreSQL, with the product's
-// own modules, signed in as the users that an operator would make.
+// Package roles tests that each module's database role has the rights that the
+// module needs, and no others: on a real PostgreSQL, with the product's modules,
+// signed in as users like those that an operator creates.
 //
-// Every statement is tried, each role on each thing that the catalogue lists: a
-// table that a later migration adds is in the matrix or makes the test red.
-// testdata/matrix.txt is the matrix, to be read; -update writes it.
+// The matrix test tries every kind of statement as every role on every table,
+// sequence and function in the catalogue, so a table from a new migration fails the
+// test until it is in the matrix. testdata/matrix.txt is the matrix; -update writes it.
 package roles

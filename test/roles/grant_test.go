@@ -12,10 +12,9 @@ import (
 	"millrace/platform/errs"
 )
 
-// TestNobodysTemporaryTableStandsForATableOfTheFunctions: these run with their
-// owner's rights, and would hand them to the trigger of a table that the caller
-// slipped in.
-func TestNobodysTemporaryTableStandsForATableOfTheFunctions(t *testing.T) {
+// The append functions run with their owner's rights. If they wrote into a caller's
+// temporary table of the same name, its triggers would run with these rights.
+func TestAppend_IgnoresTemporaryTablesOfTheCaller(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, "CREATEROLE")
 	require.NoError(t, w.migrate())
@@ -31,10 +30,10 @@ func TestNobodysTemporaryTableStandsForATableOfTheFunctions(t *testing.T) {
 		require.NoError(t, err, statement)
 	}
 	for _, table := range []string{"log", "queue"} {
-		var real, slipped int
-		require.NoError(t, payment.QueryRowContext(t.Context(), `SELECT (SELECT count(*) FROM payment.`+table+`), (SELECT count(*) FROM pg_temp.`+table+`)`).Scan(&real, &slipped))
+		var real, temporary int
+		require.NoError(t, payment.QueryRowContext(t.Context(), `SELECT (SELECT count(*) FROM payment.`+table+`), (SELECT count(*) FROM pg_temp.`+table+`)`).Scan(&real, &temporary))
 		require.Equal(t, 2, real, table)
-		require.Zero(t, slipped, table)
+		require.Zero(t, temporary, table)
 	}
 	var open string
 	require.NoError(t, w.admin.QueryRowContext(t.Context(), `
@@ -44,7 +43,7 @@ func TestNobodysTemporaryTableStandsForATableOfTheFunctions(t *testing.T) {
 	require.Empty(t, open, "every function with its owner's rights looks into pg_temp last")
 }
 
-func TestMigratingAgainTakesWhatIsTooMuchAndGivesWhatIsMissing(t *testing.T) {
+func TestMigrate_RestoresTheDeclaredRights(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, "CREATEROLE")
 	require.NoError(t, w.migrate())
@@ -69,14 +68,14 @@ func TestMigratingAgainTakesWhatIsTooMuchAndGivesWhatIsMissing(t *testing.T) {
 		GRANT USAGE ON SCHEMA payment TO $inquiry; GRANT SELECT ON delivery.addresses TO PUBLIC; GRANT USAGE ON SCHEMA delivery TO PUBLIC;
 		GRANT EXECUTE ON FUNCTION payment.append_log_one TO PUBLIC; GRANT USAGE ON SEQUENCE delivery.tracking_numbers TO $payment; GRANT CREATE ON SCHEMA bus TO $payment;
 		REVOKE INSERT ON payment.payments FROM $payment; REVOKE USAGE ON SCHEMA bus FROM $delivery; REVOKE EXECUTE ON FUNCTION payment.append_queue FROM $delivery;
-		REVOKE UPDATE (incarnation) ON bus.topics FROM $payment`)
+		REVOKE UPDATE (topic_id) ON bus.topics FROM $payment`)
 	w.do(wrong)
 	require.NotEqual(t, was, rights())
 	require.NoError(t, w.migrate())
 	require.Equal(t, was, rights())
 
-	// While a process lives it may need what its version needed: only PUBLIC loses something.
-	w.do(`INSERT INTO bus.processes (id, hosts, hears, expires_at) VALUES (gen_random_uuid(), '{}', '{}', now() + interval '1 hour')`)
+	// A running process of an older version may need its rights, so only PUBLIC loses rights meanwhile.
+	w.do(`INSERT INTO bus.nodes (id, modules, subscriptions, expires_at) VALUES (gen_random_uuid(), '{}', '{}', clock_timestamp() + interval '100 seconds')`)
 	w.do(wrong)
 	require.NoError(t, w.migrate())
 	for question, answer := range map[string]bool{
@@ -88,29 +87,67 @@ func TestMigratingAgainTakesWhatIsTooMuchAndGivesWhatIsMissing(t *testing.T) {
 		require.NoError(t, w.admin.QueryRowContext(t.Context(), "SELECT "+question).Scan(&may))
 		require.Equal(t, answer, may, question)
 	}
-	w.do(`DELETE FROM bus.processes`)
+	w.do(`DELETE FROM bus.nodes`)
 	require.NoError(t, w.migrate())
 	require.Equal(t, was, rights())
 }
 
-// TestAnAdministratorMayMakeTheRoles: an owner who may not make roles is told
-// which to have made, and gives them their rights.
-func TestAnAdministratorMayMakeTheRoles(t *testing.T) {
+// Each module's role may write into bus.nodes, so a module can insert a node that does not
+// exist. Migrate keeps rights while nodes are alive; this must not work for long.
+func TestMigrate_RevokesRightsDespiteForgedNodes(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "CREATEROLE")
+	require.NoError(t, w.migrate())
+	payment := w.open(w.as(w.user("in_payment", "payment")), 1)
+	forge := func(until string) {
+		t.Helper()
+		_, err := payment.ExecContext(t.Context(), `INSERT INTO bus.nodes (id, modules, subscriptions, expires_at) VALUES (gen_random_uuid(), '{}', '{}', clock_timestamp() + `+until+`)`)
+		require.NoError(t, err)
+	}
+	kept := func() (may bool) {
+		t.Helper()
+		require.NoError(t, w.admin.QueryRowContext(t.Context(), `SELECT has_table_privilege($1, 'payment.log', 'UPDATE')`, w.prefix+"delivery").Scan(&may))
+		return may
+	}
+	tooMuch := `GRANT UPDATE ON payment.log TO ` + w.prefix + `delivery`
+
+	w.do(tooMuch)
+	forge(`interval '1 hour'`)
+	forge(`interval '9999 years'`)
+	require.NoError(t, w.migrate())
+	require.False(t, kept(), "no lease is that long")
+
+	w.do(tooMuch)
+	forge(`interval '100 seconds'`) // a module could repeat this
+	require.NoError(t, w.migrate())
+	require.True(t, kept())
+	cfg := w.config(w.as(w.owner))
+	database, err := app.OpenDatabase(t.Context(), cfg, nil)
+	require.NoError(t, err)
+	left, err := app.MigrateAndRevoke(t.Context(), cfg, database, true)
+	require.NoError(t, err)
+	require.Empty(t, left)
+	require.False(t, kept())
+}
+
+// If the owner may not create roles, migrate fails with the statements for an
+// administrator. After these ran, migrate grants the rights.
+func TestMigrate_AcceptsRolesThatAnAdministratorCreated(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, "")
 	err := w.migrate()
 	require.Equal(t, errs.Forbidden, errs.KindOf(err), "%v", err)
-	_, told, found := strings.Cut(err.Error(), "call it again: ")
+	_, statements, found := strings.Cut(err.Error(), "call it again: ")
 	require.True(t, found, err.Error())
-	require.Equal(t, len(app.Modules()), strings.Count(told, "CREATE ROLE "+w.prefix))
-	w.do(told)
+	require.Equal(t, len(app.Modules()), strings.Count(statements, "CREATE ROLE "+w.prefix))
+	w.do(statements)
 	require.NoError(t, w.migrate())
 	served := w.config(w.as(w.user("in_payment", "payment")))
 	served.Modules = []string{"payment"}
 	require.NoError(t, w.start(served))
 }
 
-// start starts a program as far as it can be refused, and ends it.
+// start runs the checks of a program's start, and ends the program.
 func (w *world) start(cfg config.Config) error {
 	a, err := app.New(w.t.Context(), cfg, app.Options{Version: "test"})
 	if err == nil {
@@ -119,7 +156,7 @@ func (w *world) start(cfg config.Config) error {
 	return err
 }
 
-func TestServingNeedsNoOwnerAndSaysWhatItLacks(t *testing.T) {
+func TestServe_NeedsNoOwnerAndNamesMissingRights(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, "CREATEROLE")
 	w.do(`CREATE ROLE ` + w.prefix + `early LOGIN PASSWORD '` + password + `'`)
@@ -146,8 +183,8 @@ func TestServingNeedsNoOwnerAndSaysWhatItLacks(t *testing.T) {
 
 	payment.Modules = []string{"payment"}
 	for _, older := range []string{
-		`DELETE FROM payment.bus_version WHERE version_id = 4`, `DELETE FROM payment.module_version WHERE version_id = 2`,
-		`DELETE FROM payment.dispatch_version WHERE version_id = 2`, `DELETE FROM bus.bus_version WHERE version_id = 2`,
+		`DELETE FROM payment.bus_version WHERE version_id = 1`, `DELETE FROM payment.module_version WHERE version_id = 1`,
+		`DELETE FROM payment.dispatch_version WHERE version_id = 1`, `DELETE FROM bus.bus_version WHERE version_id = 1`,
 	} {
 		w.do(`CREATE TABLE kept AS TABLE ` + strings.Fields(older)[2] + `; ` + older)
 		err := w.start(payment)
@@ -157,29 +194,29 @@ func TestServingNeedsNoOwnerAndSaysWhatItLacks(t *testing.T) {
 	}
 	require.NoError(t, w.start(payment))
 
-	refusedTo := w.config(w.as(w.prefix + "early"))
-	require.ErrorContains(t, w.migrateAs(refusedTo), "does not own the tables of this database")
+	early := w.config(w.as(w.prefix + "early"))
+	require.ErrorContains(t, w.migrateAs(early), "does not own the tables of this database")
 }
 
-// TestTheOwnerServesEveryModuleInTheRoleOfEach: one process, and yet no module
-// can touch another's tables.
-func TestTheOwnerServesEveryModuleInTheRoleOfEach(t *testing.T) {
+// All modules run in one process, signed in as the owner. Each module's connections
+// still have only the rights of its role.
+func TestServe_AsOwnerUsesEachModulesRole(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, "CREATEROLE")
 	require.NoError(t, w.start(w.config(w.as(w.owner))), "it migrates, and makes the roles, itself")
 	topology, err := app.Topology()
 	require.NoError(t, err)
-	carried, err := sqltransport.Open(t.Context(), sqltransport.Config{URL: w.as(w.owner), RolePrefix: w.prefix}, topology, []string{"payment", "delivery"})
+	transport, err := sqltransport.Open(t.Context(), sqltransport.Config{URL: w.as(w.owner), RolePrefix: w.prefix}, topology, []string{"payment", "delivery"})
 	require.NoError(t, err)
-	defer func() { require.NoError(t, carried.Close()) }()
+	defer func() { require.NoError(t, transport.Close()) }()
 	for _, module := range []string{"payment", "delivery"} {
 		var user string
-		require.NoError(t, carried.DB(module).QueryRowContext(t.Context(), `SELECT current_user`).Scan(&user))
+		require.NoError(t, transport.DB(module).QueryRowContext(t.Context(), `SELECT current_user`).Scan(&user))
 		require.Equal(t, w.prefix+module, user)
 	}
 
 	outsider := w.config(w.as(w.user("nobody")))
-	w.do(`GRANT ` + w.owner + ` TO ` + w.prefix + `nobody`) // owns the tables, and is no member
+	w.do(`GRANT ` + w.owner + ` TO ` + w.prefix + `nobody`) // owns the tables, but is not a member of the modules' roles
 	for _, module := range app.Modules() {
 		w.do(`REVOKE ` + w.prefix + module + ` FROM ` + w.owner)
 	}

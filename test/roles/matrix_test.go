@@ -18,19 +18,19 @@ var update = flag.Bool("update", false, "write testdata/matrix.txt")
 
 const golden = "testdata/matrix.txt"
 
-// stranger is a user without any role: what it may do, everybody may.
+// stranger is a user without any role; its rights are those of PUBLIC.
 const stranger = "stranger"
 
-// thing is what the catalogue lists: a table with its columns, a sequence, a
+// thing is an entry of the catalogue: a table with its columns, a sequence, or a
 // function.
 type thing struct {
 	name    string
 	kind    string
 	columns []string
-	call    string // of a function, with NULL for each argument
+	call    string // of a function: the call with NULL for each argument
 }
 
-// catalogue lists everything in every schema that is not PostgreSQL's own.
+// catalogue lists all tables, sequences and functions outside of PostgreSQL's own schemas.
 func (w *world) catalogue() (things []thing, schemas []string) {
 	w.t.Helper()
 	rows, err := w.admin.QueryContext(w.t.Context(), `
@@ -44,7 +44,7 @@ func (w *world) catalogue() (things []thing, schemas []string) {
 		UNION ALL SELECT nspname, 'schema', '', '{}' FROM n
 		ORDER BY 1`)
 	require.NoError(w.t, err)
-	defer rows.Close() //nolint:errcheck // its error is Err's
+	defer rows.Close() //nolint:errcheck // Err returns its error
 	for rows.Next() {
 		var found thing
 		require.NoError(w.t, rows.Scan(&found.name, &found.kind, &found.call, pq.Array(&found.columns)))
@@ -58,11 +58,12 @@ func (w *world) catalogue() (things []thing, schemas []string) {
 	return things, schemas
 }
 
-// try is one attempt: what it is called in the matrix, and how it is done.
+// try is one statement, and the letter for it in the matrix.
 type try struct{ letter, column, statement string }
 
-// tries are the ways to use a thing. INSERT fails later, on a column that must
-// not be empty, if it may be done; TRUNCATE on a foreign key.
+// tries returns a statement for each right on a thing. With the right, some statements
+// still fail, but with another error: INSERT on a NOT NULL column, TRUNCATE on a
+// foreign key.
 func (th thing) tries() (all []try) {
 	switch th.kind {
 	case "sequence":
@@ -82,13 +83,13 @@ func (th thing) tries() (all []try) {
 		try{"T", "", "TRUNCATE " + th.name})
 }
 
-// may tells in one word what a user may do with a thing.
+// may returns the letters of the rights that a user has on a thing, given the results of tries.
 func (w *world) may(th thing, tries []try, states []string) string {
 	var word strings.Builder
 	var columns []string
 	for i, attempt := range tries {
 		if states[i] != refused {
-			// Nothing else may hide whether the right was there.
+			// Any other error would hide whether the user has the right.
 			require.Regexp(w.t, "^("+succeeded+"|23...|0A000|22...)$", states[i], attempt.statement)
 			if attempt.letter == "U" {
 				columns = append(columns, attempt.column)
@@ -107,7 +108,7 @@ func (w *world) may(th thing, tries []try, states []string) string {
 	return word.String()
 }
 
-// matrix tries everything as every user, and writes down what succeeded.
+// matrix tries every statement as every user, and returns the matrix as text.
 func (w *world) matrix(users []string) string {
 	w.t.Helper()
 	things, _ := w.catalogue()
@@ -170,7 +171,7 @@ func (w *world) everybody() []string {
 	return users
 }
 
-func TestEveryRoleMayDoWhatTheMatrixSaysAndNothingElse(t *testing.T) {
+func TestRoles_HaveExactlyTheRightsOfTheMatrix(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, "CREATEROLE")
 	require.NoError(t, w.migrate())

@@ -10,26 +10,28 @@ import (
 	"millrace/platform/errs"
 )
 
-// says asks the database, as has_table_privilege('$payment', …); $ is the prefix.
-func (w *world) says(question string) (yes bool) {
+// holds returns the value of a boolean SQL expression like
+// has_table_privilege('$payment', …). $ stands for the role prefix.
+func (w *world) holds(question string) (yes bool) {
 	w.t.Helper()
 	question = strings.ReplaceAll(question, "$", w.prefix)
 	require.NoError(w.t, w.admin.QueryRowContext(w.t.Context(), "SELECT "+question).Scan(&yes), question)
 	return yes
 }
 
-// TestWhoLosesARightOnATableKeepsThatOnAColumn: the server takes both.
-func TestWhoLosesARightOnATableKeepsThatOnAColumn(t *testing.T) {
+// A REVOKE of a table right also revokes the column rights in PostgreSQL; migrate must
+// grant these again.
+func TestMigrate_RevokesATableRightButKeepsTheColumnRight(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, "CREATEROLE")
 	require.NoError(t, w.migrate())
 	w.do(`GRANT UPDATE ON bus.topics TO ` + w.prefix + `payment`)
 	require.NoError(t, w.migrate())
-	require.False(t, w.says(`has_table_privilege('$payment', 'bus.topics', 'UPDATE')`))
-	require.True(t, w.says(`has_column_privilege('$payment', 'bus.topics', 'incarnation', 'UPDATE')`))
+	require.False(t, w.holds(`has_table_privilege('$payment', 'bus.topics', 'UPDATE')`))
+	require.True(t, w.holds(`has_column_privilege('$payment', 'bus.topics', 'topic_id', 'UPDATE')`))
 }
 
-func TestNobodyHandsOnARight(t *testing.T) {
+func TestMigrate_RevokesGrantOptions(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, "CREATEROLE")
 	require.NoError(t, w.migrate())
@@ -45,12 +47,13 @@ func TestNobodyHandsOnARight(t *testing.T) {
 		`has_table_privilege('$inquiry', 'payment.log', 'SELECT, DELETE')`:           false,
 		`has_table_privilege('$delivery', 'payment.log', 'SELECT')`:                  true,
 	} {
-		require.Equal(t, answer, w.says(question), question)
+		require.Equal(t, answer, w.holds(question), question)
 	}
 }
 
-// TestRightsThatCannotBeTakenAreRefusedByName: the owner takes what the owner gave.
-func TestRightsThatCannotBeTakenAreRefusedByName(t *testing.T) {
+// The owner can revoke only the rights that it granted. For other rights, migrate fails
+// and names the statement that revokes them.
+func TestMigrate_NamesRightsThatTheOwnerCannotRevoke(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, "CREATEROLE")
 	require.NoError(t, w.migrate())
@@ -75,19 +78,20 @@ func TestRightsThatCannotBeTakenAreRefusedByName(t *testing.T) {
 	}
 }
 
-// TestWhatASuperuserMigratesBelongsToTheOwner, who could serve no more else.
-func TestWhatASuperuserMigratesBelongsToTheOwner(t *testing.T) {
+// Tables that a superuser's migration creates must belong to the owner, who could not
+// run the program otherwise.
+func TestMigrate_BySuperuserLeavesTheTablesToTheOwner(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, "CREATEROLE")
 	require.NoError(t, w.migrate())
-	w.do(`DROP TABLE payment.received; DELETE FROM payment.bus_version WHERE version_id = 5; DROP SCHEMA delivery CASCADE`)
+	w.do(`DROP TABLE payment.dispatch, payment.dispatch_version; DROP SCHEMA delivery CASCADE`)
 	withoutRoles := func(url string) config.Config {
 		cfg := w.config(url)
 		cfg.Database.RolePrefix = ""
 		return cfg
 	}
 	require.NoError(t, w.migrateAs(withoutRoles(w.url)))
-	require.True(t, w.says(`(SELECT bool_and(relowner = '$owner'::regrole) FROM pg_class WHERE relname IN ('received', 'addresses'))`))
+	require.True(t, w.holds(`(SELECT bool_and(relowner = '$owner'::regrole) FROM pg_class WHERE relname IN ('dispatch', 'addresses'))`))
 	require.NoError(t, w.start(withoutRoles(w.as(w.owner))))
 	require.NoError(t, w.migrate())
 }

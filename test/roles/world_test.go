@@ -16,14 +16,13 @@ import (
 
 const password = "test"
 
-// world is a database whose tables belong to a user who is no superuser, and
-// whose modules have roles.
+// world is a database whose owner is not a superuser, and whose modules have roles.
 type world struct {
 	t      *testing.T
 	prefix string
-	url    string  // of the superuser
-	admin  *sql.DB // likewise
-	owner  string  // who migrates
+	url    string  // signs in as the superuser
+	admin  *sql.DB // signed in as the superuser
+	owner  string  // the user who migrates
 }
 
 // newWorld makes an empty database for an owner with the given rights.
@@ -53,10 +52,10 @@ func (w *world) do(statements string) {
 	require.NoError(w.t, err, statements)
 }
 
-// as is the URL for a user.
+// as returns the URL that signs in as the user.
 func (w *world) as(user string) string { return pgtest.As(w.url, user, password) }
 
-// user makes a user who is a member of the modules' roles.
+// user creates a user who is a member of the modules' roles.
 func (w *world) user(name string, modules ...string) (user string) {
 	w.t.Helper()
 	user = w.prefix + name
@@ -74,7 +73,7 @@ func (w *world) config(url string) config.Config {
 	return cfg
 }
 
-// migrate is what `millrace migrate` does, as its owner.
+// migrate does what `millrace migrate` does, as the owner.
 func (w *world) migrate() error { return w.migrateAs(w.config(w.as(w.owner))) }
 
 func (w *world) migrateAs(cfg config.Config) error {
@@ -85,8 +84,8 @@ func (w *world) migrateAs(cfg config.Config) error {
 	return app.Migrate(w.t.Context(), cfg, database)
 }
 
-// attempts tries statements on a user's connection, and takes back what they
-// did. It returns the SQLSTATE of each; "MR000" is success.
+// attempts runs each statement on a user's connection and rolls it back. It returns
+// their SQLSTATEs; "MR000" means success.
 func attempts(ctx context.Context, t *testing.T, db *sql.DB, statements []string) []string {
 	t.Helper()
 	conn, err := db.Conn(ctx)
@@ -102,7 +101,7 @@ func attempts(ctx context.Context, t *testing.T, db *sql.DB, statements []string
 		END $$`)
 	require.NoError(t, err)
 	var states []string
-	const few = 100 // each SELECT has a time limit
+	const few = 100 // per query, since each has a time limit
 	for from := 0; from < len(statements); from += few {
 		some := statements[from:min(from+few, len(statements))]
 		var got pq.StringArray

@@ -1,4 +1,4 @@
-// Package split runs the compiled program against a real Apache Kafka, as one
-// process and as one for each module, and wants of each run what the program
-// itself says that it proved.
+// Package split runs the compiled program on a real Apache Kafka, as one process and
+// as one process for each module, and checks the results that the program's own
+// commands report.
 package split

@@ -28,9 +28,9 @@ import (
 	"millrace/test/broker"
 )
 
-// TestTheCompiledProgramOnApacheKafka builds the program once. What it leaves at
-// the brokers is looked at in the end.
-func TestTheCompiledProgramOnApacheKafka(t *testing.T) {
+// The program is built once for all subtests. The last subtest checks that nothing
+// is left at the brokers.
+func TestProgram_RunsTogetherAndSplitOnApacheKafka(t *testing.T) {
 	p := &program{t: t, path: filepath.Join(t.TempDir(), "millrace"), database: pgtest.URL(t), environ: os.Environ()}
 	built, err := exec.CommandContext(t.Context(), "go", "build", "-o", p.path, "millrace/cmd/millrace").CombinedOutput()
 	require.NoError(t, err, "%s", built)
@@ -82,7 +82,7 @@ func TestTheCompiledProgramOnApacheKafka(t *testing.T) {
 		admin, err := sarama.NewClusterAdmin(cluster.Brokers(), broker.Config())
 		require.NoError(t, err)
 		defer func() { require.NoError(t, admin.Close()) }()
-		require.EventuallyWithT(t, func(t *assert.CollectT) { // what is deleted is listed for a moment yet
+		require.EventuallyWithT(t, func(t *assert.CollectT) { // deleted topics are still listed for a moment
 			topics, err := admin.ListTopics()
 			require.NoError(t, err)
 			for topic := range topics {
@@ -95,7 +95,7 @@ func TestTheCompiledProgramOnApacheKafka(t *testing.T) {
 	})
 }
 
-// program is the compiled one and what is around it.
+// program is the compiled program and its environment.
 type program struct {
 	t              *testing.T
 	path, database string
@@ -108,25 +108,25 @@ func (p *program) with(variable string) *program {
 	return &with
 }
 
-// run runs a command, which succeeds, and returns what it printed.
+// run runs a command, requires that it succeeds, and returns its output.
 func (p *program) run(args ...string) string {
 	p.t.Helper()
 	cmd := exec.CommandContext(p.t.Context(), p.path, args...)
-	var out, complaint bytes.Buffer
-	cmd.Env, cmd.Stdout, cmd.Stderr = p.environ, &out, &complaint
+	var out, stderr bytes.Buffer
+	cmd.Env, cmd.Stdout, cmd.Stderr = p.environ, &out, &stderr
 	err := cmd.Run()
-	require.NoError(p.t, err, "%v\n%s%s", args, out.String(), complaint.String())
+	require.NoError(p.t, err, "%v\n%s%s", args, out.String(), stderr.String())
 	return out.String()
 }
 
-// last reads the last line of what --json prints.
+// last decodes the last line of the output of --json.
 func last(t *testing.T, out string, into any) {
 	t.Helper()
 	lines := strings.Split(strings.TrimSpace(out), "\n")
 	require.NoError(t, json.Unmarshal([]byte(lines[len(lines)-1]), into), out)
 }
 
-// demo is the URL of a database that the demo makes.
+// demo returns the URL of a database that the demo creates.
 func (p *program) demo(end string) string {
 	u, err := url.Parse(p.database)
 	require.NoError(p.t, err)
@@ -142,7 +142,7 @@ func postgresOf(t *testing.T, url string) *sql.DB {
 	return db
 }
 
-// cleanUp drops the demo's databases at the end.
+// cleanUp drops the demo's databases at the end of the test.
 func (p *program) cleanUp() {
 	p.t.Cleanup(func() {
 		ctx := context.Background()

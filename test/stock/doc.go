@@ -5,12 +5,12 @@
 // has mended the part, and our own code for it may go.
 //
 // Promises is the table of all of them, each beside the test of ours that shows
-// the same promise kept. The README's table is made from it, and from a run of
+// the same promise kept. The table in docs/watermill.md is made from it, and from a run of
 // both sides:
 //
 //	go test -tags stock ./test/stock                       # the stock parts, on their own
 //	go test -tags stock,kafka ./test/stock -run Apache     # what only real brokers show (see test/broker)
-//	go test ./test/readme -run Promises -update-promises   # both sides, and writes the README
+//	go test ./test/readme -run Promises -update-promises   # both sides, and writes docs/watermill.md
 //
 // What must not happen is given a second; that it then still has not happened is
 // told by what the server says (who waits for a lock, how many rows there are)

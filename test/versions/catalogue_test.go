@@ -7,16 +7,17 @@ import (
 	"strings"
 )
 
-// schema is what a version knows of a database: things, and what is true of them.
+// schema has the items of a database schema and the facts about each, such as a column's type.
 type schema map[item]string
 
-// item is a thing: of is the table that it belongs to.
+// item is a table, column, constraint, function and so on. of is the table that it
+// belongs to, or the item's own name.
 type item struct{ kind, of, name string }
 
-// catalogueSQL reads every schema but the server's own, and leaves out what only
-// the migrations look at. Facts are words with a semicolon between them.
+// catalogueSQL reads all schemas except PostgreSQL's own, without the version tables
+// of the migrations. Facts are words separated by semicolons.
 //
-// A rule (a constraint, or an index that is unique) goes by what it says, not by its name.
+// A rule (a constraint or a unique index) is identified by its definition, not by its name.
 const catalogueSQL = `
 WITH n AS (SELECT oid, nspname FROM pg_namespace WHERE nspname !~ '^pg_' AND nspname NOT IN ('information_schema', 'public')),
 t AS (SELECT c.oid, format('%s.%s', nspname, relname) AS name, relkind FROM pg_class c JOIN n ON n.oid = relnamespace
@@ -45,32 +46,32 @@ UNION ALL
 SELECT 'function', format('%s.%s', nspname, proname), format('(%s)', oidvectortypes(proargtypes)), pg_get_function_result(p.oid)
 FROM pg_proc p JOIN n ON n.oid = pronamespace`
 
-// borne is what looks like harm and is none, with the reason: a CHECK that allows
-// more than the one before, for example, is a new rule to harm. It is emptied with
-// -record; a line that is not needed any more fails the test.
+// borne has faults that harm finds but that break nothing, with the reason. For
+// example, harm reports a wider CHECK as a new rule. Empty it after -record; an entry
+// that harm does not find any more fails the test.
 var borne = map[string]string{}
 
-// harm lists what a version that knows the schema before can no longer do in the
-// schema that is there now, and what to do instead.
+// harm lists what breaks a version that was built for the schema before if it runs on
+// the schema now, and what to do instead.
 func harm(before, now schema) (all []string) {
-	says := func(format string, args ...any) { all = append(all, fmt.Sprintf(format, args...)) }
+	fault := func(format string, args ...any) { all = append(all, fmt.Sprintf(format, args...)) }
 	for i, was := range before {
 		if i.kind != "table" && i.kind != "function" && i.kind != "sequence" && i.kind != "word" && !now.has("table", i.of) {
-			continue // it went with its table, which is told
+			continue // reported with its table
 		}
 		is, there := now[i]
 		switch {
 		case i.kind == "rule" && !there && strings.HasPrefix(i.name, "UNIQUE"):
-			says("%s is not %s any more: ON CONFLICT of the version before needs it, and so may its promises", i.of, i.name)
-		case i.kind == "rule": // one less restricts nobody
+			fault("%s is not %s any more: ON CONFLICT of the version before needs it, and so may its promises", i.of, i.name)
+		case i.kind == "rule": // a dropped rule breaks nothing
 		case !there:
-			says("%s is gone: leave it for one release more, and drop it in the next", i)
+			fault("%s is gone: leave it for one release more, and drop it in the next", i)
 		case i.kind == "column":
-			for _, fault := range narrowed(facts(was), facts(is)) {
-				says("%s %s", i, fault)
+			for _, narrower := range narrowed(facts(was), facts(is)) {
+				fault("%s %s", i, narrower)
 			}
 		case was != is:
-			says("%s returned %s, returns %s: give the new one another name", i, was, is)
+			fault("%s returned %s, returns %s: give the new one another name", i, was, is)
 		}
 	}
 	for i, fact := range now {
@@ -80,11 +81,11 @@ func harm(before, now schema) (all []string) {
 		switch f := facts(fact); i.kind {
 		case "column":
 			if f.notNull && !f.byDefault {
-				says("new %s is not null, and has no default: the version before does not fill it; let it be null, or give it a default", i)
+				fault("new %s is not null, and has no default: the version before does not fill it; let it be null, or give it a default", i)
 			}
 		case "rule":
 			if !onlyNew(i, fact, before, now) {
-				says("new rule on %s: %s: the version before may break it; add it in the next release", i.of, i.name)
+				fault("new rule on %s: %s: the version before may break it; add it in the next release", i.of, i.name)
 			}
 		}
 	}
@@ -97,7 +98,7 @@ func (s schema) has(kind, of string) bool {
 	return there
 }
 
-// column is what is true of a column.
+// column has the facts about a column.
 type column struct {
 	kind               string
 	notNull, byDefault bool
@@ -108,7 +109,7 @@ func facts(text string) column {
 	return column{words[0], slices.Contains(words, "not null"), slices.Contains(words, "default")}
 }
 
-// narrowed tells what a column does not take or give any more.
+// narrowed lists which values a column does not accept or supply any more.
 func narrowed(was, is column) (faults []string) {
 	if was.kind != is.kind {
 		faults = append(faults, fmt.Sprintf("was %s, is %s: add a column beside it, and fill both", was.kind, is.kind))
@@ -122,9 +123,9 @@ func narrowed(was, is column) (faults []string) {
 	return faults
 }
 
-// onlyNew tells whether a rule speaks of columns only that the version before
-// does not know, and is kept by what it leaves in them: a CHECK is kept by their
-// defaults, which it was tried on; anything else by null.
+// onlyNew reports whether a rule is only about columns that the previous version does
+// not know, and holds for the values that this version leaves in them. A CHECK holds
+// for their defaults, since the migration applied it to them; other rules hold for null.
 func onlyNew(rule item, columns string, before, now schema) bool {
 	for _, name := range strings.Split(columns, ";") {
 		i := item{"column", rule.of, name}
@@ -151,7 +152,7 @@ func (i item) String() string {
 	return i.kind + " " + i.of
 }
 
-// String is a line for each item, sorted: kind, of, name, facts, by tabs.
+// String returns a line for each item, sorted: kind, of, name and facts, separated by tabs.
 func (s schema) String() string {
 	lines := make([]string, 0, len(s))
 	for i, fact := range s {

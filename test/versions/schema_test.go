@@ -20,7 +20,7 @@ import (
 
 var record = flag.Bool("record", false, "note the present schema in schema.txt: at a release")
 
-func TestTheVersionBeforeCanWorkOnThePresentSchema(t *testing.T) {
+func TestSchema_WorksForThePreviousVersion(t *testing.T) {
 	t.Parallel()
 	present := schemaOf(t, migrated(t))
 	if *record {
@@ -32,24 +32,24 @@ func TestTheVersionBeforeCanWorkOnThePresentSchema(t *testing.T) {
 	require.NoError(t, err)
 	require.Greater(t, len(before), 100, "schema.txt is not whole")
 	found := harm(before, present)
-	for says, reason := range borne {
-		require.Contains(t, found, says, "borne, since %s; it is no harm any more", reason)
+	for fault, reason := range borne {
+		require.Contains(t, found, fault, "borne, since %s; it is no harm any more", reason)
 	}
-	found = slices.DeleteFunc(found, func(says string) bool { return borne[says] != "" })
+	found = slices.DeleteFunc(found, func(fault string) bool { return borne[fault] != "" })
 	require.Empty(t, found, "the version before cannot work on this schema")
 }
 
-// Real changes of a real schema, each as a migration would make it.
-func TestEveryChangeThatTheVersionBeforeCannotBearIsSeen(t *testing.T) {
+// Each change is a migration of the real schema, in a transaction that is rolled back.
+func TestHarm_FindsEveryIncompatibleChange(t *testing.T) {
 	t.Parallel()
 	db := migrated(t)
 	before := schemaOf(t, db)
 	require.Empty(t, harm(before, before))
-	for _, change := range []struct{ migration, says string }{
+	for _, change := range []struct{ migration, fault string }{
 		{`ALTER TABLE payment.log DROP COLUMN created_at`, "column payment.log.created_at is gone"},
 		{`ALTER TABLE payment.log RENAME COLUMN key TO subject`, "column payment.log.key is gone"},
 		{`ALTER TABLE payment.log ALTER COLUMN metadata TYPE jsonb`, "column payment.log.metadata was json, is jsonb"},
-		{`ALTER TABLE payment.aside ALTER COLUMN failed_at SET NOT NULL`, "column payment.aside.failed_at may not be null any more"},
+		{`ALTER TABLE payment.parked_messages ALTER COLUMN failed_at SET NOT NULL`, "column payment.parked_messages.failed_at may not be null any more"},
 		{`ALTER TABLE payment.log ALTER COLUMN created_at DROP DEFAULT`, "column payment.log.created_at has no default any more"},
 		{`ALTER TABLE payment.log ADD COLUMN tenant text NOT NULL`, "new column payment.log.tenant is not null, and has no default"},
 		{`ALTER TABLE payment.inbox ADD CHECK ("offset" < 1000)`, `new rule on payment.inbox: CHECK (("offset" < 1000))`},
@@ -63,15 +63,15 @@ func TestEveryChangeThatTheVersionBeforeCannotBearIsSeen(t *testing.T) {
 		{`DROP FUNCTION payment.append_log_one`, "function payment.append_log_one(smallint, uuid,"},
 		{`DROP FUNCTION bus.lock; CREATE FUNCTION bus.lock(topics text[], partitions smallint[]) RETURNS int LANGUAGE sql AS 'SELECT 1'`,
 			"function bus.lock(text[], smallint[]) returned void, returns integer"},
-		{`ALTER TABLE payment.aside ALTER COLUMN id DROP IDENTITY`, "column payment.aside.id has no default any more"},
+		{`ALTER TABLE payment.parked_messages ALTER COLUMN id DROP IDENTITY`, "column payment.parked_messages.id has no default any more"},
 		{`ALTER TABLE payment.log ALTER COLUMN type TYPE varchar(10)`, "column payment.log.type was text, is character varying(10)"},
 		{`ALTER SCHEMA payment RENAME TO payments`, "table payment.log is gone"},
 	} {
-		require.Contains(t, strings.Join(inSandbox(t, db, change.migration, before), "\n"), change.says, change.migration)
+		require.Contains(t, strings.Join(inSandbox(t, db, change.migration, before), "\n"), change.fault, change.migration)
 	}
 }
 
-func TestWhatIsOnlyAddedHarmsNobody(t *testing.T) {
+func TestHarm_AcceptsAdditions(t *testing.T) {
 	t.Parallel()
 	db := migrated(t)
 	before := schemaOf(t, db)
@@ -83,18 +83,18 @@ func TestWhatIsOnlyAddedHarmsNobody(t *testing.T) {
 		`ALTER TABLE payment.log ADD COLUMN big bigint GENERATED ALWAYS AS ("offset" * 2) STORED`,
 		`ALTER TABLE payment.inbox ADD COLUMN other text UNIQUE REFERENCES bus.topics`,
 		`ALTER TABLE payment.log ALTER COLUMN created_at DROP NOT NULL`,
-		`ALTER TABLE payment.aside DROP CONSTRAINT aside_state_check`,
+		`ALTER TABLE payment.parked_messages DROP CONSTRAINT parked_messages_state_check`,
 		`ALTER TABLE payment.log ALTER COLUMN created_at SET DEFAULT clock_timestamp()`,
 		`CREATE FUNCTION payment.append_log_one(p smallint) RETURNS void LANGUAGE sql AS 'SELECT'`,
 		`ALTER TABLE payment.inbox RENAME CONSTRAINT inbox_pkey TO once`,
 		`CREATE INDEX ON payment.inbox (topic)`,
-		`CREATE SCHEMA loyalty; CREATE TABLE loyalty.points (id int)`,
+		`CREATE SCHEMA of_a_new_module; CREATE TABLE of_a_new_module.points (id int)`,
 	} {
 		require.Empty(t, inSandbox(t, db, migration, before), migration)
 	}
 }
 
-func TestASequenceOrAWordOfAnEnumerationThatIsGoneIsSeen(t *testing.T) {
+func TestHarm_FindsDroppedSequencesAndEnumValues(t *testing.T) {
 	t.Parallel()
 	db := migrated(t)
 	_, err := db.ExecContext(t.Context(), `CREATE SEQUENCE payment.n; CREATE TYPE payment.mood AS ENUM ('glad', 'sad')`)
@@ -105,7 +105,7 @@ func TestASequenceOrAWordOfAnEnumerationThatIsGoneIsSeen(t *testing.T) {
 	require.Empty(t, inSandbox(t, db, `ALTER TYPE payment.mood RENAME TO moods; ALTER TYPE payment.moods RENAME TO mood`, before))
 }
 
-// inSandbox tells what harm a migration does, and undoes it.
+// inSandbox returns the harm that a migration does, and rolls it back.
 func inSandbox(t *testing.T, db *sql.DB, migration string, before schema) []string {
 	t.Helper()
 	tx, err := db.BeginTx(t.Context(), nil)
@@ -116,7 +116,7 @@ func inSandbox(t *testing.T, db *sql.DB, migration string, before schema) []stri
 	return harm(before, schemaOf(t, tx))
 }
 
-// migrated is a database with everything in it, as `millrace migrate` leaves it.
+// migrated returns a new database with all tables, as `millrace migrate` creates them.
 func migrated(t *testing.T) *sql.DB {
 	t.Helper()
 	url := pgtest.URL(t)
@@ -150,7 +150,7 @@ func schemaOf(t *testing.T, db querier) schema {
 	return found
 }
 
-func TestTheFileIsReadAsItWasWritten(t *testing.T) {
+func TestParse_ReadsWhatStringWrites(t *testing.T) {
 	t.Parallel()
 	written := schemaOf(t, migrated(t))
 	read, err := parse(written.String())

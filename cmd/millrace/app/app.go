@@ -3,7 +3,6 @@ package app
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/http"
 	"path/filepath"
@@ -18,54 +17,60 @@ import (
 	"millrace/modules/payment/gateway/simulator"
 	"millrace/platform/bus"
 	"millrace/platform/mail/devinbox"
+	"millrace/platform/module"
 	"millrace/platform/telemetry"
 	"millrace/platform/web"
 )
 
-// Options are what the caller decides, and no configuration.
+// Options are what the caller decides. They are not part of the configuration.
 type Options struct {
-	Version string       // what the program calls itself
+	Version string       // the program's version, as the pages and the API description show it
 	Log     *slog.Logger // default: slog.Default()
 }
 
-// App is the running program. Make it with New; Run it; Close it.
+// App is the running program. Make it with New, run it with Run, free it with Close.
 type App struct {
 	cfg     config.Config
 	log     *slog.Logger
 	version string
-	hosted  []module
+	hosted  []module.Module
 
+	limits    *web.Limits
 	server    *web.Server
-	handler   atomic.Pointer[http.Handler]
+	served    chan error                   // the server's error when it ends; nil after Shutdown
+	handler   atomic.Pointer[http.Handler] // answers requests: whileStarting, then routes
+	routes    http.Handler                 // the handler once the program is ready
+	phase     atomic.Pointer[string]       // the current step of the start, shown by /readyz
 	database  *Database
-	simulator *simulator.Simulator // nil unless it is in this process
-	inbox     *devinbox.Inbox      // likewise
+	simulator *simulator.Simulator // nil unless it runs in this process
+	inbox     *devinbox.Inbox      // nil unless it runs in this process
 	transport transport
 	router    *message.Router
 
-	probe    *bus.DB // a hosted module's handle, to ask whether the database answers
+	probe    *bus.DB // a hosted module's handle, for the readiness check of the database
 	ready    chan struct{}
 	stopping atomic.Bool
 	close    sync.Once
 	closeErr error
 }
 
-// New prepares everything and serves nothing yet. cfg is validated here. What
-// was started is ended again if there is an error.
+// New validates cfg and prepares everything. As soon as it listens on
+// http.address, /livez answers 200 and every other path 503, until Run has made
+// the program ready. If New fails, it stops everything that it started.
 func New(ctx context.Context, cfg config.Config, options Options) (_ *App, err error) {
 	if err := cfg.Validate(Modules()); err != nil {
 		return nil, err
 	}
-	a := &App{cfg: cfg, log: options.Log, version: options.Version, ready: make(chan struct{})}
+	a := &App{cfg: cfg, log: options.Log, version: options.Version, ready: make(chan struct{}), served: make(chan error, 1)}
 	if a.log == nil {
 		a.log = slog.Default()
 	}
 	defer func() {
 		if err != nil {
-			_ = a.Close() // the first error is the one to tell
+			_ = a.Close() // report the first error
 		}
 	}()
-	// What modules declare does not depend on where they are hosted.
+	// The topology covers all modules, including those that other processes host.
 	topology, err := topologyOf(declared(cfg))
 	if err != nil {
 		return nil, err
@@ -74,7 +79,15 @@ func New(ctx context.Context, cfg config.Config, options Options) (_ *App, err e
 	if len(hosted) == 0 {
 		hosted = topology.Modules()
 	}
-	if a.server, err = web.Listen(cfg.HTTP.Address, "http.address", http.HandlerFunc(a.serve), a.log); err != nil {
+	a.limits = web.NewLimits(a.log, cfg.HTTP.MaxRequests, cfg.HTTP.MaxConnections)
+	a.answerWith(a.whileStarting())
+	if a.server, err = web.Listen(cfg.HTTP.Address, "http.address", http.HandlerFunc(a.serve), a.limits, a.log); err != nil {
+		return nil, err
+	}
+	a.log.Info("listening", "url", a.URL())
+	a.begin("connecting to the database")
+	go func() { a.served <- a.server.Serve() }()
+	if err := prepareFolders(cfg, hosted, a.log); err != nil {
 		return nil, err
 	}
 	if a.database, err = startDatabase(ctx, cfg, a.log); err != nil {
@@ -83,9 +96,11 @@ func New(ctx context.Context, cfg config.Config, options Options) (_ *App, err e
 	if err := checkPools(ctx, cfg, a.database.URL(), hosted); err != nil {
 		return nil, err
 	}
+	a.begin("migrating the database")
 	if err := prepare(ctx, cfg, a.database, topology, hosted); err != nil {
 		return nil, err
 	}
+	a.begin("opening the message transport")
 	out, err := a.openOutside(hosted)
 	if err != nil {
 		return nil, err
@@ -108,7 +123,7 @@ func (a *App) build(hosted []string, out outside) error {
 		}
 	}
 	a.probe = a.transport.DB(hosted[0])
-	// The handlers are those of these modules, which have their handles.
+	// Build the topology again: these modules have database handles, so the handlers work.
 	topology, err := topologyOf(all)
 	if err != nil {
 		return err
@@ -117,16 +132,12 @@ func (a *App) build(hosted []string, out outside) error {
 	if err != nil {
 		return err
 	}
-	handler, err := a.routes()
-	if err != nil {
-		return err
-	}
-	a.handler.Store(&handler)
-	return nil
+	a.routes, err = a.makeRoutes()
+	return err
 }
 
-// openOutside starts, in development, what stands in for the outside, and says
-// where the outside is.
+// openOutside starts, in development, the gateway simulator and the mail inbox,
+// and returns the addresses of the outside systems.
 func (a *App) openOutside(hosted []string) (outside, error) {
 	out := outside{
 		gatewayURL: a.cfg.Payment.Gateway.URL, callbackURL: a.cfg.Payment.CallbackURL,
@@ -136,16 +147,20 @@ func (a *App) openOutside(hosted []string) (outside, error) {
 		out.callbackURL = a.URL() + "/callbacks/gateway"
 	}
 	if a.cfg.Simulator() && slices.Contains(hosted, "payment") {
+		var err error
+		if out.simulatorSecret, err = simulator.KeptSecret(filepath.Join(a.cfg.DataDir, "simulator.secret")); err != nil {
+			return out, err
+		}
 		s, err := simulator.New(simulator.Config{
 			Seed: a.cfg.Payment.Gateway.SimulatorSeed, Address: a.cfg.Payment.Gateway.SimulatorAddress,
-			Secret: a.cfg.Payment.Secrets[0].Reveal(), Log: a.log,
-			File: filepath.Join(a.cfg.DataDir, "simulator.json"), // or it would refuse to refund what it took before a restart
+			Secret: out.simulatorSecret, CallbackURL: out.callbackURL, Log: a.log,
+			File: filepath.Join(a.cfg.DataDir, "simulator.json"), // so that charges made before a restart can still be refunded
 		})
 		if err != nil {
 			return out, err
 		}
 		if err := s.Start(); err != nil {
-			return out, fmt.Errorf("%w (set payment.gateway.simulator_address to another port, or to 127.0.0.1:0 for any)", err)
+			return out, err
 		}
 		a.simulator, out.gatewayURL = s, s.URL()
 	}
@@ -160,19 +175,13 @@ func (a *App) openOutside(hosted []string) (outside, error) {
 	return out, nil
 }
 
-// serve answers with the routes, once there are any: the port is taken first.
-func (a *App) serve(w http.ResponseWriter, r *http.Request) {
-	(*a.handler.Load()).ServeHTTP(w, r)
-}
-
-// URL is where the program is reached from this machine, without a slash at
-// the end.
+// URL is the program's address from this machine, without a trailing slash.
 func (a *App) URL() string { return a.server.URL() }
 
-// DatabaseURL is where its database is; it may hold a password.
+// DatabaseURL is the URL of the program's database; it may contain a password.
 func (a *App) DatabaseURL() string { return a.database.URL() }
 
-// SimulatorURL is where the gateway simulator is, or "" if there is none here.
+// SimulatorURL is the URL of the gateway simulator, or "" if it does not run here.
 func (a *App) SimulatorURL() string {
 	if a.simulator == nil {
 		return ""
@@ -180,14 +189,14 @@ func (a *App) SimulatorURL() string {
 	return a.simulator.URL()
 }
 
-// Router shows the handlers that there are.
+// Router returns the message router, which lists the handlers.
 func (a *App) Router() *message.Router { return a.router }
 
-// Ready is closed when messages are handled and requests are answered.
+// Ready is closed when the program handles messages and answers requests.
 func (a *App) Ready() <-chan struct{} { return a.ready }
 
-// Close gives back what New took, in the opposite order. Run must have
-// returned, or never have been called. More calls return what the first did.
+// Close frees what New took, in the opposite order. Call it after Run has
+// returned, or without Run. Further calls return the first call's error.
 func (a *App) Close() error {
 	a.close.Do(func() {
 		var failures []error

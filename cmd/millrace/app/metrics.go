@@ -8,14 +8,20 @@ import (
 	"millrace/platform/telemetry"
 )
 
-// metrics are what an operator's dashboard and alarms are made of.
+// metrics are the metrics for an operator's dashboards and alarms.
 func (a *App) metrics() []telemetry.Metric {
 	all := []telemetry.Metric{{
 		Name: "millrace_database_up", Help: "1 if the database answers, 0 if not; what is counted there is NaN then.",
 		Value: func(ctx context.Context) (up float64, _ error) {
-			_ = a.probe.QueryRowContext(ctx, "SELECT 1").Scan(&up) // 0 says it, and what is counted there says why
+			_ = a.probe.QueryRowContext(ctx, "SELECT 1").Scan(&up) // up stays 0; the other metrics log the error
 			return up, nil
 		},
+	}, {
+		Name: "millrace_http_requests_refused_total", Help: "Requests that were refused because too many were in work: see http.max_requests.", Total: true,
+		Value: func(context.Context) (float64, error) { return float64(a.limits.Refused()), nil },
+	}, {
+		Name: "millrace_http_connections_closed_total", Help: "Connections that were closed because too many were open: see http.max_connections.", Total: true,
+		Value: func(context.Context) (float64, error) { return float64(a.limits.Closed()), nil },
 	}}
 	for _, m := range a.hosted {
 		db := a.transport.DB(m.Name())
@@ -23,9 +29,10 @@ func (a *App) metrics() []telemetry.Metric {
 			Name: "millrace_dead_letters", Labels: map[string]string{"module": m.Name()},
 			Help: "Messages that failed for good and wait for an operator: see millrace deadletters. What waits for a version that knows it is not among them.",
 			Value: func(ctx context.Context) (n float64, err error) {
-				return n, db.QueryRowContext(ctx, `SELECT count(*) FROM aside WHERE state = 'dead'`).Scan(&n)
+				return n, db.QueryRowContext(ctx, `SELECT count(*) FROM parked_messages WHERE state = 'dead'`).Scan(&n)
 			},
 		})
+		all = append(all, m.Metrics()...)
 	}
 	if onKafka, ok := a.transport.(*kafkatransport.Transport); ok {
 		all = append(all, kafkaMetrics(onKafka)...)

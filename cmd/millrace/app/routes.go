@@ -10,11 +10,11 @@ import (
 	"millrace/platform/web"
 )
 
-// inboxPath is where the development inbox's page is.
+// inboxPath is the path of the development inbox's page.
 const inboxPath = "/dev/mail/"
 
-// routes makes everything that this process answers.
-func (a *App) routes() (http.Handler, error) {
+// makeRoutes returns the handler for everything that this process answers.
+func (a *App) makeRoutes() (http.Handler, error) {
 	mux := http.NewServeMux()
 	api := web.NewAPI(mux, a.version, a.log)
 	names := make([]string, 0, len(a.hosted))
@@ -32,10 +32,7 @@ func (a *App) routes() (http.Handler, error) {
 	if err := web.StartPage(mux, a.version, names, a.links()); err != nil {
 		return nil, err
 	}
-	if a.cfg.HTTP.InsecureExposeWithoutLogin {
-		return web.Handler(mux, a.log), nil
-	}
-	return web.Handler(mux, a.log, web.LoopbackOnly), nil
+	return a.guarded(mux), nil
 }
 
 func (a *App) links() []web.Link {
@@ -55,7 +52,7 @@ func (a *App) links() []web.Link {
 	return links
 }
 
-// checks are what must hold for requests to be sent here.
+// checks are the readiness checks of /readyz.
 func (a *App) checks() []telemetry.Check {
 	checks := []telemetry.Check{
 		{
@@ -79,6 +76,10 @@ func (a *App) checks() []telemetry.Check {
 			},
 		},
 		{
+			Name: "subscriptions", Help: "messages wait until the fault that detail names is gone, and no attempt is used: see \"subscription paused\" in the log",
+			Probe: func(context.Context) error { return a.transport.Paused() }, Tells: true,
+		},
+		{
 			Name: "process", Help: "it is going down: send requests to another",
 			Probe: func(context.Context) error {
 				if a.stopping.Load() {
@@ -87,6 +88,9 @@ func (a *App) checks() []telemetry.Check {
 				return nil
 			},
 		},
+	}
+	for _, m := range a.hosted {
+		checks = append(checks, m.Checks()...)
 	}
 	if a.cfg.Transport == config.OnKafka {
 		checks = append(checks, telemetry.Check{

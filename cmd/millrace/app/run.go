@@ -9,24 +9,26 @@ import (
 	"millrace/platform/errs"
 )
 
-// How long each step of the end may take, and all of it: less than the 25
-// seconds after which whoever asked us to end kills us.
+// Time limits of each step of the shutdown, and of all steps: less than the 25
+// seconds after which an orchestrator kills the process.
 const (
 	finishAll        = 21 * time.Second
-	finishRequests   = 10 * time.Second // as long as a request may take
-	finishHandlers   = 5 * time.Second  // a handler may take 2
-	finishBackground = 9 * time.Second  // a call to the outside may take 8
+	finishRequests   = 10 * time.Second // the time limit of a request
+	finishHandlers   = 5 * time.Second  // a handler's limit is 2 s
+	finishBackground = 9 * time.Second  // an outbound call's limit is 8 s
 	finishRouter     = 2 * time.Second
 )
 
-// Run serves until ctx ends, and then returns nil; or until a part ends by
-// itself, and then returns what did. See the package comment for the order.
+// Run serves until ctx ends, and then returns nil. If a part ends by itself, Run
+// stops the others and returns an error that names it. See the package comment
+// for the order.
 func (a *App) Run(ctx context.Context) error {
-	// The parts have contexts of their own: they end in an order, not at once.
+	// The parts have contexts of their own, because they end in an order, not at once.
 	background, endBackground := context.WithCancel(context.WithoutCancel(ctx))
 	defer endBackground()
 
-	ended := make(chan error, len(a.hosted)+2) // whoever ends says so; nobody waits to say it
+	a.begin("starting the message router")
+	ended := make(chan error, len(a.hosted)+2) // buffered, so that no part blocks when it ends
 	routerDone := make(chan struct{})
 	go func() {
 		defer close(routerDone)
@@ -34,7 +36,7 @@ func (a *App) Run(ctx context.Context) error {
 		ended <- errs.New(errs.Unknown, "the message router ended by itself: %w", orNothing(err))
 	}()
 	go func() {
-		if err := a.server.Serve(); err != nil {
+		if err := <-a.served; err != nil {
 			ended <- err
 		}
 	}()
@@ -56,6 +58,7 @@ func (a *App) Run(ctx context.Context) error {
 		select {
 		case <-running:
 			running = nil
+			a.answerWith(a.routes)
 			a.log.Info("ready", "url", a.URL(), "version", a.version)
 			close(a.ready)
 		case <-ctx.Done():
@@ -71,7 +74,7 @@ func (a *App) Run(ctx context.Context) error {
 	return cause
 }
 
-// orNothing makes an error out of its absence, so that it can be told.
+// orNothing returns err, or an error for a part that ended without one.
 func orNothing(err error) error {
 	if err == nil {
 		return errors.New("without an error")
@@ -79,8 +82,9 @@ func orNothing(err error) error {
 	return err
 }
 
-// end finishes what is in flight, step by step. A step that takes too long is
-// logged and left: what it holds is taken up again at the next start.
+// end finishes the work in flight, step by step. It logs a step that exceeds its
+// limit and continues with the next; unfinished work is processed again after the
+// next start.
 func (a *App) end(endBackground context.CancelFunc, modules *sync.WaitGroup, routerDone <-chan struct{}) {
 	began := time.Now()
 	a.stopping.Store(true)
@@ -110,7 +114,7 @@ func (a *App) end(endBackground context.CancelFunc, modules *sync.WaitGroup, rou
 	a.log.Info("ended", "seconds", time.Since(began).Seconds())
 }
 
-// within waits for do, but not longer than ctx.
+// within calls do and waits for it until ctx ends.
 func within(ctx context.Context, do func() error) error {
 	done := make(chan error, 1)
 	go func() { done <- do() }()

@@ -3,9 +3,9 @@ package app
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"log/slog"
-	"net/url"
 	"slices"
 	"strings"
 
@@ -14,80 +14,99 @@ import (
 	"millrace/platform/bus/sqltransport"
 	"millrace/platform/dispatch"
 	"millrace/platform/errs"
+	"millrace/platform/module"
 	"millrace/platform/postgres"
+	"millrace/platform/postgres/pgurl"
 )
 
-// The tables that note how far a schema's migrations are, beside the bus's own.
+// The goose version tables of the schemas, beside the bus's own.
 const (
 	moduleVersion   = "module_version"
 	dispatchVersion = "dispatch_version"
 )
 
-// Migrate brings the database up to date: the bus, and every module's tables,
-// hosted here or not, since modules that share a database write into each
-// other's queues. With Kafka between them, a process has the tables of its own
-// modules only. With a database.role_prefix the modules' roles are made, and
-// have their rights exactly.
+// Migrate brings the database up to date: the bus's and every module's tables,
+// hosted here or not, because modules that share a database write into each
+// other's queues. With Kafka, a process's database has the tables of its own
+// modules only. With database.role_prefix, Migrate also creates the modules'
+// roles and gives them exactly their rights.
 //
-// Many processes may do it at once. The user must own the tables, or be able to
-// make them: else the error is Forbidden, and nothing has changed. Whoever does it
-// (a superuser, a member of the owner), what is new belongs to their owner.
+// Several processes may migrate at once. The user must own the tables, or have
+// the right to create them: otherwise the error is Forbidden, and nothing has
+// changed. If a superuser or a member of the owner's role migrates, new tables
+// still belong to the owner.
+//
+// While other processes serve, Migrate does not revoke excess rights but logs
+// them: see MigrateAndRevoke.
 func Migrate(ctx context.Context, cfg config.Config, database *Database) error {
-	topology, err := Topology()
-	if err != nil {
-		return err
-	}
-	db, err := openForMigration(ctx, database)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = db.Close() }() // nothing is left to do on it
-	if user, owner, err := owns(ctx, db); err != nil {
-		return err
-	} else if !owner {
-		return errs.New(errs.Forbidden, "user %q does not own the tables of this database and may not change them: do it as their owner (another MILLRACE_DATABASE_URL)", user)
-	}
-	all := here(cfg)
-	owned, err := asOwner(ctx, db, database.url)
-	if err != nil {
-		return err
-	}
-	if err := sqltransport.MigrateModules(ctx, owned, namesOf(all)); err != nil {
-		return err
-	}
-	if owned != database.url {
-		if db, err = openForMigration(ctx, &Database{url: owned}); err != nil {
-			return err
-		}
-		defer func() { _ = db.Close() }() // nothing is left to do on it
-	}
-	for _, m := range all {
-		if err := postgres.Migrate(ctx, db, m.Name(), moduleVersion, m.Migrations()); err != nil {
-			return err
-		}
-		if err := postgres.Migrate(ctx, db, m.Name(), dispatchVersion, dispatch.Migrations()); err != nil {
-			return err
-		}
-	}
-	if cfg.Database.RolePrefix == "" {
-		return nil
-	}
-	kept, err := roles(cfg).Grant(ctx, database.url, topology, namesOf(all))
-	if len(kept) > 0 {
-		slog.Warn("rights that this version does not need are left, since processes live: migrate again when those of the version before have ended", "rights", kept)
+	left, err := MigrateAndRevoke(ctx, cfg, database, false)
+	if len(left.Rights) > 0 {
+		slog.Warn("rights that this version does not need are left, since processes live: migrate again when those of the version before have ended, or with --revoke",
+			"rights", left.Rights, "processes", left.Processes)
 	}
 	return err
 }
 
-// prepare makes sure that the database is that of this version, and that the
-// hosted modules may do in it what they must. The owner of the tables migrates;
-// anybody else needs no right to change a table, and is refused if one is behind.
+// MigrateAndRevoke is Migrate, and returns the excess rights that it did not revoke
+// because processes serve. With revoke, it revokes them in any case.
+func MigrateAndRevoke(ctx context.Context, cfg config.Config, database *Database, revoke bool) (left sqltransport.Left, err error) {
+	topology, err := Topology()
+	if err != nil {
+		return left, err
+	}
+	all, err := migrateTables(ctx, cfg, database)
+	if err != nil || cfg.Database.RolePrefix == "" {
+		return left, err
+	}
+	return roles(cfg).Grant(ctx, database.url, topology, namesOf(all), revoke)
+}
+
+// migrateTables brings the tables up to date, and returns the modules that have tables here.
+func migrateTables(ctx context.Context, cfg config.Config, database *Database) (all []module.Module, err error) {
+	db, err := openForMigration(ctx, database)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = db.Close() }() // all work on it is done
+	if user, owner, err := owns(ctx, db); err != nil {
+		return nil, err
+	} else if !owner {
+		return nil, errs.New(errs.Forbidden, "user %q does not own the tables of this database and may not change them: do it as their owner (another MILLRACE_DATABASE_URL)", user)
+	}
+	all = here(cfg)
+	owned, err := asOwner(ctx, db, database.url)
+	if err != nil {
+		return nil, err
+	}
+	if err := sqltransport.MigrateModules(ctx, owned, namesOf(all)); err != nil {
+		return nil, err
+	}
+	if owned != database.url {
+		if db, err = openForMigration(ctx, &Database{url: owned}); err != nil {
+			return nil, err
+		}
+		defer func() { _ = db.Close() }() // all work on it is done
+	}
+	for _, m := range all {
+		if err := postgres.Migrate(ctx, db, m.Name(), moduleVersion, m.Migrations()); err != nil {
+			return nil, err
+		}
+		if err := postgres.Migrate(ctx, db, m.Name(), dispatchVersion, dispatch.Migrations()); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
+}
+
+// prepare checks that the database has this version's schema, and that the hosted
+// modules have the rights they need. If the user owns the tables, it migrates.
+// Otherwise it changes no table, and refuses schemas that are behind.
 func prepare(ctx context.Context, cfg config.Config, database *Database, topology *bus.Topology, hosted []string) error {
 	db, err := openForMigration(ctx, database)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = db.Close() }() // nothing is left to do on it
+	defer func() { _ = db.Close() }() // all work on it is done
 	user, owner, err := owns(ctx, db)
 	if err != nil {
 		return err
@@ -108,8 +127,8 @@ func prepare(ctx context.Context, cfg config.Config, database *Database, topolog
 	if err := roles(cfg).Suffices(ctx, db, topology, namesOf(here(cfg)), hosted); err != nil || cfg.Transport != config.OnKafka {
 		return err
 	}
-	// A topic that was made anew is forwarded again for all modules in a database,
-	// by whoever sees it first.
+	// When a topic was deleted and created again, the first bridge to notice it
+	// forwards the messages of all modules in a database again.
 	hidden, err := sqltransport.Hidden(ctx, db, topology)
 	if err == nil && len(hidden) > 0 {
 		err = errs.New(errs.Forbidden, "user %q may not see all modules in this database (%s): on Kafka, give the process a database of its own, or a user who may", user, strings.Join(hidden, ", "))
@@ -117,7 +136,7 @@ func prepare(ctx context.Context, cfg config.Config, database *Database, topolog
 	return err
 }
 
-// outdated lists the schemas that Migrate would change, as far as one may see.
+// outdated lists the schemas that Migrate would change, as far as the user may read them.
 func outdated(ctx context.Context, db *sql.DB, cfg config.Config) ([]string, error) {
 	all := here(cfg)
 	behind, err := sqltransport.Behind(ctx, db, namesOf(all))
@@ -141,11 +160,28 @@ func outdated(ctx context.Context, db *sql.DB, cfg config.Config) ([]string, err
 }
 
 func openForMigration(ctx context.Context, database *Database) (*sql.DB, error) {
-	return postgres.Open(ctx, postgres.Config{URL: database.url, MaxConns: 2, Application: "millrace migrate"})
+	db, err := postgres.Open(ctx, postgres.Config{URL: database.url, Schema: "bus", MaxConns: 2, Application: "millrace migrate"})
+	if err != nil {
+		return nil, DatabaseError(err)
+	}
+	if err := postgres.Writable(ctx, db); err != nil {
+		_ = db.Close() // report the first error
+		return nil, err
+	}
+	return db, nil
 }
 
-// owns tells who the user is, and whether the tables are theirs to change: those
-// that there are, or, if there are none, those to be made.
+// DatabaseError adds the setting's name to an error about a database's URL.
+func DatabaseError(err error) error {
+	var e *errs.Error
+	if errors.As(err, &e) && e.Field == "URL" {
+		return errs.InvalidField("database.url", "%s", e.Msg)
+	}
+	return err
+}
+
+// owns returns the user, and whether the user owns the tables, or may create them
+// if there are none.
 func owns(ctx context.Context, db *sql.DB) (user string, owner bool, err error) {
 	err = db.QueryRowContext(ctx, `
 		SELECT current_user, coalesce((SELECT pg_has_role(nspowner, 'USAGE') FROM pg_namespace WHERE nspname = 'bus'),
@@ -156,8 +192,8 @@ func owns(ctx context.Context, db *sql.DB) (user string, owner bool, err error) 
 	return user, owner, nil
 }
 
-// asOwner is the URL with which one is the owner of the tables: the same, if the
-// user is, or if there are none yet.
+// asOwner returns a URL that connects as the owner of the tables: address itself if
+// the user is the owner, or if there are no tables yet.
 func asOwner(ctx context.Context, db *sql.DB, address string) (string, error) {
 	var other sql.NullString
 	err := db.QueryRowContext(ctx, `SELECT max(rolname) FROM pg_namespace n JOIN pg_roles r ON r.oid = nspowner WHERE nspname = 'bus' AND rolname <> current_user`).Scan(&other)
@@ -167,26 +203,23 @@ func asOwner(ctx context.Context, db *sql.DB, address string) (string, error) {
 	if !other.Valid {
 		return address, nil
 	}
-	u, err := url.Parse(address)
+	u, err := pgurl.Parse(address)
 	if err != nil {
-		return "", errs.InvalidField("database.url", "is no URL") // the parser's own words may quote the password
+		return "", errs.InvalidField("database.url", "%s", err)
 	}
-	query := u.Query()
-	query.Set("role", other.String)
-	u.RawQuery = query.Encode()
-	return u.String(), nil
+	return u.With("role", other.String).String(), nil
 }
 
 // here lists the modules whose tables are in this process's database.
-func here(cfg config.Config) []module {
+func here(cfg config.Config) []module.Module {
 	all := declared(cfg)
 	if cfg.Transport == config.OnKafka && len(cfg.Modules) > 0 {
-		all = slices.DeleteFunc(all, func(m module) bool { return !slices.Contains(cfg.Modules, m.Name()) })
+		all = slices.DeleteFunc(all, func(m module.Module) bool { return !slices.Contains(cfg.Modules, m.Name()) })
 	}
 	return all
 }
 
-func namesOf(all []module) []string {
+func namesOf(all []module.Module) []string {
 	names := make([]string, len(all))
 	for i, m := range all {
 		names[i] = m.Name()

@@ -19,8 +19,8 @@ import (
 	"millrace/platform/postgres/pgtest"
 )
 
-// split serves every module from an App of its own, each with a database of its
-// own and nothing between them but the broker.
+// split serves every module from an App of its own. Each has its own database, and
+// they share nothing but the broker.
 type split struct {
 	apps      map[string]*App
 	databases map[string]string
@@ -77,7 +77,7 @@ func (s *split) count(t *testing.T, module, query string, args ...any) (n int) {
 	return n
 }
 
-// until looks until it holds.
+// until polls until holds returns true.
 func until(t *testing.T, what string, holds func() bool) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
@@ -93,7 +93,7 @@ func until(t *testing.T, what string, holds func() bool) {
 	}
 }
 
-func TestAnOrderGoesThroughAllModulesEachWithADatabaseOfItsOwn(t *testing.T) {
+func TestSplit_OrderPassesThroughAllModules(t *testing.T) {
 	t.Parallel()
 	s := startSplit(t)
 	const key = "goods-9001"
@@ -116,28 +116,28 @@ func TestAnOrderGoesThroughAllModulesEachWithADatabaseOfItsOwn(t *testing.T) {
 	until(t, "the consultation has its chat", func() bool {
 		return s.count(t, "inquiry", `SELECT count(*) FROM room WHERE consultation_id = $1`, made.ConsultationID) == 1
 	})
-	said := 0
+	events := 0
 	for name := range s.apps {
-		said += s.count(t, name, `SELECT count(*) FROM log`)
+		events += s.count(t, name, `SELECT count(*) FROM log`)
 	}
-	require.Positive(t, said)
+	require.Positive(t, events)
 	until(t, "the data platform has every event", func() bool {
-		said := 0
+		events := 0
 		for name := range s.apps {
-			said += s.count(t, name, `SELECT count(*) FROM log`)
+			events += s.count(t, name, `SELECT count(*) FROM log`)
 		}
-		return s.count(t, "dataplatform", `SELECT count(*) FROM record`) == said
+		return s.count(t, "dataplatform", `SELECT count(*) FROM record`) == events
 	})
 	for name, url := range s.databases {
 		require.Equal(t, 1, schemas(t, url), "database of %s", name)
 	}
-	require.Eventually(t, told(t, s.apps["payment"], "millrace_kafka_standstill_seconds 0"), time.Minute, 50*time.Millisecond)
+	require.Eventually(t, shows(t, s.apps["payment"], "millrace_kafka_standstill_seconds 0"), time.Minute, 50*time.Millisecond)
 	_, metrics := get(t, s.apps["payment"].URL()+"/metrics")
 	require.Regexp(t, `(?m)^millrace_kafka_sent_total [1-9]`, metrics)
 	require.Contains(t, metrics, "millrace_kafka_gone_total 0\n")
 }
 
-// schemas counts the modules whose schema a database has.
+// schemas counts the modules that have a schema in the database.
 func schemas(t *testing.T, url string) (n int) {
 	t.Helper()
 	db, err := postgres.Open(t.Context(), postgres.Config{URL: url, MaxConns: 1})
@@ -148,7 +148,7 @@ func schemas(t *testing.T, url string) (n int) {
 	return n
 }
 
-func TestMigrateMakesTheNamedModulesOnly(t *testing.T) {
+func TestMigrate_CreatesOnlyTheNamedModules(t *testing.T) {
 	t.Parallel()
 	cfg := config.Default()
 	cfg.Transport, cfg.Modules = config.OnKafka, []string{"payment", "delivery"}

@@ -15,12 +15,13 @@ import (
 	"millrace/platform/errs"
 )
 
-// transport carries the messages. The configuration says which one it is, and
-// nothing outside this file knows.
+// transport moves messages between modules. The configuration selects one;
+// nothing outside this file depends on which.
 type transport interface {
 	DB(module string) *bus.DB
 	Subscriber(module string) message.Subscriber
 	Healthy() error
+	Paused() error
 	Flowing() error
 	Drain(ctx context.Context) error
 	Close() error
@@ -49,8 +50,11 @@ func openTransport(ctx context.Context, cfg config.Config, url string, topology 
 	return t, nil
 }
 
-// RemoveTopics deletes what an installation that is over left at the brokers: all
-// topics and consumer groups with its prefix, which must not be empty.
+// RemoveTopics deletes the topics and consumer groups of an installation that no
+// longer runs.
+//
+// WARNING: it deletes everything at the brokers with the configured prefix, which
+// must not be empty.
 func RemoveTopics(ctx context.Context, cfg config.Config, log *slog.Logger) error {
 	onKafka, err := kafkaConfig(cfg.Kafka, log)
 	if err != nil {
@@ -59,13 +63,12 @@ func RemoveTopics(ctx context.Context, cfg config.Config, log *slog.Logger) erro
 	return kafkatransport.Remove(ctx, onKafka)
 }
 
-// still is a transport without anything between the databases that could stop
-// flowing.
+// still is a transport without a bridge, which could not stall.
 type still struct{ *sqltransport.Transport }
 
 func (still) Flowing() error { return nil }
 
-// kafkaConfig reads the files that the configuration names.
+// kafkaConfig returns the transport's settings, and reads the files that they name.
 func kafkaConfig(k config.Kafka, log *slog.Logger) (kafkatransport.Config, error) {
 	c := kafkatransport.Config{Brokers: k.Brokers, Prefix: k.Prefix, Partitions: k.Partitions, Replication: k.Replication, Logger: log}
 	var err error

@@ -20,16 +20,16 @@ const (
 	repeatedPromise = "copies of a callback leave the state of one, and get the same 2xx"
 )
 
-// callbacks sends callbacks of its own to the program, and compares what the
-// database holds before and after.
+// callbacks sends forged and repeated callbacks to the program, and compares the
+// database before and after.
 type callbacks struct {
 	target string // POST /callbacks/gateway
-	secret []byte // that the program trusts
+	secret []byte // with which the program verifies callbacks
 	book   simulator.Book
 	hash   func(context.Context) (map[string]string, error)
 }
 
-// callback is one that is about to be sent.
+// callback is a callback to send.
 type callback struct {
 	what   string
 	id     string
@@ -39,7 +39,7 @@ type callback struct {
 	bare   bool // without the three headers
 }
 
-// refused is promise S7.
+// refused checks promise S7: forged callbacks are refused and change nothing.
 func (c *callbacks) refused(ctx context.Context) (finding, error) {
 	f := finding{Name: "S7", Promise: refusedPromise}
 	forgeries, err := c.forgeries()
@@ -64,7 +64,7 @@ func (c *callbacks) refused(ctx context.Context) (finding, error) {
 	return f, err
 }
 
-// repeated is promise S8.
+// repeated checks promise S8: copies of a callback change nothing.
 func (c *callbacks) repeated(ctx context.Context) (finding, error) {
 	const copies = 5
 	f := finding{Name: "S8", Promise: repeatedPromise}
@@ -73,7 +73,7 @@ func (c *callbacks) repeated(ctx context.Context) (finding, error) {
 		return f, err
 	}
 	for _, charge := range c.examples() {
-		body, err := json.Marshal(told(charge))
+		body, err := json.Marshal(resultOf(charge))
 		if err != nil {
 			return f, err
 		}
@@ -101,15 +101,15 @@ func (c *callbacks) repeated(ctx context.Context) (finding, error) {
 	return f, err
 }
 
-// told is a charge's result as the gateway told it.
-func told(c simulator.Charge) gateway.Result {
+// resultOf is a charge's result in the gateway's format.
+func resultOf(c simulator.Charge) gateway.Result {
 	return gateway.Result{
 		TransactionKey: c.TransactionKey, OrderKey: c.OrderKey, Amount: c.Amount, Currency: c.Currency,
 		Status: c.Status, FailedReason: c.FailedReason,
 	}
 }
 
-// examples are up to ten charges, approved and declined ones.
+// examples are up to ten charges, both approved and declined.
 func (c *callbacks) examples() (all []simulator.Charge) {
 	const each = 5
 	taken := map[gateway.Status]int{}
@@ -122,11 +122,12 @@ func (c *callbacks) examples() (all []simulator.Charge) {
 	return all
 }
 
-// forgeries are callbacks that must be refused, about charges of either result.
+// forgeries are callbacks that the program must refuse, about both approved and
+// declined charges.
 func (c *callbacks) forgeries() (all []callback, err error) {
 	now := time.Now()
 	for _, charge := range c.examples() {
-		truth, lie, more, currency, order := told(charge), told(charge), told(charge), told(charge), told(charge)
+		truth, lie, more, currency, order := resultOf(charge), resultOf(charge), resultOf(charge), resultOf(charge), resultOf(charge)
 		lie.Status, lie.FailedReason = gateway.Approved, ""
 		if truth.Status == gateway.Approved {
 			lie.Status, lie.FailedReason = gateway.Canceled, "forged"
@@ -163,7 +164,7 @@ func (c *callbacks) forgeries() (all []callback, err error) {
 }
 
 func send(ctx context.Context, target string, c callback) (status int, err error) {
-	ctx, cancel := context.WithTimeout(ctx, patience) // it is not repeated
+	ctx, cancel := context.WithTimeout(ctx, patience) // the request is not retried
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, target, bytes.NewReader(c.body))
 	if err != nil {
@@ -180,6 +181,6 @@ func send(ctx context.Context, target string, c callback) (status int, err error
 		return 0, err
 	}
 	defer res.Body.Close()
-	_, _ = io.Copy(io.Discard, io.LimitReader(res.Body, 1<<20)) // the status is the answer
+	_, _ = io.Copy(io.Discard, io.LimitReader(res.Body, 1<<20)) // only the status is used
 	return res.StatusCode, nil
 }

@@ -13,12 +13,12 @@ import (
 	"millrace/modules/payment/gateway/simulator"
 )
 
-// callbacksTo sends to a stand-in for the program, which answers as told. Its
-// tables change with every callback if changes is set.
+// callbacksTo makes callbacks to a stand-in for the program, which answers the nth
+// request with answer(n). With changes, its tables change with every callback.
 func callbacksTo(t *testing.T, changes bool, answer func(n int64) int) *callbacks {
 	t.Helper()
-	var heard atomic.Int64
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(answer(heard.Add(1))) }))
+	var requests atomic.Int64
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(answer(requests.Add(1))) }))
 	t.Cleanup(server.Close)
 	charge := simulator.Charge{
 		TransactionKey: "tx-1", OrderKey: "goods-1", Amount: 1000, Currency: "KRW", Status: gateway.Approved,
@@ -28,7 +28,7 @@ func callbacksTo(t *testing.T, changes bool, answer func(n int64) int) *callback
 		target: server.URL, secret: []byte("a secret of at least twenty-four bytes"), book: simulator.Book{Charges: []simulator.Charge{charge}},
 		hash: func(context.Context) (map[string]string, error) {
 			if changes {
-				return map[string]string{"payment.payments": string(rune('a' + heard.Load()))}, nil
+				return map[string]string{"payment.payments": string(rune('a' + requests.Load()))}, nil
 			}
 			return map[string]string{"payment.payments": "same"}, nil
 		},
@@ -37,7 +37,7 @@ func callbacksTo(t *testing.T, changes bool, answer func(n int64) int) *callback
 
 func always(status int) func(int64) int { return func(int64) int { return status } }
 
-func TestS7IsRedWhenAForgedCallbackIsTakenOrChangesSomething(t *testing.T) {
+func TestCheckS7_FailsWhenForgedCallbackIsAcceptedOrStored(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		changes bool
@@ -55,7 +55,7 @@ func TestS7IsRedWhenAForgedCallbackIsTakenOrChangesSomething(t *testing.T) {
 	}
 }
 
-func TestS8IsRedWhenACopyIsAnsweredOtherwiseOrChangesSomething(t *testing.T) {
+func TestCheckS8_FailsWhenCopyIsAnsweredDifferentlyOrStored(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		changes bool

@@ -8,7 +8,7 @@ import (
 	"millrace/modules/payment/gateway/simulator"
 )
 
-// booksAgree compares our payments with the gateway's own book.
+// booksAgree compares our payments with the gateway's own record of charges.
 func booksAgree(ctx context.Context, e *evidence) (all []string, err error) {
 	blame := func(format string, args ...any) { all = append(all, fmt.Sprintf(format, args...)) }
 	charges := map[string]simulator.Charge{}
@@ -25,8 +25,8 @@ func booksAgree(ctx context.Context, e *evidence) (all []string, err error) {
 		}
 	}
 	rows, err := e.db.QueryContext(ctx, `
-		SELECT p.order_key, c.transaction_key, p.status, p.amount, p.captured, p.refunded, p.currency
-		FROM payment.payments p JOIN payment.charges c USING (payment_id) ORDER BY p.order_key`)
+		SELECT coalesce(p.released_order_key, p.order_key), c.transaction_key, p.status, p.amount, p.captured, p.refunded, p.currency
+		FROM payment.payments p JOIN payment.charges c USING (payment_id) ORDER BY 1`)
 	if err != nil {
 		return nil, err
 	}

@@ -11,8 +11,8 @@ import (
 	"millrace/platform/bus/sqltransport"
 )
 
-// effectsAreSingle finds inboxes that a second row could enter, and effects
-// that are there twice.
+// effectsAreSingle finds inboxes without a unique constraint on the message, and
+// effects that happened twice.
 func effectsAreSingle(ctx context.Context, e *evidence) ([]string, error) {
 	all, err := askFor(ctx, e.db, nil, `
 		SELECT format('%s.inbox has no UNIQUE constraint on (message_id, subscriber)', m.name) FROM unnest($1::text[]) AS m(name)
@@ -28,7 +28,7 @@ func effectsAreSingle(ctx context.Context, e *evidence) ([]string, error) {
 	return append(all, doubled...), err
 }
 
-// doubledEffects are effects that happened more than once.
+// doubledEffects finds effects that happened more than once.
 func doubledEffects(ctx context.Context, e *evidence) ([]string, error) {
 	twice := func(what, key, table, where string) string {
 		return fmt.Sprintf(`SELECT format('%s of %%s: %%s of them', %s, count(*)) FROM %s WHERE %s GROUP BY %s HAVING count(*) > 1`, what, key, table, where, key)
@@ -46,13 +46,13 @@ func doubledEffects(ctx context.Context, e *evidence) ([]string, error) {
 		twice("record", "message_id::text", "dataplatform.record", "true"),
 		twice("card for the same move", "cause_id::text", "inquiry.entry", "cause_id IS NOT NULL"),
 		twice("deposit", "payment_id::text", "consultation.deposit", "true"),
-		twice("capture", "payment_id::text", "payment.payment_history", "status = 'completed' AND cause IN ('callback', 'answer')"),
+		twice("capture", "payment_id::text", "payment.payment_history", "status = 'completed' AND cause IN ('callback', 'answer', 'lookup')"),
 		twice("refund", "payment_id::text", "payment.refunds", "status = 'done'"),
 		twice("event", "id::text", "("+logs(e.topo.Modules())+") l", "true"),
 	)...)
 }
 
-// logs is every event of every module.
+// logs is SQL for the events of all modules.
 func logs(modules []string) string {
 	parts := make([]string, len(modules))
 	for i, module := range modules {
@@ -61,17 +61,16 @@ func logs(modules []string) string {
 	return strings.Join(parts, " UNION ALL ")
 }
 
-// effect is what a subscriber must have done for a type: the ids of the
-// messages that have it, and which messages of the type must.
+// effect describes what a subscriber must have done for each message of some types.
 type effect struct {
 	subscriber, topic string
-	types             string // as SQL list
-	must              string // of message m, besides its type
-	has               string // query of the message ids that have it
+	types             string // an SQL list
+	must              string // an SQL condition on message m, besides its type
+	has               string // an SQL query of the ids of messages that had the effect
 }
 
-// cardOf is true for a message m that tells a move which has a card: the table
-// of cards, as people read it.
+// cardOf is an SQL condition: message m is about a move for which the chat shows a
+// card. The pairs repeat the product's table of cards.
 const cardOf = `(convert_from(m.payload, 'UTF8')::jsonb->>'stateTransition', convert_from(m.payload, 'UTF8')::jsonb->>'stateTransitionActor') IN (` + cardPairs + `)`
 
 const cardPairs = `('CONSULTATION_RECEIVED', 'MEMBER'), ('CONSULTATION_FIXED', 'HOSPITAL'), ('RESERVATION_CHANGED', 'MEMBER'),
@@ -93,12 +92,12 @@ var effects = []effect{
 		SELECT q.id FROM {payment.commands} q JOIN payment.payments p ON p.order_key = q.key JOIN payment.refunds r USING (payment_id)`},
 }
 
-// swept tells whether the stream's messages are taken away some time after they
-// were handled.
+// swept reports whether the stream's messages are deleted some time after they were
+// handled.
 func swept(stream string) bool { return !strings.HasSuffix(stream, ".events") }
 
-// tables puts, in a query, what holds a topic's messages in the place of the
-// topic's name in braces.
+// tables replaces each topic's name in braces in a query by a subquery on the tables
+// that hold the topic's messages.
 func tables(query string, topo *bus.Topology) string {
 	parts := map[string][]string{}
 	for _, kept := range sqltransport.Everything(topo) {
@@ -110,11 +109,11 @@ func tables(query string, topo *bus.Topology) string {
 	return query
 }
 
-// inboxesHaveEffects finds inbox rows without the effect, effects without the
-// inbox row, inbox rows of messages that are aside or do not exist.
+// inboxesHaveEffects finds inbox rows without the effect, effects without an inbox
+// row, and inbox rows of messages that are parked or do not exist.
 func inboxesHaveEffects(ctx context.Context, e *evidence) ([]string, error) {
 	all := effects
-	for _, h := range hearings(e.topo) {
+	for _, h := range subscriptions(e.topo) {
 		if h.subscriber == "dataplatform" {
 			all = append(all[:len(all):len(all)], effect{h.subscriber, h.topic, "'" + strings.Join(h.types, "', '") + "'", "true", `SELECT message_id FROM dataplatform.record`})
 		}
@@ -128,7 +127,7 @@ func inboxesHaveEffects(ctx context.Context, e *evidence) ([]string, error) {
 			WHERE m.type IN (%[3]s) AND %[4]s AND (i.message_id IS NULL) <> (h.id IS NULL)`, x.subscriber, x.topic, x.types, x.must, x.has))
 		queries[len(queries)-1] = tables(queries[len(queries)-1], e.topo)
 	}
-	for _, h := range hearings(e.topo) {
+	for _, h := range subscriptions(e.topo) {
 		queries = append(queries, fmt.Sprintf(`
 			SELECT format('%[1]s: the inbox has %%s of %[3]s, and no such message is there', i.message_id)
 			FROM %[1]s.inbox i LEFT JOIN (SELECT * FROM %[2]s) m ON m.partition = i.partition AND m."offset" = i."offset" AND m.id = i.message_id
@@ -138,9 +137,9 @@ func inboxesHaveEffects(ctx context.Context, e *evidence) ([]string, error) {
 	for _, module := range e.topo.Modules() {
 		queries = append(queries, fmt.Sprintf(`
 			SELECT format('%[1]s: %%s %%s of %%s is %%s, and has an inbox row', a.type, a.message_id, a.key, a.state)
-			FROM %[1]s.aside a JOIN %[1]s.inbox i USING (subscriber, message_id) WHERE a.state <> 'discarded'`, module))
+			FROM %[1]s.parked_messages a JOIN %[1]s.inbox i USING (subscriber, message_id) WHERE a.state <> 'discarded'`, module))
 	}
-	// A notification, a card or a record of a message that nobody ever said.
+	// A notification, card or record whose message was never published.
 	queries = append(queries, fmt.Sprintf(`
 		SELECT format('%%s tells of message %%s, which nobody said', x.what, x.cause_id) FROM (
 			SELECT 'notification ' || id AS what, cause_id FROM notification.notifications WHERE cause_type <> 'notification.send'

@@ -7,7 +7,7 @@ import (
 	"github.com/lib/pq"
 )
 
-// handedIn finds orders and consultations that are not there, or twice.
+// handedIn finds orders and consultations of the input that are missing, or there twice.
 func handedIn(ctx context.Context, e *evidence) ([]string, error) {
 	all, err := askFor(ctx, e.db, nil, `
 		SELECT format('order %s has %s payments, not one', o.key, count(p.payment_id))
@@ -21,8 +21,8 @@ func handedIn(ctx context.Context, e *evidence) ([]string, error) {
 		FROM consultation.consultation HAVING count(*) <> $1::int`, e.consultations)
 }
 
-// match writes the query that compares a module's changes, rows of (id, type),
-// with its events: each change has exactly one, and each event its change.
+// match writes the query that compares a module's changes, rows of (id, type), with
+// its events: each change must have exactly one event, and each event one change.
 func match(module, which, idOfEvent, changes string) string {
 	return fmt.Sprintf(`
 		WITH due AS (
@@ -35,13 +35,12 @@ func match(module, which, idOfEvent, changes string) string {
 		WHERE d.n IS DISTINCT FROM s.n`, changes, idOfEvent, module, which)
 }
 
-// changesHaveEvents finds changes without their event, or with several, and
-// events without their change.
+// changesHaveEvents finds changes with no event or several, and events without a
+// change.
 func changesHaveEvents(ctx context.Context, e *evidence) ([]string, error) {
 	return sentences(ctx, e.db,
 		match("payment", "true", `convert_from(payload, 'UTF8')::jsonb->>'paymentId'`, `
-			SELECT payment_id::text AS id, 'payment.completed' AS type FROM payment.payments WHERE captured > 0
-			UNION ALL SELECT payment_id::text, 'payment.failed' FROM payment.payments WHERE status = 'failed'
+			SELECT DISTINCT payment_id::text AS id, 'payment.' || status AS type FROM payment.payment_history WHERE status IN ('completed', 'failed')
 			UNION ALL SELECT payment_id::text, 'payment.refunded' FROM payment.payments WHERE status = 'refunded'`),
 		match("delivery", "true", `convert_from(payload, 'UTF8')::jsonb->>'deliveryId'`, `
 			SELECT delivery_id::text AS id, 'delivery.' || to_state AS type FROM delivery.history
@@ -52,7 +51,7 @@ func changesHaveEvents(ctx context.Context, e *evidence) ([]string, error) {
 			SELECT id::text AS id, CASE WHEN card IS NULL THEN 'inquiry.message_posted' ELSE 'inquiry.card_posted' END AS type FROM inquiry.entry`),
 		match("consultation", "type = 'consultation.created'", `key`, `
 			SELECT id::text AS id, 'consultation.created' AS type FROM consultation.consultation`),
-		// Every move is in one event, whichever of the two types tells it.
+		// Every move of a consultation must be in one event of either type.
 		`SELECT format('consultation %s made %s moves, and %s are in its events', c.id, h.n, s.n) FROM consultation.consultation c,
 			LATERAL (SELECT count(*) AS n FROM consultation.history WHERE consultation_id = c.id) h,
 			LATERAL (SELECT count(*) AS n FROM consultation.log WHERE key = c.id::text AND convert_from(payload, 'UTF8')::jsonb ? 'stateTransition') s

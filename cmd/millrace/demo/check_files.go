@@ -8,8 +8,8 @@ import (
 	"github.com/parquet-go/parquet-go"
 )
 
-// filesHaveEverything compares what the data platform staged with what its
-// files on the disk hold.
+// filesHaveEverything compares the messages that the data platform recorded with the
+// contents of its files.
 func filesHaveEverything(ctx context.Context, e *evidence) (all []string, err error) {
 	files, err := filepath.Glob(filepath.Join(e.files, "*.parquet"))
 	if err != nil {

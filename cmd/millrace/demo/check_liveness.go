@@ -6,12 +6,12 @@ import (
 	"strings"
 )
 
-// nothingIsLeft finds what no subscriber has finished, and what the tally
-// cannot explain.
+// nothingIsLeft finds messages that a subscriber has not finished, and numbers of the
+// tally that do not add up.
 func nothingIsLeft(ctx context.Context, e *evidence) (all []string, err error) {
 	for _, t := range e.tallies {
 		for what, n := range map[string]int64{
-			"pending": t.Pending, "retrying": t.Retrying, "held without a dead letter before": t.Held - t.HeldByDead, "dead": t.Dead, "LOST": t.Lost,
+			"pending": t.Pending, "retrying": t.Retrying, "blocked without a dead letter before": t.Held - t.HeldByDead, "dead": t.Dead, "LOST": t.Lost,
 		} {
 			if n != 0 {
 				all = append(all, fmt.Sprintf("%s, %s: %d %s", t.Subscriber, t.Topic, n, what))
@@ -23,15 +23,15 @@ func nothingIsLeft(ctx context.Context, e *evidence) (all []string, err error) {
 	}
 	for _, module := range e.topo.Modules() {
 		if all, err = askFor(ctx, e.db, all, fmt.Sprintf(`
-			SELECT format('%[1]s: %%s %%s of %%s: %%s (%%s)', state, type, key, left(error, 200), kind) FROM %[1]s.aside WHERE state = 'dead' ORDER BY id LIMIT 20`, module)); err != nil {
+			SELECT format('%[1]s: %%s %%s of %%s: %%s (%%s)', state, type, key, left(error, 200), kind) FROM %[1]s.parked_messages WHERE state = 'dead' ORDER BY id LIMIT 20`, module)); err != nil {
 			return nil, err
 		}
 	}
 	return all, nil
 }
 
-// paymentsAreFollowed finds completed payments that not everybody acted on, and
-// notifications whose mail nobody received.
+// paymentsAreFollowed finds completed payments without a notification, record or
+// delivery, and notifications whose mail did not arrive.
 func paymentsAreFollowed(ctx context.Context, e *evidence) ([]string, error) {
 	all, err := sentences(ctx, e.db,
 		`SELECT format('payment of %s: %s notifications that were sent, not one', l.key, count(n.id))
@@ -54,7 +54,7 @@ func paymentsAreFollowed(ctx context.Context, e *evidence) ([]string, error) {
 		id, _, _ := strings.Cut(m.MessageID, "@")
 		received[id] = true
 	}
-	rows, err := e.db.QueryContext(ctx, `SELECT id::text, template, subject FROM notification.notifications WHERE state = 'sent'`)
+	rows, err := e.db.QueryContext(ctx, `SELECT coalesce(digest_id, id)::text, template, subject FROM notification.notifications WHERE state = 'sent'`)
 	if err != nil {
 		return nil, err
 	}

@@ -2,14 +2,13 @@ package demo
 
 import "context"
 
-// moneyColumns are those of payment that hold an amount of money.
+// moneyColumns are payment's columns with an amount of money.
 const moneyColumns = `('payments', 'amount'), ('payments', 'captured'), ('payments', 'refunded'),
 	('payment_history', 'captured'), ('payment_history', 'refunded'), ('refunds', 'amount')`
 
-// moneyIsBounded finds amounts that are not what they may be: now, and after
-// each change that the history tells. What the history tells cannot be forged
-// by leaving a change out: nothing changes twice in one row, and the last row
-// is the payment.
+// moneyIsBounded finds impossible amounts, in the current rows and in every row of
+// the history. It also checks that the history is complete: each row changes one
+// thing, and the last row equals the payment.
 func moneyIsBounded(ctx context.Context, e *evidence) ([]string, error) {
 	return sentences(ctx, e.db,
 		`SELECT 'payment.payments has no valid CHECK of 0 <= refunded <= captured <= amount' WHERE NOT EXISTS (

@@ -7,21 +7,21 @@ import (
 	"millrace/platform/bus/sqltransport"
 )
 
-// orderIsKept finds gaps in offsets, messages that took effect out of order or
-// past a dead letter, cards that are not in the order of the moves, and
-// histories whose links do not hold.
+// orderIsKept finds gaps in offsets, messages that took effect out of order or past a
+// dead letter, cards that are not in the order of the moves, and broken links
+// between history rows.
 func orderIsKept(ctx context.Context, e *evidence) ([]string, error) {
 	var queries []string
 	for _, kept := range sqltransport.Everything(e.topo) {
 		first := "1"
-		if swept(kept.Stream) { // handled commands are taken away, oldest first
+		if swept(kept.Stream) { // handled commands are deleted, oldest first
 			first = `min("offset")`
 		}
 		queries = append(queries,
 			fmt.Sprintf(`SELECT format('%[1]s, partition %%s: offsets %%s to %%s, and %%s rows', partition, min("offset"), max("offset"), count(*))
 				FROM %[2]s GROUP BY partition HAVING min("offset") <> %[3]s OR count(*) <> max("offset") - %[3]s + 1`, kept.Stream, kept.Table, first))
 	}
-	for _, h := range hearings(e.topo) {
+	for _, h := range subscriptions(e.topo) {
 		queries = append(queries,
 			fmt.Sprintf(`SELECT format('%[1]s handled offset %%s of %[3]s, partition %%s, key %%s, before an earlier one', o."offset", o.partition, o.key) FROM (
 					SELECT i.partition, i."offset", m.key, i.handled_at, max(i.handled_at) OVER (
@@ -30,12 +30,12 @@ func orderIsKept(ctx context.Context, e *evidence) ([]string, error) {
 					WHERE i.subscriber = '%[1]s' AND i.topic = '%[3]s'
 				) o WHERE o.earlier > o.handled_at`, h.subscriber, h.table, h.topic),
 			fmt.Sprintf(`SELECT format('%[1]s handled offset %%s of %[3]s, partition %%s, key %%s, though %%s is %%s', i."offset", i.partition, m.key, a."offset", a.state)
-				FROM %[1]s.aside a JOIN (SELECT * FROM %[2]s) m ON m.partition = a.partition AND m.key = a.key AND m."offset" > a."offset"
+				FROM %[1]s.parked_messages a JOIN (SELECT * FROM %[2]s) m ON m.partition = a.partition AND m.key = a.key AND m."offset" > a."offset"
 				JOIN %[1]s.inbox i ON i.subscriber = a.subscriber AND i.topic = a.topic AND i.partition = m.partition AND i."offset" = m."offset"
 				WHERE a.subscriber = '%[1]s' AND a.topic = '%[3]s' AND a.state <> 'discarded'`, h.subscriber, h.table, h.topic))
 	}
 	queries = append(queries,
-		// The cards of a room are the moves that have one, in their order.
+		// The cards of a room must be the moves that have a card, in order.
 		`WITH due AS (
 			SELECT consultation_id, array_agg(transition || ' by ' || actor ORDER BY position) AS moves FROM consultation.history
 			WHERE (transition, actor) IN (`+cardPairs+`) GROUP BY 1
@@ -69,6 +69,8 @@ func orderIsKept(ctx context.Context, e *evidence) ([]string, error) {
 		`SELECT format('payment %s went from %s to %s', payment_id, before, status) FROM (
 			SELECT *, lag(status) OVER (PARTITION BY payment_id ORDER BY history_id) AS before FROM payment.payment_history
 		) h WHERE (coalesce(before, ''), status) NOT IN (('', 'pending'), ('pending', 'completed'), ('pending', 'failed'),
-			('completed', 'refunding'), ('refunding', 'refunded'), ('refunding', 'completed'))`)
+			('completed', 'refunding'), ('refunding', 'refunded'), ('refunding', 'completed'),
+			('failed', 'completed'), ('failed', 'refunding'), -- the charge succeeded after all
+			('completed', 'refunded'), ('completed', 'completed'), ('refunding', 'refunding'))`) // money went back at the provider
 	return sentences(ctx, e.db, queries...)
 }

@@ -9,43 +9,44 @@ import (
 	"millrace/platform/mail/devinbox"
 )
 
-// evidence is what a check may look at.
+// evidence is everything that the checks read.
 type evidence struct {
-	db            looker // one snapshot
+	db            looker // one snapshot of the database
 	topo          *bus.Topology
 	tallies       []tally
 	book          simulator.Book
 	mails         []devinbox.Message
-	orders        []string // the order keys that were handed in
-	consultations int      // how many were handed in
-	files         string   // where the data platform's files are
+	orders        []string // the order keys of the input
+	consultations int      // the number in the input
+	files         string   // the folder with the data platform's files
 }
 
-// check is one promise and how it is looked for. find returns what breaks it,
-// each offender in a sentence.
+// check is one promise and the function that checks it. find returns the offenders,
+// one sentence each.
 type check struct {
 	name    string
 	promise string
 	find    func(context.Context, *evidence) ([]string, error)
 }
 
-// finding is what a check found.
+// finding is the result of a check.
 type finding struct {
 	Name      string
 	Promise   string
 	Offenders []string
 }
 
-// checks are those that only look. S7 and S8, which act, are in callbacks.go.
+// checks are the checks that only read. S7 and S8, which send callbacks, are in
+// callbacks.go.
 var checks = []check{
-	{"IN", "everything that was handed in is there, once: a payment for each order, and each consultation", handedIn},
+	{"IN", "every input is there, once: a payment for each order, and each consultation", handedIn},
 	{"S1", "a business change and its event commit together or not at all: every change has one event, every event its change", changesHaveEvents},
 	{"S2", "a message takes effect at most once for each subscriber, and a UNIQUE constraint keeps it so", effectsAreSingle},
-	{"S3", "the inbox says that a message was handled if and only if the handler's effect is there", inboxesHaveEffects},
+	{"S3", "an inbox row exists if and only if the handler's effect does", inboxesHaveEffects},
 	{"S4", "messages of one key take effect in order and without gaps, for each subscriber", orderIsKept},
 	{"S5", "0 ≤ refunded ≤ captured at every instant, in whole minor units, and every change of either has its history row", moneyIsBounded},
 	{"S6", "at most one successful charge per order in the gateway's own book, and the same amounts there and here", booksAgree},
-	{"L1", "nothing is left to do: no message is pending, retrying, held or lost, and none is a dead letter", nothingIsLeft},
+	{"L1", "nothing is left to do: no message is pending, retrying, blocked or lost, and none is a dead letter", nothingIsLeft},
 	{"L2", "every completed payment has one notification that was mailed, one record, and for goods one delivery", paymentsAreFollowed},
 	{"DP", "every recorded event is in exactly one of the data platform's files", filesHaveEverything},
 }
@@ -63,7 +64,7 @@ func look(ctx context.Context, e *evidence) ([]finding, error) {
 	return all, nil
 }
 
-// sentences runs queries whose rows are offenders.
+// sentences runs queries that return one offender per row.
 func sentences(ctx context.Context, db looker, queries ...string) (all []string, err error) {
 	for _, query := range queries {
 		if all, err = askFor(ctx, db, all, query); err != nil {

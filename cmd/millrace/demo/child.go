@@ -1,8 +1,10 @@
 package demo
 
 import (
+	"bufio"
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"os/exec"
@@ -17,14 +19,14 @@ import (
 )
 
 const (
-	childReady = patience         // how long a start may take, with a recovery of the leases
-	childEnd   = 25 * time.Second // how long an end may take
+	childReady = patience         // time limit of a start, including the wait for leases of a killed process
+	childEnd   = 25 * time.Second // time limit of a shutdown
 )
 
-// child is `millrace serve` in a process of its own, to be killed.
+// child is `millrace serve` in a process of its own, which the demo kills.
 type child struct {
 	executable string
-	name       string // of the module that it hosts; "": all
+	name       string // the module that it hosts; "": all
 	url        string
 	environ    []string
 	log        *os.File
@@ -32,13 +34,13 @@ type child struct {
 	mu      sync.Mutex
 	cmd     *exec.Cmd
 	done    chan struct{} // closed when the process of cmd ended
-	killing bool          // its end is ours
-	ended   chan struct{} // closed when it ended by itself
+	killing bool          // the demo is ending it
+	ended   chan struct{} // closed when it ends by itself
 	stop    sync.Once
 	stopErr error
 }
 
-// serveChild starts the child at http.address, which it keeps over kills.
+// serveChild starts the child at http.address, which stays the same after kills.
 func serveChild(ctx context.Context, cfg config.Config, log *os.File) (*child, error) {
 	executable, err := os.Executable()
 	if err != nil {
@@ -49,25 +51,26 @@ func serveChild(ctx context.Context, cfg config.Config, log *os.File) (*child, e
 		return nil, err
 	}
 	if err := c.ready(ctx); err != nil {
-		_ = c.Stop() // the first error is the one to tell
+		_ = c.Stop() // report the first error
 		return nil, err
 	}
 	return c, nil
 }
 
-// environOf is the child's environment: ours, with every setting of cfg.
+// environOf is the child's environment: ours, and a variable for every setting of
+// cfg. The URLs in cfg already include libpq's variables.
 func environOf(cfg config.Config, ours []string) []string {
 	var environ []string
 	for _, variable := range ours {
-		if !strings.HasPrefix(variable, "MILLRACE_") && !strings.HasPrefix(variable, "DATABASE_URL=") {
+		if !strings.HasPrefix(variable, "MILLRACE_") && !strings.HasPrefix(variable, "DATABASE_URL=") && !strings.HasPrefix(variable, "PG") {
 			environ = append(environ, variable)
 		}
 	}
 	return append(environ, cfg.Environ()...)
 }
 
-// start starts the process from a thread that lives as long as it does: where
-// the kernel ends a child with its parent, the parent is the thread that forked.
+// start starts the process from an OS thread that lives as long as the process: where
+// the kernel kills a child when its parent dies, the parent is the thread.
 func (c *child) start() error {
 	cmd := exec.Command(c.executable, "serve")
 	cmd.Env, cmd.Stdout, cmd.Stderr = c.environ, c.log, c.log
@@ -82,7 +85,7 @@ func (c *child) start() error {
 		if err != nil {
 			return
 		}
-		_ = cmd.Wait() // Stop looks at the state
+		_ = cmd.Wait() // Stop reads the process state
 		close(done)
 		c.mu.Lock()
 		defer c.mu.Unlock()
@@ -97,7 +100,7 @@ func (c *child) start() error {
 	return nil
 }
 
-// ready waits until the program says that it is.
+// ready waits until the program is ready.
 func (c *child) ready(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, childReady)
 	defer cancel()
@@ -109,14 +112,14 @@ func (c *child) ready(ctx context.Context) error {
 			return err
 		}
 		if res, err := client.Do(req); err == nil {
-			_ = res.Body.Close() // the status is the answer
+			_ = res.Body.Close() // only the status is used
 			if res.StatusCode == http.StatusOK {
 				return nil
 			}
 		}
 		select {
 		case <-c.ended:
-			return errs.New(errs.Unknown, "the serving process ended before it was ready: see %s", c.log.Name())
+			return errs.New(errs.Unknown, "the serving process ended before it was ready%s: see %s", c.complaint(), c.log.Name())
 		default:
 		}
 		if err := pause(ctx, 20*time.Millisecond); err != nil {
@@ -125,7 +128,28 @@ func (c *child) ready(ctx context.Context) error {
 	}
 }
 
-// kill ends the process without any warning, and starts another at once.
+// complaint is the program's last error line in the log, after ": ", or "" if there is
+// none. Processes that share a log share its last line.
+func (c *child) complaint() string {
+	const enough = 64 << 10
+	log, err := os.Open(c.log.Name())
+	if err != nil {
+		return ""
+	}
+	defer log.Close()
+	if end, err := log.Seek(0, io.SeekEnd); err == nil {
+		_, _ = log.Seek(max(0, end-enough), io.SeekStart) // if this fails, the whole log is read
+	}
+	last := ""
+	for lines := bufio.NewScanner(log); lines.Scan(); {
+		if text, ok := strings.CutPrefix(lines.Text(), "millrace: "); ok {
+			last = ": " + text
+		}
+	}
+	return last
+}
+
+// kill kills the process with SIGKILL, and starts another at once.
 func (c *child) kill() error {
 	c.mu.Lock()
 	c.killing = true
@@ -141,7 +165,7 @@ func (c *child) kill() error {
 func (c *child) URL() string            { return c.url }
 func (c *child) Ended() <-chan struct{} { return c.ended }
 
-// Stop asks the process to end, as SIGTERM does, and wants exit code 0.
+// Stop sends SIGTERM, and returns an error unless the process exits with code 0.
 func (c *child) Stop() error {
 	c.stop.Do(func() {
 		c.mu.Lock()
@@ -149,7 +173,7 @@ func (c *child) Stop() error {
 		cmd, done := c.cmd, c.done
 		c.mu.Unlock()
 		if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
-			_ = cmd.Process.Kill() // it has ended, or there are no signals here
+			_ = cmd.Process.Kill() // the process has ended, or the system has no signals
 		}
 		select {
 		case <-done:

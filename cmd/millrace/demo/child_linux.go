@@ -2,5 +2,5 @@ package demo
 
 import "syscall"
 
-// withParent ends a child with its parent, however that ends.
+// withParent makes the kernel kill the child when its parent dies.
 func withParent() *syscall.SysProcAttr { return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL} }

@@ -4,5 +4,5 @@ package demo
 
 import "syscall"
 
-// withParent is empty where the kernel does not end a child with its parent.
+// withParent does nothing on systems without a parent-death signal.
 func withParent() *syscall.SysProcAttr { return nil }

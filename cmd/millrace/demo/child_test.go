@@ -1,6 +1,8 @@
 package demo
 
 import (
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -9,9 +11,9 @@ import (
 	"millrace/config"
 )
 
-// Whatever the user set and the stage decided is what the child serves with;
-// what the parent's environment says besides is not.
-func TestTheChildServesWithTheSameConfiguration(t *testing.T) {
+// The child gets every setting of the user and of the stage. Other settings in the
+// parent's environment do not reach it.
+func TestChild_GetsTheSameConfiguration(t *testing.T) {
 	t.Parallel()
 	cfg := config.Default()
 	cfg.DataDir = "elsewhere/demo"
@@ -26,7 +28,22 @@ func TestTheChildServesWithTheSameConfiguration(t *testing.T) {
 	cfg.DataPlatform = config.DataPlatform{Dir: "elsewhere/files", FlushRows: 12, FlushEvery: 3 * time.Second}
 	cfg.Log = config.Log{Level: "warn", Format: "text"}
 
-	got, err := config.Load("", environOf(cfg, []string{"PATH=/bin", "DATABASE_URL=postgres://wrong/one", "MILLRACE_CONFIG=x.yaml", "MILLRACE_MODULES=payment"}))
+	got, err := config.Load("", environOf(cfg, []string{"PATH=/bin", "DATABASE_URL=postgres://wrong/one", "MILLRACE_CONFIG=x.yaml", "MILLRACE_MODULES=payment", "PGHOSTADDR=203.0.113.1", "PGSSLMODE=prefer"}))
 	require.NoError(t, err)
 	require.Equal(t, cfg, got)
+}
+
+func TestChild_ReportsTheProcessesError(t *testing.T) {
+	t.Parallel()
+	log, err := os.Create(filepath.Join(t.TempDir(), "serve.log"))
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, log.Close()) })
+	c := &child{executable: "/bin/sh", log: log, url: "http://127.0.0.1:9", ended: make(chan struct{})}
+	require.Empty(t, c.complaint())
+	for _, line := range []string{`{"msg":"listening"}`, "millrace: an earlier one", "millrace: http.address: 127.0.0.1:9 is taken"} {
+		_, err := log.WriteString(line + "\n")
+		require.NoError(t, err)
+	}
+	close(c.ended)
+	require.ErrorContains(t, c.ready(t.Context()), "ended before it was ready: http.address: 127.0.0.1:9 is taken: see "+log.Name())
 }

@@ -19,24 +19,24 @@ const (
 	longestPause   = 500 * time.Millisecond
 )
 
-// client speaks to the program as a shop's web site would: it repeats a request
-// whose connection broke or that met a 5xx, with the same idempotency key.
+// client sends requests like a shop's web site: it retries after a broken connection
+// or a 5xx, with the same idempotency key.
 type client struct {
 	url      string
 	http     *http.Client
 	inFlight atomic.Int64
-	again    atomic.Int64                // repetitions, to be shown
-	stalled  func(began time.Time) error // not nil: do not wait any longer
+	again    atomic.Int64                // the number of retries, to print
+	stalled  func(began time.Time) error // an error: stop waiting
 }
 
 func newClient(url string) *client {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.Proxy, transport.MaxIdleConnsPerHost = nil, 64
-	stalled := (&movement{patience: patience}).stalled // until there is something to watch
+	stalled := (&movement{patience: patience}).stalled // replaced once there is a database to watch
 	return &client{url: url, http: &http.Client{Timeout: requestTimeout, Transport: transport}, stalled: stalled}
 }
 
-// refusedError is an answer that repeating cannot change.
+// refusedError is a response that a retry cannot change.
 type refusedError struct {
 	method, path string
 	status       int
@@ -47,8 +47,8 @@ func (e *refusedError) Error() string {
 	return fmt.Sprintf("%s %s was answered %d: %s", e.method, e.path, e.status, e.body)
 }
 
-// do sends a request until it is answered for good. into may be nil. key is the
-// idempotency key, or "".
+// do sends a request and retries it until the response is final. into may be nil. key
+// is the idempotency key, or "".
 func (c *client) do(ctx context.Context, method, path, key string, body, into any) error {
 	var data []byte
 	if body != nil {
@@ -117,7 +117,7 @@ func (c *client) try(ctx context.Context, method, path, key string, data []byte)
 	return res.StatusCode, answer, err
 }
 
-// pause waits for d, or until ctx ends; then it returns ctx's error.
+// pause waits for d. If ctx ends first, it returns ctx's error.
 func pause(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

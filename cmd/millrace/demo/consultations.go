@@ -16,7 +16,7 @@ var embeddedConsultations []byte
 
 // consultation is one line of the embedded file.
 type consultation struct {
-	Number               int // from 1, of this run
+	Number               int // counted from 1 in this run
 	HospitalID, MemberID int64
 	Email, Language      string
 	OpenedBy             string
@@ -27,21 +27,21 @@ type consultation struct {
 	Script               []step
 }
 
-// step is something that somebody does in a consultation.
+// step is one action in a consultation.
 type step struct {
 	Do   string // move, time, memo, say, deposit
 	Who  string // MEMBER, HOSPITAL or SYSTEM; CUSTOMER or HOSPITAL for say
-	What string // the status, the new time, the text
+	What string // the new status, the new time, or the text
 }
 
-// userID is the member as the other modules know users.
+// userID is the member's id in the format of the other modules.
 func (c consultation) userID() string { return strconv.FormatInt(c.MemberID, 10) }
 
-// share is how many consultations go with so many orders: 200 with 1,000.
+// share is the number of consultations that are played with so many orders: 200 with 1,000.
 func share(orders int) int { return (orders + 4) / 5 }
 
-// loadConsultations takes count of the embedded ones; more than there are: they
-// are played again, as new consultations.
+// loadConsultations returns count of the embedded consultations. If count is larger,
+// they are repeated as new consultations.
 func loadConsultations(count int) ([]consultation, error) {
 	rows, err := csv.NewReader(bytes.NewReader(embeddedConsultations)).ReadAll()
 	if err != nil {
@@ -57,7 +57,7 @@ func loadConsultations(count int) ([]consultation, error) {
 	return taken, nil
 }
 
-// consultationOf reads hospital_id, member_id, email, language, opened_by,
+// consultationOf parses a row: hospital_id, member_id, email, language, opened_by,
 // visitor_name, phone, reservation_at, deposit_amount, deposit_currency, script.
 func consultationOf(row []string) (c consultation, err error) {
 	c = consultation{
@@ -84,7 +84,7 @@ func consultationOf(row []string) (c consultation, err error) {
 	return c, nil
 }
 
-// stepOf reads "move FIXED HOSPITAL", "time MEMBER 2027-03-02T10:00:00+09:00",
+// stepOf parses "move FIXED HOSPITAL", "time MEMBER 2027-03-02T10:00:00+09:00",
 // "memo some text", "say CUSTOMER some text" or "deposit".
 func stepOf(text string) (step, error) {
 	do, rest, _ := strings.Cut(text, " ")

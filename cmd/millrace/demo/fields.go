@@ -3,44 +3,31 @@ package demo
 import (
 	"fmt"
 	"regexp"
-	"slices"
 	"strconv"
-	"strings"
-	"unicode"
-	"unicode/utf8"
+
+	"millrace/modules/payment/paymentapi"
+	"millrace/platform/mail"
+	"millrace/platform/text"
 )
 
-// What the program accepts, told before the first request is made.
+// Limits of the API, checked before the first request.
 const (
 	maxKey    = 64
 	maxAmount = 999_999_999_999
-	maxEmail  = 254
 )
 
 var (
 	keyForm      = regexp.MustCompile(`^goods-[A-Za-z0-9-]+$`)
-	userForm     = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,64}$`)
-	emailForm    = regexp.MustCompile(`^[a-zA-Z0-9.!#$%&'*+/=?^_{|}~-]{1,64}@[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?(?:\.[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?)*$`)
 	methodForm   = regexp.MustCompile(`^[A-Za-z_]{1,32}$`)
-	phoneForm    = regexp.MustCompile(`^[0-9+() -]{5,30}$`)
+	phoneForm    = regexp.MustCompile(`^\+?[() -]*(?:[0-9][() -]*){5,20}$`)
 	postcodeForm = regexp.MustCompile(`^[0-9A-Za-z][0-9A-Za-z -]{1,11}$`)
 	koreanForm   = regexp.MustCompile(`^[0-9]{5}$`)
-	countryForm  = regexp.MustCompile(`^[A-Z]{2}$`)
 )
 
-// currencies are those that payment takes: the active ones of ISO 4217.
-var currencies = strings.Fields(`
-	AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BGN BHD BIF BMD BND BOB BRL BSD BTN BWP BYN BZD CAD CDF CHF CLP CNY COP
-	CRC CUP CVE CZK DJF DKK DOP DZD EGP ERN ETB EUR FJD FKP GBP GEL GHS GIP GMD GNF GTQ GYD HKD HNL HTG HUF IDR ILS INR IQD
-	IRR ISK JMD JOD JPY KES KGS KHR KMF KPW KRW KWD KYD KZT LAK LBP LKR LRD LSL LYD MAD MDL MGA MKD MMK MNT MOP MRU MUR MVR
-	MWK MXN MYR MZN NAD NGN NIO NOK NPR NZD OMR PAB PEN PGK PHP PKR PLN PYG QAR RON RSD RUB RWF SAR SBD SCR SDG SEK SGD SHP
-	SLE SOS SRD SSP STN SVC SYP SZL THB TJS TMT TND TOP TRY TTD TWD TZS UAH UGX USD UYU UZS VED VES VND VUV WST XAF XCD XCG
-	XOF XPF YER ZAR ZMW ZWG`)
-
-// fault is what is wrong with a field, in the words of whoever wrote the file.
+// fault is what is wrong with a field; field is the name of its column.
 type fault struct{ field, what string }
 
-// orderOf reads one line, and reports all that is wrong with it.
+// orderOf parses one line, and returns everything that is wrong with it.
 func orderOf(field func(column string) string) (o order, wrong []fault) {
 	refuse := func(column, format string, args ...any) {
 		wrong = append(wrong, fault{column, fmt.Sprintf(format, args...)})
@@ -52,15 +39,15 @@ func orderOf(field func(column string) string) (o order, wrong []fault) {
 		}
 		return value
 	}
-	text := func(column string, required bool, longest int) string {
-		value := field(column)
+	line := func(column string, required bool, longest int) string {
+		value, wrong := text.Line(field(column))
 		switch {
+		case wrong != "":
+			refuse(column, "%s", wrong)
 		case value == "" && required:
 			refuse(column, "is empty")
-		case utf8.RuneCountInString(value) > longest:
+		case text.Length(value) > longest:
 			refuse(column, "is longer than %d characters", longest)
-		case strings.ContainsFunc(value, unicode.IsControl):
-			refuse(column, "has characters that cannot be printed on a label")
 		}
 		return value
 	}
@@ -68,9 +55,16 @@ func orderOf(field func(column string) string) (o order, wrong []fault) {
 	if kind := field("kind"); kind != "goods" {
 		refuse("kind", "%s is not goods; deposits are paid by the consultations", shown(kind))
 	}
-	text("item", false, 200)
-	o.UserID = form("user_id", userForm, 64, "1 to 64 letters, digits, '_', '.' and '-'")
-	o.Email = form("email", emailForm, maxEmail, "a mail address")
+	line("item", false, 200)
+	o.UserID = field("user_id")
+	if what := paymentapi.UserIDFault(o.UserID); what != "" {
+		refuse("user_id", "%s %s", shown(o.UserID), what)
+	}
+	if address, err := mail.ParseAddress(field("email")); err != nil {
+		refuse("email", "%s %v", shown(field("email")), err)
+	} else {
+		o.Email = address.String()
+	}
 	if o.Language = field("language"); o.Language != "ko" && o.Language != "en" {
 		refuse("language", "%s is neither ko nor en", shown(o.Language))
 	}
@@ -78,7 +72,7 @@ func orderOf(field func(column string) string) (o order, wrong []fault) {
 	if o.Amount = amount; err != nil || amount < 1 || amount > maxAmount {
 		refuse("amount", "%s is not a whole number from 1 to %d, in the currency's smallest unit (15000 is ₩15,000; 1500 is $15.00)", shown(field("amount")), int64(maxAmount))
 	}
-	if o.Currency = field("currency"); !slices.Contains(currencies, o.Currency) {
+	if o.Currency = field("currency"); !paymentapi.Active(o.Currency) {
 		refuse("currency", "%s is not an active ISO 4217 code, as KRW or USD", shown(o.Currency))
 	}
 	o.Method = form("method", methodForm, 32, "1 to 32 letters or '_', as card or bank_transfer")
@@ -90,9 +84,12 @@ func orderOf(field func(column string) string) (o order, wrong []fault) {
 		refuse("address", "%s is neither before nor after: whether the address is known before the order is paid", shown(when))
 	}
 	o.Address = postal{
-		Name: text("name", true, 100), Phone: form("phone", phoneForm, 30, "5 to 30 digits, spaces and +()-"),
-		Line1: text("line1", true, 200), Line2: text("line2", false, 200), City: text("city", false, 100),
-		Country: form("country", countryForm, 2, "a code of two capitals (ISO 3166-1), as KR"),
+		Name: line("name", true, 100), Phone: form("phone", phoneForm, 30, "5 to 20 digits, perhaps a + before them, and spaces and ()- between them"),
+		Line1: line("line1", true, 200), Line2: line("line2", false, 200), City: line("city", false, 100),
+		Country: field("country"),
+	}
+	if !text.IsCountry(o.Address.Country) {
+		refuse("country", "%s is not a country's code of two capitals (ISO 3166-1), as KR", shown(o.Address.Country))
 	}
 	if o.Address.Country == "KR" {
 		o.Address.Postcode = form("postcode", koreanForm, 5, "five digits")
@@ -102,11 +99,7 @@ func orderOf(field func(column string) string) (o order, wrong []fault) {
 	return o, wrong
 }
 
-// shown is a value as it is told: short, and harmless on a terminal.
+// shown is a value for an error message: shortened, and without control characters.
 func shown(value string) string {
-	const longest = 40
-	if runes := []rune(value); len(runes) > longest {
-		value = string(runes[:longest]) + "…"
-	}
-	return strconv.Quote(value)
+	return strconv.Quote(text.Cut(value, 40))
 }

@@ -1,7 +1,7 @@
 //go:build ignore
 
-// This program wrote data/orders.csv and data/consultations.csv. It draws from
-// a fixed seed, so it writes the same files each time:
+// This program writes data/orders.csv and data/consultations.csv. Its seed is fixed,
+// so it writes the same files each time:
 //
 //	go generate ./cmd/millrace/demo
 package main
@@ -131,32 +131,32 @@ func consultations() [][]string {
 		opened, amount, currency := "MEMBER", "", ""
 		at := day.AddDate(0, 0, between(0, 25)).Add(time.Duration(between(0, 14)) * 30 * time.Minute)
 		later := at.AddDate(0, 0, between(1, 10)).Format(time.RFC3339)
-		about := draw.IntN(3) // the first three are Korean
+		about := draw.IntN(3) // the first three texts are Korean
 		if language == "en" {
 			about = between(3, 4)
 		}
 		talk := []string{asks[about], answers[about]}
 		var script []string
 		switch i % 10 {
-		case 0, 1: // the whole way
+		case 0, 1: // all the way to the end
 			script = append(talk, "move CONTACTING HOSPITAL", one(memos), "move COUNSELED HOSPITAL", "move FIXED HOSPITAL", "time MEMBER "+later, "move VISITED HOSPITAL", "move TREATED HOSPITAL", "move CLOSED HOSPITAL")
-		case 2, 3: // the deposit completes the confirmation
+		case 2, 3: // paying the deposit confirms the reservation
 			amount, currency = "30000", "KRW"
 			if language == "en" {
 				amount, currency = one([]string{"2500", "4000"}), "USD"
 			}
 			script = append(talk, "move CONTACTING HOSPITAL", "deposit", "say CUSTOMER 예약금을 결제했습니다. / I have paid the deposit.")
-		case 4: // the deposit goes back
+		case 4: // the deposit is refunded
 			amount, currency = "50000", "KRW"
 			script = append(talk, "deposit", "time HOSPITAL "+later, "say CUSTOMER 죄송하지만 취소할게요. / Sorry, I have to cancel.", "move CANCELED MEMBER")
 		case 5:
 			script = append(talk, "move FIXED HOSPITAL", "time HOSPITAL "+later, "time MEMBER "+at.Add(time.Hour).Format(time.RFC3339), "move CANCELED HOSPITAL")
 		case 6:
 			script = []string{"move CONTACTING HOSPITAL", "move ABSENT HOSPITAL", "move RECONTACT HOSPITAL", answers[about], "move HOLD HOSPITAL", "move CANCELED SYSTEM"}
-		case 7: // nobody booked it
+		case 7: // no reservation
 			opened = "HOSPITAL"
 			script = []string{answers[about], one(memos), "move FIXED HOSPITAL", "move NO_SHOW HOSPITAL"}
-		case 8: // paid after it was called off: it goes back
+		case 8: // paid after the cancellation: the deposit is refunded
 			amount, currency = "20000", "KRW"
 			script = []string{asks[about], "move REJECTED HOSPITAL", "deposit"}
 		case 9:

@@ -6,13 +6,13 @@ import (
 	"slices"
 )
 
-// restless are tables that change by themselves while nothing happens: who
-// owns a partition, whose turn it is to write files, the sweeping of handled
-// commands and of what a carrier brought, and which version of a schema is there.
-var restless = []string{"positions", "flusher", "queue", "outbox", "inbound", "received"}
+// restless are tables that change without an effect on the business: partition
+// assignments, the turn to write files, the deletion of handled commands and of
+// bridged messages, and the schema's version.
+var restless = []string{"offsets", "flusher", "queue", "outbox", "inbound", "checkpoints"}
 
-// businessHash is one hash over every row of every table of every module, but
-// for the restless ones. The events are in it, the intents and the inboxes too.
+// businessHash is a hash of the rows of each module's tables except the restless
+// ones. Events, outbound calls and inboxes are included.
 func businessHash(ctx context.Context, db looker, modules []string) (map[string]string, error) {
 	hashes := map[string]string{}
 	for _, module := range modules {
@@ -37,7 +37,7 @@ func businessHash(ctx context.Context, db looker, modules []string) (map[string]
 	return hashes, nil
 }
 
-// differences names the tables that are not the same.
+// differences names the tables that differ.
 func differences(before, after map[string]string) (all []string) {
 	for name, hash := range after {
 		if before[name] != hash {

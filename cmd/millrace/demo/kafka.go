@@ -11,9 +11,9 @@ import (
 	"millrace/platform/bus/kafkatransport/fakebroker"
 )
 
-// joinKafka gives the serving program brokers, if messages travel by Kafka: the
-// configured ones, or one in this process, which outlives the kills. The
-// database is fresh, so the topics must be too.
+// joinKafka gives the serving program its brokers, if messages travel by Kafka: the
+// configured ones, or a broker in this process, which survives the kills. Because
+// the database is fresh, the topics must be, too.
 func (s *stage) joinKafka() (err error) {
 	if s.serving.Transport != config.OnKafka {
 		return nil
@@ -29,9 +29,9 @@ func (s *stage) joinKafka() (err error) {
 	return nil
 }
 
-// leaveKafka ends the broker of this process, or removes from the configured ones
-// what this run made there. Nothing serves any more; the brokers notice the end
-// of a process that was killed last after some seconds.
+// leaveKafka stops the broker of this process, or deletes the topics and groups of
+// this run at the configured brokers. No process serves any more, but the brokers
+// need some seconds to notice the end of a killed process.
 func (s *stage) leaveKafka() error {
 	if s.serving.Transport != config.OnKafka || len(s.serving.Kafka.Brokers) == 0 {
 		return nil
@@ -41,12 +41,12 @@ func (s *stage) leaveKafka() error {
 		return nil
 	}
 	const longest = 30 * time.Second
-	ctx, cancel := context.WithTimeout(context.Background(), longest) // what ended the run may have ended its context
+	ctx, cancel := context.WithTimeout(context.Background(), longest) // the context of the run may have ended
 	defer cancel()
 	return app.RemoveTopics(ctx, s.serving, s.log)
 }
 
-// travels says how the messages do.
+// travels describes the transport.
 func (s *stage) travels() string {
 	switch {
 	case s.serving.Transport != config.OnKafka:

@@ -12,29 +12,29 @@ import (
 	"millrace/platform/errs"
 )
 
-// killer kills the serving child, or each of several, at random moments while
-// orders run. The moments are drawn from the seed: as a number of orders and consultations
-// that were begun, and some milliseconds more.
+// killer kills the serving child, or each of several, at moments that depend on the
+// seed while orders run. A moment is a number of orders and consultations that have
+// begun, and some milliseconds more.
 type killer struct {
-	victims []*child // one after another
+	victims []*child // killed in turn
 	client  *client
 	moments []moment
 	print   func(format string, args ...any)
 
-	done  atomic.Int64 // kills
+	done  atomic.Int64 // the number of kills so far
 	mu    sync.Mutex
-	begun map[int64]chan struct{} // closed when so many have begun
-	last  time.Time               // of the last kill
+	begun map[int64]chan struct{} // number → closed when so many orders and consultations have begun
+	last  time.Time               // the time of the last kill
 }
 
 type moment struct {
 	begun  int64
 	delay  time.Duration
-	victim int // counted on and on over the victims
+	victim int // an index into victims, modulo their number
 }
 
-// plan draws kills moments out of parties orders and consultations. The last
-// sixth is left in peace, so that every kill meets work in flight.
+// plan draws the moments of the kills. The last sixth of the orders and consultations
+// has no kill, so that every kill meets requests in flight.
 func plan(seed int64, kills, parties int) ([]moment, error) {
 	last := parties * 5 / 6
 	if kills > last-1 {
@@ -54,9 +54,9 @@ func plan(seed int64, kills, parties int) ([]moment, error) {
 	return all, nil
 }
 
-// before is called when another order or consultation begins. It holds back
-// those that lie well behind a kill that has not happened yet, so that the
-// kills are spread over the whole run however long a restart takes.
+// before is called when an order or consultation begins. It delays those that are far
+// behind a kill that has not happened yet, so that the kills are spread over the
+// whole run even if restarts take long.
 func (k *killer) before(ctx context.Context, begun int64) error {
 	k.mu.Lock()
 	if ch := k.begun[begun]; ch != nil {
@@ -74,7 +74,7 @@ func (k *killer) before(ctx context.Context, begun int64) error {
 	}
 }
 
-// run kills at each moment, and waits until the program is back.
+// run kills at each moment, and waits until the program is ready again.
 func (k *killer) run(ctx context.Context) error {
 	began := time.Now()
 	for i, m := range k.moments {
@@ -90,7 +90,7 @@ func (k *killer) run(ctx context.Context) error {
 			return err
 		}
 		inFlight := k.client.inFlight.Load()
-		for wait := 0; inFlight == 0 && wait < 5000; wait++ { // a moment without any request is no test
+		for wait := 0; inFlight == 0 && wait < 5000; wait++ { // a kill must meet a request in flight
 			if err := pause(ctx, 200*time.Microsecond); err != nil {
 				return err
 			}
@@ -115,7 +115,7 @@ func (k *killer) run(ctx context.Context) error {
 	return nil
 }
 
-// newKiller prepares kills.
+// newKiller prepares the kills.
 func newKiller(victims []*child, client *client, moments []moment) *killer {
 	k := &killer{victims: victims, client: client, moments: moments, begun: map[int64]chan struct{}{}}
 	for _, m := range moments {

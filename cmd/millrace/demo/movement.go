@@ -10,17 +10,17 @@ import (
 )
 
 const (
-	// patience is how long nothing at all may move before a wait is given up. A
-	// slow machine that goes on with its work is waited for without any limit.
+	// patience is how long nothing may change before a wait is given up. A wait has
+	// no limit while anything changes.
 	patience = 90 * time.Second
-	// maxOpen payments may be accepted and not final before another one is
-	// begun: who only puts in faster than is taken out makes everybody wait.
+	// maxOpen is how many payments may be open before the next must wait: otherwise
+	// the clients would be faster than the program, and everything would queue.
 	maxOpen = 200
 
 	lookEvery = 250 * time.Millisecond
 )
 
-// movement watches the database for progress while others wait.
+// movement polls the database for changes.
 type movement struct {
 	look     func(context.Context) (sight, error)
 	patience time.Duration
@@ -28,18 +28,18 @@ type movement struct {
 
 	mu    sync.Mutex
 	seen  sight
-	begun int64     // payments since it was seen
-	last  time.Time // when anything moved
-	err   error     // why it could not be seen
+	begun int64     // payments begun since the last look
+	last  time.Time // the time of the last change
+	err   error     // the error of the last look
 }
 
-// sight is what is seen at one look.
+// sight is the result of one look.
 type sight struct {
-	moved int64 // changes with every message that is handled, payment that is made or becomes final, parcel, mail and move
-	open  int64 // payments that are accepted and not final
+	moved int64 // grows with every handled message, new or final payment, parcel, mail and move
+	open  int64 // accepted payments that are not final
 }
 
-// movesOf counts, for each module, what only grows as it goes on with its work.
+// movesOf has, for each module, a query of a number that grows as the module works.
 var movesOf = map[string]string{
 	"payment":      `(SELECT count(*) + count(*) FILTER (WHERE status <> 'pending') + count(*) FILTER (WHERE status = 'refunded') FROM payment.payments)`,
 	"consultation": `(SELECT count(*) FROM consultation.history)`,
@@ -49,12 +49,12 @@ var movesOf = map[string]string{
 	"dataplatform": `(SELECT count(*) FROM dataplatform.file WHERE written_at IS NOT NULL)`,
 }
 
-// movementOf watches the modules' tables, each module's in its database.
+// movementOf watches each module's tables, in the module's database.
 func movementOf(db func(module string) looker, modules []string) *movement {
 	return &movement{patience: patience, most: maxOpen, last: time.Now(), look: func(ctx context.Context) (s sight, err error) {
 		for _, module := range modules {
 			var moved int64
-			query := fmt.Sprintf(`SELECT %s + (SELECT coalesce(sum(position), 0)::bigint FROM %s.positions)`, movesOf[module], module)
+			query := fmt.Sprintf(`SELECT %s + (SELECT coalesce(sum(committed_offset), 0)::bigint FROM %s.offsets)`, movesOf[module], module)
 			if err := db(module).QueryRowContext(ctx, query).Scan(&moved); err != nil {
 				return s, fmt.Errorf("look at %s: %w", module, err)
 			}
@@ -64,7 +64,7 @@ func movementOf(db func(module string) looker, modules []string) *movement {
 	}}
 }
 
-// run looks again and again until ctx ends. A look that fails saw nothing move.
+// run looks at intervals until ctx ends. A look that fails counts as no change.
 func (m *movement) run(ctx context.Context) {
 	for {
 		seen, err := m.look(ctx)
@@ -82,8 +82,8 @@ func (m *movement) run(ctx context.Context) {
 	}
 }
 
-// stalled returns nil as long as there is reason to go on with a wait that
-// began then: within its patience, or of the last time that anything moved.
+// stalled returns an error if nothing has changed for the patience, counted from
+// began or from the last change.
 func (m *movement) stalled(began time.Time) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -120,9 +120,9 @@ func (m *movement) room(ctx context.Context) error {
 	}
 }
 
-// partyError is what went wrong with an order or a consultation.
+// partyError is an error of an order or a consultation.
 type partyError struct {
-	key string // of its conversation
+	key string // the order's or consultation's key, for its timeline
 	err error
 }
 

@@ -15,7 +15,7 @@ import (
 	"millrace/platform/postgres/pgtest"
 )
 
-// watched runs a movement whose sight is taken from the two numbers.
+// watched runs a movement that reads the two numbers instead of a database.
 func watched(t *testing.T, patience time.Duration, moved, open *atomic.Int64) *movement {
 	m := &movement{patience: patience, most: 2, last: time.Now(), look: func(context.Context) (sight, error) {
 		return sight{moved.Load(), open.Load()}, nil
@@ -27,14 +27,14 @@ func watched(t *testing.T, patience time.Duration, moved, open *atomic.Int64) *m
 	return m
 }
 
-func TestAWaitIsGivenUpOnlyWhenNothingMoves(t *testing.T) {
+func TestMovement_StallsOnlyWhenNothingChanges(t *testing.T) {
 	t.Parallel()
 	var moved, open atomic.Int64
 	m := watched(t, 3*time.Second, &moved, &open)
 	began := time.Now()
-	for time.Since(began) < 6*time.Second { // twice its patience
+	for time.Since(began) < 6*time.Second { // twice the patience
 		moved.Add(1)
-		if m.stalled(began) != nil { // the machine stood still, and it has not looked since
+		if m.stalled(began) != nil { // the machine was so slow that the movement could not look in time
 			require.Eventually(t, func() bool { moved.Add(1); return m.stalled(began) == nil }, time.Minute, 10*time.Millisecond)
 		}
 		require.NoError(t, pause(t.Context(), 10*time.Millisecond))
@@ -44,7 +44,7 @@ func TestAWaitIsGivenUpOnlyWhenNothingMoves(t *testing.T) {
 	require.NoError(t, m.stalled(time.Now()), "a wait that begins has its own patience")
 }
 
-func TestPaymentsWaitUntilOthersAreFinal(t *testing.T) {
+func TestMovement_LimitsOpenPayments(t *testing.T) {
 	t.Parallel()
 	var moved, open atomic.Int64
 	open.Store(2)
@@ -61,7 +61,7 @@ func TestPaymentsWaitUntilOthersAreFinal(t *testing.T) {
 	require.NoError(t, <-begun)
 }
 
-func TestARequestIsRepeatedWhileOthersGoOnAndThenTellsWhatItWas(t *testing.T) {
+func TestClient_RetriesUntilStalledAndReportsLastError(t *testing.T) {
 	t.Parallel()
 	var moved, open, asked atomic.Int64
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -72,7 +72,7 @@ func TestARequestIsRepeatedWhileOthersGoOnAndThenTellsWhatItWas(t *testing.T) {
 	c := newClient(server.URL)
 	stalled := watched(t, time.Second, &moved, &open).stalled
 	c.stalled = func(began time.Time) error {
-		if asked.Load() == 1 { // others go on
+		if asked.Load() == 1 { // something else changes meanwhile
 			return nil
 		}
 		return stalled(began)
@@ -83,27 +83,27 @@ func TestARequestIsRepeatedWhileOthersGoOnAndThenTellsWhatItWas(t *testing.T) {
 	require.Greater(t, asked.Load(), int64(1))
 }
 
-func TestARunThatIsGivenUpStillTellsWhatThereIs(t *testing.T) {
+func TestGiveUp_PrintsReport(t *testing.T) {
 	t.Parallel()
 	p := playSmall(t, 5)
-	p.told.Reset()
+	p.printed.Reset()
 	result, err := p.giveUp(p.orders, p.consultations, &partyError{p.orders[3].Key, errors.New("planted")})
 	require.ErrorContains(t, err, "planted")
 	require.False(t, result.OK)
 	require.Equal(t, 5, result.Orders)
-	for _, said := range []string{"What became of the messages", "The timeline of order " + p.orders[3].Key, "ok    L1", "given up"} {
-		require.Contains(t, p.told.String(), said)
+	for _, part := range []string{"What became of the messages", "The timeline of order " + p.orders[3].Key, "ok    L1", "given up"} {
+		require.Contains(t, p.printed.String(), part)
 	}
 	_, err = movementOf(p.stage.looking, p.stage.topo.Modules()).look(t.Context())
 	require.NoError(t, err)
 }
 
-func TestADatabaseThatCannotBeAskedDoesNotMove(t *testing.T) {
+func TestMovement_FailedLookIsNoChange(t *testing.T) {
 	t.Parallel()
 	db, err := postgres.Open(t.Context(), postgres.Config{URL: pgtest.URL(t), MaxConns: 1})
 	require.NoError(t, err)
 	defer db.Close()
-	m := movementOf(func(string) looker { return db }, []string{"payment"}) // there are no tables
+	m := movementOf(func(string) looker { return db }, []string{"payment"}) // the database has no tables
 	m.patience = time.Millisecond
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan struct{})

@@ -21,29 +21,30 @@ import (
 //go:embed data/orders.csv
 var embeddedOrders []byte
 
-// orderColumns are the columns of a file of orders. Their order is free, all
-// must be there, and no other may.
+// orderColumns are the columns of an orders file, in any order. All are required, and
+// no others are allowed. Fields are separated by one of separators.
 var orderColumns = []string{
 	"order_key", "kind", "item", "user_id", "email", "language", "amount", "currency", "method",
 	"address", "name", "phone", "postcode", "line1", "line2", "city", "country",
 }
 
-// Limits of a file of orders.
+// Limits of an orders file.
 const (
 	maxOrdersFile = 64 << 20 // bytes
-	maxFaults     = 100      // that are told, of a file with more
+	maxOrders     = 100_000  // orders of a run; an order with its mails takes about ten kilobytes of memory
+	maxFaults     = 20       // faults reported; more are only counted
 )
 
-// order is one line of the file.
+// order is one line of an orders file.
 type order struct {
 	Key, UserID, Email, Language string
 	Amount                       int64 // minor units
 	Currency, Method             string
-	AddressAfter                 bool // the address comes only after the payment
+	AddressAfter                 bool // the address is sent only after the payment
 	Address                      postal
 }
 
-// postal is an address as PUT /deliveries/{orderKey}/address takes it.
+// postal is the body of PUT /deliveries/{orderKey}/address.
 type postal struct {
 	Name     string `json:"name"`
 	Phone    string `json:"phone"`
@@ -55,8 +56,8 @@ type postal struct {
 }
 
 // loadOrders reads the file at path, or the embedded one if path is empty, and
-// takes count of its orders; 0 means all. More than there are: the file is
-// played again and again, with "-2", "-3" … behind the order keys.
+// returns count of its orders; 0 means all. If count is larger, the orders are
+// repeated, with "-2", "-3" … appended to the order keys.
 func loadOrders(path string, count int) ([]order, error) {
 	name, text := "the embedded orders", embeddedOrders
 	if path != "" {
@@ -79,10 +80,10 @@ func loadOrders(path string, count int) ([]order, error) {
 	return repeated(all, count)
 }
 
-// inFile puts the file's name before each of the faults in it.
+// inFile adds the file's name to each of the faults in it.
 func inFile(name string, err error) error {
 	faults := []error{err}
-	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // only what was joined here
+	if joined, ok := err.(interface{ Unwrap() []error }); ok { //nolint:errorlint // only errors that were joined here
 		faults = joined.Unwrap()
 	}
 	for i, fault := range faults {
@@ -91,10 +92,13 @@ func inFile(name string, err error) error {
 	return errors.Join(faults...)
 }
 
-// repeated takes count orders of all.
+// repeated returns count orders, repeating all as often as needed.
 func repeated(all []order, count int) ([]order, error) {
 	if count == 0 {
 		count = len(all)
+	}
+	if count < 1 || count > maxOrders {
+		return nil, errs.New(errs.Invalid, "%d orders are not from 1 to %d: give --count, or a smaller file", count, maxOrders)
 	}
 	known := make(map[string]bool, len(all))
 	for _, o := range all {
@@ -114,7 +118,7 @@ func repeated(all []order, count int) ([]order, error) {
 	return taken, nil
 }
 
-// firstNoText returns where text stops being UTF-8 without NUL, or -1.
+// firstNoText returns the index of the first byte that is NUL or not UTF-8, or -1.
 func firstNoText(text []byte) int {
 	for at := 0; at < len(text); {
 		r, size := utf8.DecodeRune(text[at:])
@@ -126,15 +130,41 @@ func firstNoText(text []byte) int {
 	return -1
 }
 
-// parseOrders reads a whole file, or reports everything that is wrong with it,
-// each with its line and field and what would be right.
+// faultList keeps the first faults of a file, and counts the others.
+type faultList struct {
+	first []error
+	more  int
+}
+
+func (f *faultList) add(format string, args ...any) {
+	if len(f.first) == maxFaults {
+		f.more++
+		return
+	}
+	f.first = append(f.first, fmt.Errorf(format, args...))
+}
+
+func (f *faultList) err() error {
+	if f.more > 0 {
+		return errors.Join(append(f.first, fmt.Errorf("and %d more", f.more))...)
+	}
+	return errors.Join(f.first...)
+}
+
+// parseOrders parses a whole file. The error lists at most 20 faults, each with its
+// line, its field and what is allowed.
 func parseOrders(text []byte) ([]order, error) {
-	text = bytes.TrimPrefix(text, []byte("\uFEFF")) // as spreadsheets write it
-	if at := firstNoText(text); at >= 0 {           // another encoding, or no text at all: every line would be wrong
-		return nil, fmt.Errorf("line %d: is not UTF-8 text: save the file as CSV UTF-8", 1+bytes.Count(text[:at], []byte("\n")))
+	text, err := readable(text)
+	if err != nil {
+		return nil, err
+	}
+	text, separator, err := separated(text)
+	if err != nil {
+		return nil, err
 	}
 	lines := csv.NewReader(bytes.NewReader(text))
-	lines.FieldsPerRecord = -1 // told by us, with every other fault
+	lines.Comma = separator
+	lines.FieldsPerRecord = -1 // we report wrong lengths with all other faults
 	header, err := lines.Read()
 	if errors.Is(err, io.EOF) {
 		return nil, errors.New("line 1: the file is empty; its first line names the columns: " + strings.Join(orderColumns, ","))
@@ -142,29 +172,35 @@ func parseOrders(text []byte) ([]order, error) {
 	if err != nil {
 		return nil, fmt.Errorf("line 1: %w", err)
 	}
-	at, err := columnsOf(header)
+	headerLine, _ := lines.FieldPos(0)
+	header = withoutBlankEnd(header, 1)
+	at, err := columnsOf(headerLine, header)
 	if err != nil {
 		return nil, err
 	}
 	var all []order
-	var faults []error
+	var faults faultList
 	seen := map[string]int{} // order key → line
 	for {
 		record, err := lines.Read()
 		if errors.Is(err, io.EOF) {
 			break
 		}
-		if len(faults) >= maxFaults {
-			faults = append(faults, fmt.Errorf("and perhaps more: only the first %d are told", maxFaults))
-			break
-		}
-		if err != nil { // a quote that is wrong: what follows cannot be told apart
-			faults = append(faults, fmt.Errorf("%w: double every quote inside a quoted field; the lines after this one were not read", err))
+		if err != nil { // a misplaced quote: the rest cannot be split into fields
+			faults.add("%w: double every quote inside a quoted field; the lines after this one were not read", err)
 			break
 		}
 		line, _ := lines.FieldPos(0)
+		if len(withoutBlankEnd(record, 0)) == 0 {
+			continue // a blank row: spreadsheets write rows that were used once
+		}
+		record = withoutBlankEnd(record, len(header))
+		if other := otherSeparator(record, len(header)); other != 0 {
+			faults.add("line %d: has the separator %q between its fields, and the first line has %q: use one; the lines after this one were not read", line, other, separator)
+			break
+		}
 		if len(record) != len(header) {
-			faults = append(faults, fmt.Errorf("line %d: has %d fields, the first line names %d: quote a field that has a comma", line, len(record), len(header)))
+			faults.add("line %d: has %d fields, the first line names %d: quote a field that has the separator %q in it", line, len(record), len(header), separator)
 			continue
 		}
 		o, wrong := orderOf(func(column string) string { return strings.TrimSpace(record[at[column]]) })
@@ -174,34 +210,43 @@ func parseOrders(text []byte) ([]order, error) {
 			seen[o.Key] = line
 		}
 		for _, w := range wrong {
-			faults = append(faults, fmt.Errorf("line %d: %s: %s", line, w.field, w.what))
+			faults.add("line %d: %s: %s", line, w.field, w.what)
 		}
 		all = append(all, o)
 	}
-	if len(faults) == 0 && len(all) == 0 {
-		return nil, errors.New("line 2: there are no orders")
+	if len(faults.first) == 0 && len(all) == 0 {
+		return nil, fmt.Errorf("line %d: there are no orders", headerLine+1)
 	}
-	return all, errors.Join(faults...)
+	return all, faults.err()
 }
 
-// columnsOf finds where each column stands.
-func columnsOf(header []string) (map[string]int, error) {
+// columnsOf returns the index of each column. Names are compared without case.
+func columnsOf(line int, header []string) (map[string]int, error) {
 	at := map[string]int{}
-	var faults []error
+	var faults, missing []string
 	for i, name := range header {
-		name = strings.TrimSpace(name)
+		name = columnName(name)
 		if _, twice := at[name]; twice {
-			faults = append(faults, fmt.Errorf("line 1: the column %q is there twice", name))
+			faults = append(faults, fmt.Sprintf("the column %s is there twice", shown(name)))
 		}
 		if !slices.Contains(orderColumns, name) {
-			faults = append(faults, fmt.Errorf("line 1: there is no column %q; there are %s", name, strings.Join(orderColumns, ",")))
+			faults = append(faults, fmt.Sprintf("there is no column %s", shown(name)))
 		}
 		at[name] = i
 	}
 	for _, name := range orderColumns {
 		if _, there := at[name]; !there {
-			faults = append(faults, fmt.Errorf("line 1: the column %q is missing", name))
+			missing = append(missing, name)
 		}
 	}
-	return at, errors.Join(faults...)
+	if len(missing) > 0 {
+		faults = append(faults, "missing are "+strings.Join(missing, ","))
+	}
+	if len(faults) == 0 {
+		return at, nil
+	}
+	if most := 5; len(faults) > most {
+		faults = append(faults[:most], "and more")
+	}
+	return nil, fmt.Errorf("line %d: %s; the columns are %s", line, strings.Join(faults, "; "), strings.Join(orderColumns, ","))
 }

@@ -12,31 +12,30 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// clients is how many orders and consultations are played at the same time.
+// clients is the number of orders and consultations that are played concurrently.
 const clients = 16
 
-// play sends every order and consultation in, and returns when all were
-// answered. It ends at the first answer that a client could not expect, or
-// when something is waited for and nothing moves any more.
+// play sends every order and consultation, and returns when all are answered. It ends
+// early at an unexpected response, or when a wait stalls.
 type play struct {
 	client  *client
 	moving  *movement
 	started atomic.Int64 // orders and consultations
 	before  func(ctx context.Context, started int64) error
-	done    func()                                          // called after each
-	settled func(ctx context.Context, keys ...string) error // waits for the rest of what was begun, or nil
-	turns   []chan struct{}                                 // closed when the consultation is opened, of a calm run
+	done    func()                                          // called after each order or consultation
+	settled func(ctx context.Context, keys ...string) error // waits until all effects of the keys are done; nil unless the run is calm
+	turns   []chan struct{}                                 // closed when the consultation is open; only in a calm run
 }
 
-// run mixes consultations among the orders, as a day does.
+// run plays the orders, with the consultations spread among them.
 func (p *play) run(ctx context.Context, orders []order, consultations []consultation) error {
 	outer, cancel := context.WithCancel(ctx)
 	defer cancel()
-	later, laterCtx := errgroup.WithContext(outer) // who waits for a payment keeps no client busy
+	later, laterCtx := errgroup.WithContext(outer) // an order that waits for its payment does not occupy a client
 	later.SetLimit(4 * clients)
 	work, ctx := errgroup.WithContext(laterCtx)
 	work.SetLimit(clients)
-	if p.settled != nil { // who orders twice under two addresses has the later one, in each run
+	if p.settled != nil { // a user with two addresses in the input must get the later one in every run
 		for _, o := range orders {
 			if err := p.contact(ctx, o); err != nil {
 				return about(o.Key, err)
@@ -62,7 +61,7 @@ func (p *play) run(ctx context.Context, orders []order, consultations []consulta
 	return later.Wait()
 }
 
-// ignoreCanceled leaves out what is only the consequence of another error.
+// ignoreCanceled drops an error that only follows from another error's cancellation.
 func ignoreCanceled(err error) error {
 	if errors.Is(err, context.Canceled) {
 		return nil
@@ -105,7 +104,7 @@ func (p *play) order(ctx, laterCtx context.Context, later *errgroup.Group, o ord
 	address := func(ctx context.Context) error {
 		return p.client.do(ctx, http.MethodPut, "/deliveries/"+o.Key+"/address", "", o.Address, nil)
 	}
-	if p.settled == nil { // else it is known already
+	if p.settled == nil { // in a calm run all contacts were sent first
 		if err := p.contact(ctx, o); err != nil {
 			return err
 		}
@@ -140,7 +139,7 @@ func (p *play) order(ctx, laterCtx context.Context, later *errgroup.Group, o ord
 	return nil
 }
 
-// about names the order or consultation that an error is about.
+// about adds the key of its order or consultation to an error.
 func about(key string, err error) error {
 	if err == nil {
 		return nil
@@ -211,8 +210,8 @@ func (p *play) consultation(ctx context.Context, c consultation) error {
 	return nil
 }
 
-// turn waits, in a calm run, until the consultation before was opened: they then
-// get the same numbers in each run.
+// turn waits, in a calm run, until the previous consultation is open, so that
+// consultations get the same numbers in each run.
 func (p *play) turn(ctx context.Context, number int) error {
 	if p.turns == nil || number == 1 {
 		return nil
@@ -242,11 +241,12 @@ func (p *play) step(ctx context.Context, c consultation, id int64, key string, s
 			fmt.Sprintf("deposit-%d", id), c.userID(), c.DepositAmount, c.DepositCurrency, "card",
 		}, nil)
 	}
-	return p.say(ctx, id, key, s)
+	return p.post(ctx, id, key, s)
 }
 
-// say posts a message. The room opens a moment after its consultation.
-func (p *play) say(ctx context.Context, id int64, key string, s step) error {
+// post posts a chat message. It retries, because the room opens a moment after its
+// consultation.
+func (p *play) post(ctx context.Context, id int64, key string, s step) error {
 	for began := time.Now(); ; {
 		err := p.client.do(ctx, http.MethodPost, fmt.Sprintf("/rooms/%d/messages", id), key, map[string]string{"speaker": s.Who, "text": s.What}, nil)
 		var refused *refusedError

@@ -1,7 +1,6 @@
 package demo
 
 import (
-	"fmt"
 	"io"
 	"os"
 	"sync"
@@ -10,19 +9,21 @@ import (
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
 	"golang.org/x/term"
+
+	"millrace/cmd/millrace/terminal"
 )
 
-// progress shows how far something is: a bar on a terminal, else a line now
-// and then.
+// progress shows how far a task is: a bar on a terminal, otherwise a line now and
+// then.
 type progress interface {
 	Add(n int)
 	Set(n int)
-	Note(text string)                 // what is happening now
-	Print(format string, args ...any) // a line of its own
+	Note(text string)                 // the current activity
+	Print(format string, args ...any) // a separate line
 	Done()
 }
 
-// newProgress shows total units of something on out.
+// newProgress shows the progress of a task with total units on out.
 func newProgress(out io.Writer, what string, total int) progress {
 	if file, ok := out.(*os.File); ok && term.IsTerminal(int(file.Fd())) {
 		b := &bar{}
@@ -36,7 +37,7 @@ func newProgress(out io.Writer, what string, total int) progress {
 			})))
 		return b
 	}
-	return &lines{out: out, what: what, total: total, began: time.Now(), last: time.Now()}
+	return &lines{out: terminal.New(out), what: what, total: total, began: time.Now(), last: time.Now()}
 }
 
 type bar struct {
@@ -51,10 +52,10 @@ func (b *bar) Set(n int) { b.one.SetCurrent(int64(n)) }
 func (b *bar) Note(text string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.note = text
+	b.note = terminal.Sprintf("%s", text)
 }
 func (b *bar) Print(format string, args ...any) {
-	_, _ = fmt.Fprintf(b.all, format+"\n", args...) // above the bar; what cannot be printed cannot be told either
+	_, _ = b.all.Write([]byte(terminal.Sprintf(format+"\n", args...))) // above the bar; a failed write does not matter, because progress is not a result
 }
 func (b *bar) Done() {
 	if !b.one.Completed() {
@@ -63,9 +64,9 @@ func (b *bar) Done() {
 	b.all.Wait()
 }
 
-// lines is for logs: a line every few seconds, and one for each note.
+// lines is progress for logs: a line every few seconds, and one for each note.
 type lines struct {
-	out   io.Writer
+	out   *terminal.Printer
 	what  string
 	total int
 
@@ -98,7 +99,7 @@ func (l *lines) set(n int) {
 
 func (l *lines) print() {
 	l.last = time.Now()
-	fmt.Fprintf(l.out, "%s %d / %d after %.1f s  %s\n", l.what, l.n, l.total, time.Since(l.began).Seconds(), l.note)
+	l.out.Printf("%s %d / %d after %.1f s  %s\n", l.what, l.n, l.total, time.Since(l.began).Seconds(), l.note)
 }
 
 func (l *lines) Note(text string) {
@@ -110,7 +111,7 @@ func (l *lines) Note(text string) {
 func (l *lines) Print(format string, args ...any) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	fmt.Fprintf(l.out, format+"\n", args...)
+	l.out.Printf(format+"\n", args...)
 }
 
 func (l *lines) Done() {

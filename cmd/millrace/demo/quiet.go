@@ -12,29 +12,27 @@ import (
 	"millrace/platform/errs"
 )
 
-// settleWithin is how long after the last fault everything is promised to be
-// settled. On a machine that is too busy for the work that was handed in, going
-// on with it is no stall: it is waited for as long as anything moves.
+// settleWithin is the promised time between the last fault and the end of all work. On
+// a machine too busy to meet it, the run waits longer as long as anything changes.
 const settleWithin = 30 * time.Second
 
-// unsettled lists what is still to be done outside the bus: what a query
-// counts, by name.
+// unsettled lists open work outside the bus: a name, and a query that counts it.
 var unsettled = []struct{ what, query string }{
 	{"payments without a result", `SELECT count(*) FROM payment.payments WHERE status IN ('pending', 'refunding')`},
 	{"parcels on their way", `SELECT count(*) FROM delivery.deliveries WHERE state IN ('prepared', 'shipped')`},
-	{"mails to be sent", `SELECT count(*) FROM notification.notifications WHERE state IN ('queued', 'sending')`},
+	{"mails to be sent", `SELECT count(*) FROM notification.notifications WHERE state IN ('queued', 'collected', 'sending')`},
 	{"deposits on their way back", `SELECT count(*) FROM consultation.deposit WHERE state = 'refund_requested'`},
 	{"events to be filed", `SELECT count(*) FROM dataplatform.record WHERE position IS NULL`},
 	{"files that are being written", `SELECT count(*) FROM dataplatform.file WHERE written_at IS NULL`},
 }
 
-// waitUntilQuiet returns when nothing is left to do, by the database and the
-// simulator's book. lastFault tells when a process was killed last, or the last
-// request came; a misbehaviour of the simulator is a fault too. It returns how
-// long after the last fault it was quiet.
+// waitUntilQuiet waits until the database and the simulator's record show no open
+// work. lastFault is the time of the last kill or of the last request; a misbehaviour
+// of the simulator meanwhile is a later fault. It returns the time between the last
+// fault and the end of the work.
 func (s *stage) waitUntilQuiet(ctx context.Context, ended <-chan struct{}, lastFault time.Time, moving *movement, show progress) (time.Duration, error) {
 	fault, faults := lastFault, -1
-	least, better := math.MaxInt, lastFault // what was left at best, and since when
+	least, better := math.MaxInt, lastFault // the least open work so far, and since when
 	for {
 		book := s.simulator.Book()
 		if n := misbehaved(book.Misbehaviours); n != faults {
@@ -51,7 +49,7 @@ func (s *stage) waitUntilQuiet(ctx context.Context, ended <-chan struct{}, lastF
 			least, better = n, time.Now()
 		}
 		if book.Open > 0 {
-			left = append(left, fmt.Sprintf("%d charges of the gateway that it still tells about", book.Open))
+			left = append(left, fmt.Sprintf("%d charges that the gateway still calls back about", book.Open))
 		}
 		if len(left) == 0 {
 			return time.Since(fault), nil
@@ -72,7 +70,7 @@ func (s *stage) waitUntilQuiet(ctx context.Context, ended <-chan struct{}, lastF
 	}
 }
 
-// leftToDo says what is left, and how much, as it was at one instant.
+// leftToDo describes and counts the open work in one snapshot.
 func (s *stage) leftToDo(ctx context.Context) (left []string, n int, err error) {
 	err = s.snapshot(ctx, func(tx looker) error {
 		left, n, err = leftIn(ctx, tx, s.topo)
@@ -118,7 +116,8 @@ func leftIn(ctx context.Context, tx looker, topo *bus.Topology) (left []string, 
 	return left, all, nil
 }
 
-// snapshot reads as of one instant; of databases of their own, see collect.
+// snapshot calls read with one snapshot of the database. If modules have databases of
+// their own, see collect.
 func (s *stage) snapshot(ctx context.Context, read func(looker) error) error {
 	if len(s.parts) > 0 {
 		if err := s.collect(ctx); err != nil {
@@ -129,7 +128,7 @@ func (s *stage) snapshot(ctx context.Context, read func(looker) error) error {
 	if err != nil {
 		return err
 	}
-	defer func() { _ = tx.Rollback() }() // it only read
+	defer func() { _ = tx.Rollback() }() // a read-only transaction
 	return read(tx)
 }
 

@@ -6,18 +6,19 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
 
+	"millrace/cmd/millrace/terminal"
 	"millrace/platform/bus/trace"
 )
 
-// report tells people what was found.
+// report prints the result of the run.
 func (r *running) report(ctx context.Context, e *evidence, findings []finding) error {
 	printTallies(r.Out, e.tallies)
 	printMisbehaviours(r.Out, e.book.Misbehaviours)
@@ -31,32 +32,34 @@ func (r *running) report(ctx context.Context, e *evidence, findings []finding) e
 	return nil
 }
 
-func printTallies(out io.Writer, tallies []tally) {
-	fmt.Fprintln(out, "\nWhat became of the messages, each column counted by itself:")
-	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(table, "subscriber\tof\tmessages\thandled\tskipped\tpending\tretrying\theld\tdead\tdiscarded\tLOST\t")
+func printTallies(out *terminal.Printer, tallies []tally) {
+	out.Printf("\nWhat became of the messages, each column counted by itself:\n")
+	rows := [][]string{strings.Fields("subscriber of messages handled skipped pending retrying blocked dead discarded LOST")}
 	for _, t := range tallies {
-		if t.Messages == 0 { // of a way that they did not travel
+		if t.Messages == 0 { // a topic that this transport does not use
 			continue
 		}
-		fmt.Fprintf(table, "%s\t%s\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t%d\t\n", t.Subscriber, t.Topic,
-			t.Messages, t.Handled, t.Skipped, t.Pending, t.Retrying, t.Held, t.Dead, t.Discarded, t.Lost)
+		row := []string{t.Subscriber, t.Topic}
+		for _, n := range []int64{t.Messages, t.Handled, t.Skipped, t.Pending, t.Retrying, t.Held, t.Dead, t.Discarded, t.Lost} {
+			row = append(row, strconv.FormatInt(n, 10))
+		}
+		rows = append(rows, row)
 	}
-	_ = table.Flush() // what cannot be printed cannot be told either
+	out.Table(tabwriter.AlignRight, rows...)
 }
 
-func printMisbehaviours(out io.Writer, counts map[string]int) {
-	fmt.Fprintln(out, "\nWhat the payment gateway did, by its own book:")
-	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+func printMisbehaviours(out *terminal.Printer, counts map[string]int) {
+	out.Printf("\nWhat the payment gateway did, by its own book:\n")
+	var rows [][]string
 	for _, name := range slices.SortedFunc(maps.Keys(counts), func(a, b string) int { return cmp.Or(counts[b]-counts[a], strings.Compare(a, b)) }) {
-		fmt.Fprintf(table, "  %s\t%d times\n", strings.ReplaceAll(name, "_", " "), counts[name])
+		rows = append(rows, []string{"  " + strings.ReplaceAll(name, "_", " "), fmt.Sprintf("%d times", counts[name])})
 	}
-	_ = table.Flush() // likewise
+	out.Table(0, rows...)
 }
 
-// printTimeline tells the conversation of an order or a consultation. Without
-// a key it is the oldest payment's that is not final, or a refunded one's, for
-// most happened to it.
+// printTimeline prints the timeline of an order or a consultation. Without a key it
+// picks the oldest payment that is not final, or else a refunded one, because those
+// have the longest timelines.
 func (r *running) printTimeline(ctx context.Context, key string) error {
 	if key == "" {
 		err := r.stage.db.QueryRowContext(ctx, `SELECT order_key FROM payment.payments
@@ -69,37 +72,38 @@ func (r *running) printTimeline(ctx context.Context, key string) error {
 		}
 	}
 	databases := []*sql.DB{r.stage.db}
-	if len(r.stage.parts) > 0 { // as an operator has to look
+	if len(r.stage.parts) > 0 { // read the modules' own databases, as an operator would
 		databases = nil
 		for _, p := range r.stage.parts {
 			databases = append(databases, p.db)
 		}
 	}
-	said, err := trace.Conversation(ctx, r.stage.topo, key, databases...)
+	messages, err := trace.Conversation(ctx, r.stage.topo, key, databases...)
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(r.Out, "\nThe timeline of order %s:\n", key)
-	if len(said) == 0 {
+	r.Out.Printf("\nThe timeline of order %s:\n", key)
+	if len(messages) == 0 {
 		return nil
 	}
-	began := said[0].At
-	table := tabwriter.NewWriter(r.Out, 0, 0, 2, ' ', 0)
-	for _, m := range said {
-		fmt.Fprintf(table, "  +%s\t%s says %s\t\n", since(began, m.At), m.By, m.Type)
+	began := messages[0].At
+	var rows [][]string
+	for _, m := range messages {
+		rows = append(rows, []string{"  +" + since(began, m.At), m.By + " " + m.Verb() + " " + m.Type, ""})
 		for _, h := range m.Hops {
-			fmt.Fprintf(table, "  +%s\t    %s by %s\t%s\n", since(began, h.At), h.Outcome, h.Subscriber, h.Source)
+			rows = append(rows, []string{"  +" + since(began, h.At), "    " + h.Outcome + " by " + h.Subscriber, h.Source})
 		}
 	}
-	return table.Flush()
+	r.Out.Table(0, rows...)
+	return nil
 }
 
 func since(began, at time.Time) string {
 	return fmt.Sprintf("%6.3f s", at.Sub(began).Seconds())
 }
 
-// printTranscript shows one chat as both sides see it: the one with the most
-// different cards.
+// printTranscript prints the chat with the most different cards, as both sides see
+// it.
 func (r *running) printTranscript(ctx context.Context) error {
 	var id int64
 	err := r.stage.db.QueryRowContext(ctx, `SELECT r.consultation_id FROM inquiry.room r JOIN inquiry.entry e ON e.room_id = r.id
@@ -125,34 +129,34 @@ func (r *running) printTranscript(ctx context.Context) error {
 	if err := r.client.do(ctx, http.MethodGet, fmt.Sprintf("/rooms/%d", id), "", nil, &room); err != nil {
 		return err
 	}
-	fmt.Fprintf(r.Out, "\nThe chat of consultation %d:\n", id)
+	r.Out.Printf("\nThe chat of consultation %d:\n", id)
 	for _, entry := range room.Entries {
 		side := map[string]string{"CUSTOMER": "고객 customer", "HOSPITAL": "병원 hospital"}[entry.Speaker]
 		if entry.Card != nil {
-			fmt.Fprintf(r.Out, "  %s  ┌ %s / %s\n  %s  └ %s / %s\n", side, entry.Card.Title.Ko, entry.Card.Title.En, side, entry.Card.Text.Ko, entry.Card.Text.En)
+			r.Out.Printf("  %s  ┌ %s / %s\n  %s  └ %s / %s\n", side, entry.Card.Title.Ko, entry.Card.Title.En, side, entry.Card.Text.Ko, entry.Card.Text.En)
 			continue
 		}
-		fmt.Fprintf(r.Out, "  %s    %s\n", side, entry.Text)
+		r.Out.Printf("  %s    %s\n", side, entry.Text)
 	}
 	return nil
 }
 
-func printFindings(out io.Writer, findings []finding) {
-	fmt.Fprintln(out, "\nWhat must hold, by the tables, the gateway's book and the mailbox:")
-	fmt.Fprintln(out, `The promises are those of README's table "What is promised": S1 to S8 hold at every instant, L1 and L2 when all is`)
-	fmt.Fprintln(out, "settled; IN is what was handed in, DP the data platform's files, and GW whether the gateway was as bad as it can be.")
+func printFindings(out *terminal.Printer, findings []finding) {
+	out.Printf("\nWhat must hold, by the tables, the gateway's book and the mailbox:\n")
+	out.Block(`The promises are those of docs/guarantees.md: S1 to S8 hold at every instant, L1 and L2 when all is` + "\n")
+	out.Printf("settled; IN is the input, DP the data platform's files, and GW whether the gateway misbehaved in every way.\n")
 	for _, f := range findings {
 		if len(f.Offenders) == 0 {
-			fmt.Fprintf(out, "  ok    %s  %s\n", f.Name, f.Promise)
+			out.Printf("  ok    %s  %s\n", f.Name, f.Promise)
 			continue
 		}
-		fmt.Fprintf(out, "  FAIL  %s  %s\n", f.Name, f.Promise)
-		const told = 10
-		for _, offender := range f.Offenders[:min(told, len(f.Offenders))] {
-			fmt.Fprintf(out, "          %s\n", offender)
+		out.Printf("  FAIL  %s  %s\n", f.Name, f.Promise)
+		const shown = 10
+		for _, offender := range f.Offenders[:min(shown, len(f.Offenders))] {
+			out.Printf("          %s\n", offender)
 		}
-		if more := len(f.Offenders) - told; more > 0 {
-			fmt.Fprintf(out, "          and %d more\n", more)
+		if more := len(f.Offenders) - shown; more > 0 {
+			out.Printf("          and %d more\n", more)
 		}
 	}
 }

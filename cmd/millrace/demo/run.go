@@ -14,58 +14,59 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"millrace/cmd/millrace/app"
+	"millrace/cmd/millrace/terminal"
 	"millrace/config"
 	"millrace/modules/payment/gateway"
 	"millrace/modules/payment/gateway/simulator"
 	"millrace/platform/errs"
 )
 
-// Options say what is played.
+// Options are what to play and where to print.
 type Options struct {
-	Orders  string // a file of orders; "": the embedded ones
-	Count   int    // how many orders; 0: all of the file
-	Seed    int64  // decides the gateway's behaviour and the moments of the kills
-	Kills   int    // how often the serving process is killed, or each of them
-	Split   bool   // every module is a process of its own, with a database of its own
-	Version string // what the program calls itself
+	Orders  string // path of an orders file; "": the embedded one
+	Count   int    // number of orders; 0: all of the file
+	Seed    int64  // seed of the gateway's behaviour and of the moments of the kills
+	Kills   int    // number of kills of each serving process
+	Split   bool   // serve each module from its own process and database
+	Version string // the program's version
 	Config  config.Config
-	Out     io.Writer // what people read
-	Bar     io.Writer // the progress
+	Out     *terminal.Printer // the report
+	Bar     io.Writer         // the progress bar
 
-	Calm  bool                               // one thing after the other within an order and within a consultation, see settled
-	Begin func(context.Context, Scene) error // called before the first request, if it is there
-	End   func(context.Context, Scene) error // called when everything holds, while all of it still stands
+	Calm  bool                               // play the steps of an order or consultation strictly one after another, see settled
+	Begin func(context.Context, Scene) error // called before the first request, unless nil
+	End   func(context.Context, Scene) error // called when all checks passed, before anything is closed
 }
 
-// Result is what happened, by the evidence.
+// Result is the outcome of a run, measured from the evidence.
 type Result struct {
 	OK            bool     `json:"ok"`
-	Orders        int      `json:"orders"`   // that were handed in
-	Payments      int64    `json:"payments"` // in the database, of orders and deposits
+	Orders        int      `json:"orders"`   // number in the input
+	Payments      int64    `json:"payments"` // in the database, for orders and deposits
 	Consultations int64    `json:"consultations"`
 	Cards         int64    `json:"cards"`
-	Events        int64    `json:"events"`  // in all logs
-	Handled       int64    `json:"handled"` // in all inboxes
+	Events        int64    `json:"events"`  // in all event logs
+	Handled       int64    `json:"handled"` // rows of all inboxes
 	Lost          int64    `json:"lost"`
 	Doubled       int      `json:"doubled"` // effects that happened more than once
 	Kills         int64    `json:"kills"`
 	Seconds       float64  `json:"seconds"`
-	Failed        []string `json:"failed,omitempty"` // the names of the checks that do not hold
+	Failed        []string `json:"failed,omitempty"` // the names of the failed checks
 }
 
-// enough orders meet every misbehaviour of the gateway; a refund's only with
-// enough refunds.
+// enough orders meet every misbehaviour of the gateway. Misbehaviours of refunds also
+// need enough refunds.
 const (
 	enoughOrders  = 200
 	enoughRefunds = 60
 )
 
-// Run plays and checks. The error is nil only if everything held.
+// Run plays and checks. The error is nil only if every check passed.
 func Run(ctx context.Context, o Options) (result Result, err error) {
 	began := time.Now()
 	orders, err := loadOrders(o.Orders, o.Count)
 	if err != nil {
-		fmt.Fprintln(o.Out, "Nothing was imported.")
+		o.Out.Printf("Nothing was imported.\n")
 		return result, err
 	}
 	consultations, err := loadConsultations(share(len(orders)))
@@ -81,14 +82,14 @@ func Run(ctx context.Context, o Options) (result Result, err error) {
 	if err != nil {
 		return result, err
 	}
-	fmt.Fprintf(o.Out, "%d orders and %d consultations, seed %d\n", len(orders), len(consultations), o.Seed)
+	o.Out.Printf("%d orders and %d consultations, seed %d\n", len(orders), len(consultations), o.Seed)
 	s, err := setStage(ctx, o.Config, o.Seed, parties, o.Split)
 	if err != nil {
 		return result, err
 	}
 	defer func() { err = errors.Join(err, s.close()) }()
 	before := slog.Default()
-	slog.SetDefault(s.log) // the serving side's, not this command's
+	slog.SetDefault(s.log) // the serving side logs to serve.log, not to this command's output
 	defer slog.SetDefault(before)
 
 	if o.Calm {
@@ -99,15 +100,15 @@ func Run(ctx context.Context, o Options) (result Result, err error) {
 		return result, err
 	}
 	defer func() {
-		if stopped := r.program.Stop(); err == nil && stopped != nil { // the first error is the one to tell
+		if stopped := r.program.Stop(); err == nil && stopped != nil { // report the first error
 			result.OK, err = false, stopped
 		}
 	}()
-	fmt.Fprintf(o.Out, "messages travel through %s\n", s.travels())
+	o.Out.Printf("messages travel through %s\n", s.travels())
 	if o.Split {
-		fmt.Fprintf(o.Out, "%d processes, one for each module, with a database each; the checks look into a copy of all\n", len(s.parts))
+		o.Out.Printf("%d processes, one for each module, with a database each; the checks look into a copy of all\n", len(s.parts))
 	}
-	fmt.Fprintf(o.Out, "serving at %s, log in %s, after %.1f s\n", r.program.URL(), s.logPath(), time.Since(began).Seconds())
+	o.Out.Printf("serving at %s, log in %s, after %.1f s\n", r.program.URL(), s.logPath(), time.Since(began).Seconds())
 	if err := s.show(ctx, o.Begin); err != nil {
 		return result, err
 	}
@@ -135,7 +136,16 @@ type running struct {
 	killer  *killer // nil without kills
 }
 
+// serve starts the program, and makes the simulator send callbacks only to it.
 func (r *running) serve(ctx context.Context, moments []moment) error {
+	if err := r.start(ctx, moments); err != nil {
+		return err
+	}
+	r.stage.simulator.CallBackTo(r.program.URL() + "/callbacks/gateway")
+	return nil
+}
+
+func (r *running) start(ctx context.Context, moments []moment) error {
 	if r.Split {
 		program, err := serveSplit(ctx, r.stage, r.Version, r.stage.log)
 		if err != nil {
@@ -170,7 +180,7 @@ func (r *running) serve(ctx context.Context, moments []moment) error {
 	return nil
 }
 
-// playAll sends everything in, kills meanwhile, and waits until it is quiet.
+// playAll sends all input, kills meanwhile, and waits until no work is left.
 func (r *running) playAll(ctx context.Context, orders []order, consultations []consultation) error {
 	began := time.Now()
 	show := newProgress(r.Bar, "orders and consultations", len(orders)+len(consultations))
@@ -212,7 +222,7 @@ func (r *running) playAll(ctx context.Context, orders []order, consultations []c
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(r.Out, "everything is in after %.1f s; %d requests had to be repeated\n", time.Since(began).Seconds(), r.client.again.Load())
+	r.Out.Printf("everything is in after %.1f s; %d requests had to be repeated\n", time.Since(began).Seconds(), r.client.again.Load())
 	lastFault := time.Now()
 	if r.killer != nil && r.killer.lastKill().After(lastFault) {
 		lastFault = r.killer.lastKill()
@@ -222,12 +232,12 @@ func (r *running) playAll(ctx context.Context, orders []order, consultations []c
 	show.Note("")
 	show.Done()
 	if err == nil {
-		fmt.Fprintf(r.Out, "quiet after %.1f s, %.1f s after the last fault\n", time.Since(began).Seconds(), after.Seconds())
+		r.Out.Printf("quiet after %.1f s, %.1f s after the last fault\n", time.Since(began).Seconds(), after.Seconds())
 	}
 	return err
 }
 
-// check looks for everything that must hold, and tells it.
+// check runs all checks and prints the report.
 func (r *running) check(ctx context.Context, orders []order, consultations []consultation) (result Result, err error) {
 	s := r.stage
 	outside := &callbacks{
@@ -265,7 +275,7 @@ func (r *running) check(ctx context.Context, orders []order, consultations []con
 		return result, err
 	}
 	liveness := slices.IndexFunc(findings, func(f finding) bool { return f.Name == "L1" })
-	findings = slices.Insert(findings, liveness, refused, repeated) // safety first, as in the list of promises
+	findings = slices.Insert(findings, liveness, refused, repeated) // in the order of the list of promises: safety, then liveness
 	if len(orders) >= enoughOrders {
 		findings = append(findings, gatewayMisbehaved(e.book))
 	}
@@ -287,13 +297,13 @@ func (r *running) check(ctx context.Context, orders []order, consultations []con
 	return result, nil
 }
 
-// giveUp tells as much as there is of a run that could not be played to its
-// end, with the conversation of the order at fault, and returns why.
+// giveUp prints as much as is known about a run that could not be completed, with the
+// timeline of the order at fault, and returns why.
 func (r *running) giveUp(orders []order, consultations []consultation, why error) (result Result, err error) {
 	const longest = 2 * time.Minute
-	ctx, cancel := context.WithTimeout(context.Background(), longest) // what ended the run may have ended its context
+	ctx, cancel := context.WithTimeout(context.Background(), longest) // the context of the run may have ended
 	defer cancel()
-	fmt.Fprintf(r.Out, "\ngiven up: %s\nThis is how it was then; what was still on its way is found missing.\n", why)
+	r.Out.Printf("\ngiven up: %s\nThis is how it was then; what was still on its way is found missing.\n", why)
 	e := r.evidence(orders, consultations)
 	var findings []finding
 	err = r.stage.snapshot(ctx, func(tx looker) error {
@@ -333,7 +343,7 @@ func (r *running) giveUp(orders []order, consultations []consultation, why error
 	return result, why
 }
 
-// evidence is what there is to look at, but for the tables.
+// evidence is everything that the checks read, except for the tables.
 func (r *running) evidence(orders []order, consultations []consultation) *evidence {
 	e := &evidence{topo: r.stage.topo, book: r.stage.simulator.Book(), mails: r.stage.inbox.Messages(), consultations: len(consultations), files: r.stage.serving.DataPlatform.Dir}
 	for _, o := range orders {
@@ -342,7 +352,7 @@ func (r *running) evidence(orders []order, consultations []consultation) *eviden
 	return e
 }
 
-// measure counts what the result tells, in the database.
+// measure computes the numbers of the result from the database.
 func measure(ctx context.Context, e *evidence) (r Result, err error) {
 	err = e.db.QueryRowContext(ctx, `SELECT (SELECT count(*) FROM payment.payments), (SELECT count(*) FROM consultation.consultation),
 		(SELECT count(*) FROM inquiry.entry WHERE card IS NOT NULL), (SELECT count(*) FROM (`+logs(e.topo.Modules())+`) l)`).
@@ -359,8 +369,8 @@ func measure(ctx context.Context, e *evidence) (r Result, err error) {
 	return r, err
 }
 
-// gatewayMisbehaved finds misbehaviours that never happened: then surviving
-// them was not tested.
+// gatewayMisbehaved finds misbehaviours of the gateway that never happened, which the
+// run therefore did not test.
 func gatewayMisbehaved(book simulator.Book) finding {
 	f := finding{Name: "GW", Promise: "the simulated gateway misbehaved in every way that it can, at least once, or surviving it was not tested"}
 	expected := simulator.ChargeMisbehaviours

@@ -5,21 +5,20 @@ import (
 	"context"
 	"os"
 	"path/filepath"
-	"regexp"
-	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"millrace/cmd/millrace/terminal"
 	"millrace/platform/errs"
 	"millrace/platform/postgres"
 	"millrace/platform/postgres/pgtest"
 )
 
-// Delivery forgets messages while the program serves: its position moves on,
-// without inbox rows and without effects. The program itself sees nothing
-// wrong; the demo ends with an error, and counts what is lost.
-func TestAPlantedBugMakesTheDemoFail(t *testing.T) {
+// The planted trigger makes delivery lose messages: its committed offset advances, but
+// inbox rows and effects are missing. The program itself notices nothing; the demo
+// must end with an error, and count the lost messages.
+func TestRun_FailsWhenDeliveryLosesMessages(t *testing.T) {
 	t.Parallel()
 	p := playSmall(t, 10,
 		`CREATE FUNCTION delivery.forget() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$`,
@@ -29,21 +28,22 @@ func TestAPlantedBugMakesTheDemoFail(t *testing.T) {
 	require.False(t, result.OK)
 	require.Positive(t, result.Lost)
 	require.Equal(t, []string{"L1", "L2"}, result.Failed)
-	require.Contains(t, p.told.String(), "FAIL  L1")
-	require.Contains(t, p.told.String(), "LOST")
+	require.Contains(t, p.printed.String(), "FAIL  L1")
+	require.Contains(t, p.printed.String(), "LOST")
 }
 
-func TestABadFileOfOrdersStartsNothing(t *testing.T) {
+func TestRun_BadOrdersFileStartsNothing(t *testing.T) {
 	t.Parallel()
-	o := Options{Orders: filepath.Join(t.TempDir(), "orders.csv"), Out: &bytes.Buffer{}} // no configuration: starting anything would fail otherwise
+	var printed bytes.Buffer
+	o := Options{Orders: filepath.Join(t.TempDir(), "orders.csv"), Out: terminal.New(&printed)} // an empty configuration: starting anything would fail
 	require.NoError(t, os.WriteFile(o.Orders, []byte("order_key\ngoods-1\n"), 0o600))
 	_, err := Run(t.Context(), o)
 	require.Equal(t, errs.Invalid, errs.KindOf(err))
-	require.ErrorContains(t, err, o.Orders+" line 1: the column")
-	require.Equal(t, "Nothing was imported.\n", o.Out.(*bytes.Buffer).String())
+	require.ErrorContains(t, err, o.Orders+" line 1: missing are kind,item,")
+	require.Equal(t, "Nothing was imported.\n", printed.String())
 }
 
-func TestADatabaseThatNoDemoMadeIsNotDropped(t *testing.T) {
+func TestRun_DoesNotDropOtherDatabase(t *testing.T) {
 	t.Parallel()
 	server := pgtest.URL(t)
 	t.Cleanup(func() { dropDemo(t, server) })
@@ -59,10 +59,10 @@ func TestADatabaseThatNoDemoMadeIsNotDropped(t *testing.T) {
 	_, err = db.ExecContext(t.Context(), `DROP DATABASE `+name)
 	require.NoError(t, err)
 	require.NoError(t, freshDatabase(t.Context(), server, name))
-	require.NoError(t, freshDatabase(t.Context(), server, name), "its own one is made anew")
+	require.NoError(t, freshDatabase(t.Context(), server, name), "its own database is replaced")
 }
 
-func TestTheSeedDecidesTheMomentsOfTheKills(t *testing.T) {
+func TestKiller_PlanDependsOnSeed(t *testing.T) {
 	t.Parallel()
 	one, err := plan(1, 5, 240)
 	require.NoError(t, err)
@@ -80,7 +80,7 @@ func TestTheSeedDecidesTheMomentsOfTheKills(t *testing.T) {
 	require.ErrorContains(t, err, "needs more orders")
 }
 
-func TestTheEmbeddedConsultationsAreComplete(t *testing.T) {
+func TestLoadConsultations_EmbeddedFileHasEveryStep(t *testing.T) {
 	t.Parallel()
 	all, err := loadConsultations(200)
 	require.NoError(t, err)
@@ -100,20 +100,7 @@ func TestTheEmbeddedConsultationsAreComplete(t *testing.T) {
 	require.Equal(t, all[0].Script, more[200].Script)
 }
 
-// The list of currencies is payment's, whose own is its own business.
-func TestTheCurrenciesAreThoseThatPaymentTakes(t *testing.T) {
-	t.Parallel()
-	source, err := os.ReadFile("../../../modules/payment/currency.go")
-	require.NoError(t, err)
-	var theirs []string
-	for _, code := range regexp.MustCompile(`"([A-Z]{3})":`).FindAllSubmatch(source, -1) {
-		theirs = append(theirs, string(code[1]))
-	}
-	slices.Sort(theirs)
-	require.Equal(t, theirs, currencies)
-}
-
-func TestAnEndedContextEndsAPause(t *testing.T) {
+func TestPause_EndsWithContext(t *testing.T) {
 	t.Parallel()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

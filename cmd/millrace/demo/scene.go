@@ -14,17 +14,18 @@ import (
 	"millrace/platform/mail/devinbox"
 )
 
-// Scene is what stands around a run, for whoever compares runs.
+// Scene gives a caller who compares runs access to a run's database, brokers,
+// gateway and mails.
 type Scene struct {
-	DB       *sql.DB // split: a copy of all, as of the moment of the call
+	DB       *sql.DB // if split: a copy of all databases, made for this call
 	Topology *bus.Topology
-	Brokers  []string // none unless messages travel by Kafka
-	Prefix   string   // of this run's topics
+	Brokers  []string // empty unless messages travel by Kafka
+	Prefix   string   // the prefix of this run's topics
 	Book     func() simulator.Book
 	Mails    func() []devinbox.Message
 }
 
-// waitForTheGateway sets how long every process waits for an answer.
+// waitForTheGateway sets every process's time limit for the gateway's answers.
 func (s *stage) waitForTheGateway(limit time.Duration) {
 	s.serving.Payment.Gateway.Timeout = limit
 	for _, p := range s.parts {
@@ -45,16 +46,15 @@ func (s *stage) show(ctx context.Context, to func(context.Context, Scene) error)
 	return to(ctx, Scene{DB: s.db, Topology: s.topo, Brokers: kafka.Brokers, Prefix: kafka.Prefix, Book: s.simulator.Book, Mails: s.inbox.Messages})
 }
 
-// settled waits until every message of the keys was heard by everybody who hears
-// it, and no payment of them is open. Whoever waits so between two requests gets
-// the same story in every run, whatever the gateway delays. It has no limit of
-// its own: ctx ends it.
+// settled waits until every subscriber has handled all messages of the keys, and none
+// of their payments is open. If a caller waits like this between two requests, every
+// run has the same result, even if the gateway is slow. Only ctx limits the wait.
 func (s *stage) settled(ctx context.Context, keys ...string) error {
 	var parts []string
-	for _, h := range hearings(s.topo) {
+	for _, h := range subscriptions(s.topo) {
 		parts = append(parts, fmt.Sprintf(`SELECT 1 FROM (SELECT * FROM %[1]s) m WHERE m.key = ANY($1) AND m.type IN ('%[2]s')
 			AND NOT EXISTS (SELECT 1 FROM %[3]s.inbox i WHERE i.subscriber = '%[3]s' AND i.message_id = m.id)
-			AND NOT EXISTS (SELECT 1 FROM %[3]s.aside a WHERE a.subscriber = '%[3]s' AND a.message_id = m.id AND a.state IN ('dead', 'discarded'))`,
+			AND NOT EXISTS (SELECT 1 FROM %[3]s.parked_messages a WHERE a.subscriber = '%[3]s' AND a.message_id = m.id AND a.state IN ('dead', 'discarded'))`,
 			h.table, strings.Join(h.types, "', '"), h.subscriber))
 	}
 	query := `SELECT EXISTS (` + strings.Join(parts, " UNION ALL ") + `

@@ -10,13 +10,13 @@ import (
 	"millrace/platform/errs"
 )
 
-// serving is the program under test, in this process or in a child.
+// serving is the program under test, in this process or in children.
 type serving interface {
 	URL() string
-	// Ended is closed when it ended by itself; Stop then tells why.
+	// Ended is closed when the program ends by itself; Stop then returns the cause.
 	Ended() <-chan struct{}
-	// Stop asks it to finish what is in flight and waits. More calls return
-	// what the first did.
+	// Stop lets the program finish its work in flight, and waits. Further calls
+	// return the first call's error.
 	Stop() error
 }
 
@@ -33,7 +33,7 @@ func serveHere(ctx context.Context, cfg config.Config, version string, log *slog
 	if err != nil {
 		return nil, err
 	}
-	// It ends when Stop says so, not with ctx: what is in flight is finished first.
+	// The App ends with Stop, not with ctx, so that work in flight is finished first.
 	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	p := &inProcess{app: a, cancel: cancel, ended: make(chan struct{})}
 	go func() {

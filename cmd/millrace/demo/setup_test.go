@@ -13,12 +13,13 @@ import (
 	"github.com/lib/pq"
 	"github.com/stretchr/testify/require"
 
+	"millrace/cmd/millrace/terminal"
 	"millrace/config"
 	"millrace/platform/postgres"
 	"millrace/platform/postgres/pgtest"
 )
 
-// optionsOf are those of a small run on a database of the test's own server.
+// optionsOf are the options of a small run on the tests' server.
 func optionsOf(t *testing.T, count int) Options {
 	t.Helper()
 	cfg := config.Default()
@@ -26,10 +27,10 @@ func optionsOf(t *testing.T, count int) Options {
 	server := pgtest.URL(t)
 	cfg.Database.URL = config.Secret(server)
 	t.Cleanup(func() { dropDemo(t, server) })
-	return Options{Count: count, Seed: 1, Version: "test", Config: cfg, Out: io.Discard, Bar: io.Discard}
+	return Options{Count: count, Seed: 1, Version: "test", Config: cfg, Out: terminal.New(io.Discard), Bar: io.Discard}
 }
 
-// dropDemo drops the database that a demo beside server made.
+// dropDemo drops the database that a demo created on server.
 func dropDemo(t *testing.T, server string) {
 	u, err := url.Parse(server)
 	require.NoError(t, err)
@@ -40,21 +41,21 @@ func dropDemo(t *testing.T, server string) {
 	require.NoError(t, db.Close())
 }
 
-// played is a run whose program has stopped: its evidence lies still.
+// played is a run whose program has stopped, so that its evidence no longer changes.
 type played struct {
 	*running
 	orders        []order
 	consultations []consultation
-	told          *bytes.Buffer
+	printed       *bytes.Buffer
 }
 
-// playSmall plays count orders to the end; the statements are run before the
-// first.
+// playSmall plays count orders to the end. The statements in plant run before the
+// first order.
 func playSmall(t *testing.T, count int, plant ...string) *played {
 	t.Helper()
-	p := &played{told: &bytes.Buffer{}}
+	p := &played{printed: &bytes.Buffer{}}
 	o := optionsOf(t, count)
-	o.Out = p.told
+	o.Out = terminal.New(p.printed)
 	var err error
 	p.orders, err = loadOrders("", count)
 	require.NoError(t, err)
@@ -70,16 +71,16 @@ func playSmall(t *testing.T, count int, plant ...string) *played {
 		_, err := s.db.ExecContext(t.Context(), statement)
 		require.NoError(t, err, statement)
 	}
-	require.NoError(t, p.playAll(t.Context(), p.orders, p.consultations), "%s", p.told)
+	require.NoError(t, p.playAll(t.Context(), p.orders, p.consultations), "%s", p.printed)
 	return p
 }
 
-// damaged gives the evidence of a database in which the statements were run; it
-// is as before when the test ends. Constraints that would refuse the damage go
-// first: a checker must not rely on them.
+// damaged returns the evidence after the statements; they are rolled back when the
+// test ends. Constraints that would refuse the damage are dropped first, since a
+// check must not rely on them.
 func (p *played) damaged(t *testing.T, statements ...string) *evidence {
 	t.Helper()
-	tx, err := p.stage.db.BeginTx(context.WithoutCancel(t.Context()), &sql.TxOptions{}) // it outlives the test's own context, to be rolled back
+	tx, err := p.stage.db.BeginTx(context.WithoutCancel(t.Context()), &sql.TxOptions{}) // must live longer than the test's context, to be rolled back
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, tx.Rollback()) })
 	for _, statement := range statements {

@@ -13,21 +13,20 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"millrace/cmd/millrace/app"
-	"millrace/cmd/millrace/front"
+	"millrace/cmd/millrace/proxy"
 	"millrace/config"
 	"millrace/platform/errs"
 	"millrace/platform/postgres"
 )
 
-// part is a module that is a process of its own, with a database of its own.
+// part is a module with its own process and its own database.
 type part struct {
 	module  string
 	serving config.Config
-	db      *sql.DB // to look, never to change
+	db      *sql.DB // read only
 }
 
-// divide gives every module a database of its own, beside the one that the
-// checks look into.
+// divide creates a database for every module, beside the one that the checks read.
 func (s *stage) divide(ctx context.Context, cfg config.Config) error {
 	if s.serving.Transport != config.OnKafka {
 		return errs.InvalidField("transport", "modules with a database each need kafka between them")
@@ -55,9 +54,8 @@ func (s *stage) divide(ctx context.Context, cfg config.Config) error {
 	return nil
 }
 
-// prepareChecking makes every module's tables in the database that the checks
-// look into. Rows are brought there table by table, so that none may insist on
-// another one.
+// prepareChecking creates every module's tables in the database that the checks read.
+// Rows are copied table by table, so foreign keys are dropped.
 func (s *stage) prepareChecking(ctx context.Context) error {
 	database, err := app.OpenDatabase(ctx, s.serving, s.log)
 	if err != nil {
@@ -79,19 +77,20 @@ func (s *stage) prepareChecking(ctx context.Context) error {
 	return nil
 }
 
-// collect brings what is in every module's database into the one that the
-// checks look into.
+// collect copies the rows of every module's database into the database that the checks
+// read.
 //
-// Each database is read as of one instant, and they one after another. That is
-// enough to find out that all is quiet: what is still going on was set off by a
-// message or by work that one of the databases shows as not done, whatever was
-// read first. A message that was handled between two readings may be seen as
-// handled and not yet as said; so what the checks say counts when it is quiet.
+// Each database is copied from one snapshot, but the snapshots are taken one after
+// another. That is enough to find out that all work is done: any open work was caused
+// by a message, or by a row, that one of the databases shows as not done, whatever
+// the order of the snapshots. A message that was handled between two snapshots may
+// appear as handled but not as published, so the checks' results count only when all
+// work is done.
 func (s *stage) collect(ctx context.Context) error {
 	asked := time.Now()
 	s.collecting.Lock()
 	defer s.collecting.Unlock()
-	if s.collected.After(asked) { // somebody who asked later than this did it
+	if s.collected.After(asked) { // a later caller has already copied
 		return nil
 	}
 	began := time.Now()
@@ -99,9 +98,9 @@ func (s *stage) collect(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer func() { _ = to.Rollback() }() // after the commit it does nothing
+	defer func() { _ = to.Rollback() }() // does nothing after Commit
 	for _, p := range s.parts {
-		if err := p.bring(ctx, to); err != nil {
+		if err := p.copyTo(ctx, to); err != nil {
 			return fmt.Errorf("collect the tables of %s: %w", p.module, err)
 		}
 	}
@@ -112,14 +111,14 @@ func (s *stage) collect(ctx context.Context) error {
 	return nil
 }
 
-// bring replaces the module's rows by those of its own database, each table as
-// one text: PostgreSQL reads what it wrote exactly, whatever the types.
-func (p *part) bring(ctx context.Context, to *sql.Tx) error {
+// copyTo replaces the module's rows by those of its own database, each table as one
+// text in PostgreSQL's own format, which preserves all types exactly.
+func (p *part) copyTo(ctx context.Context, to *sql.Tx) error {
 	from, err := p.db.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true})
 	if err != nil {
 		return err
 	}
-	defer func() { _ = from.Rollback() }() // it only read
+	defer func() { _ = from.Rollback() }() // a read-only transaction
 	tables, err := askFor(ctx, from, nil, `SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 		WHERE n.nspname = $1 AND c.relkind IN ('r', 'p') AND NOT c.relispartition ORDER BY 1`, p.module)
 	if err != nil {
@@ -143,7 +142,7 @@ func (p *part) bring(ctx context.Context, to *sql.Tx) error {
 	return nil
 }
 
-// looking gives the database that has a module's tables as they are now.
+// looking returns the database with a module's current tables.
 func (s *stage) looking(module string) looker {
 	for _, p := range s.parts {
 		if p.module == module {
@@ -153,36 +152,35 @@ func (s *stage) looking(module string) looker {
 	return s.db
 }
 
-// processes are all modules, each in a process of its own, behind the front
-// door, which is in this process.
+// processes are all modules, each in a process of its own, behind a proxy in this
+// process.
 type processes struct {
-	door     *front.Door
+	proxy    *proxy.Proxy
 	children []*child
-	cancel   context.CancelFunc // of the door
-	closed   chan struct{}      // when the door is
-	doorErr  error
-	ended    chan struct{} // when any part ended by itself
+	cancel   context.CancelFunc // stops the proxy
+	closed   chan struct{}      // closed when the proxy has stopped
+	proxyErr error
+	ended    chan struct{} // closed when any part ends by itself
 	once     sync.Once
 	stop     sync.Once
 	stopErr  error
 }
 
-// serveSplit opens the front door, starts every process and waits until all are
-// ready.
+// serveSplit starts the proxy and every process, and waits until all are ready.
 func serveSplit(ctx context.Context, s *stage, version string, log *slog.Logger) (_ *processes, err error) {
 	cfg := s.serving
 	for _, one := range s.parts {
-		cfg.Front.Modules = append(cfg.Front.Modules, one.module+"=http://"+one.serving.HTTP.Address)
+		cfg.Proxy.Modules = append(cfg.Proxy.Modules, one.module+"=http://"+one.serving.HTTP.Address)
 	}
 	all := &processes{closed: make(chan struct{}), ended: make(chan struct{})}
-	if all.door, err = front.New(cfg, version, log); err != nil {
+	if all.proxy, err = proxy.New(cfg, version, log); err != nil {
 		return nil, err
 	}
 	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	all.cancel = cancel
 	go func() {
 		defer close(all.closed)
-		if all.doorErr = all.door.Run(running); all.doorErr != nil {
+		if all.proxyErr = all.proxy.Run(running); all.proxyErr != nil {
 			all.over()
 		}
 	}()
@@ -191,7 +189,7 @@ func serveSplit(ctx context.Context, s *stage, version string, log *slog.Logger)
 	for i, one := range s.parts {
 		starting.Go(func() (err error) {
 			serving := one.serving
-			serving.Payment.CallbackURL = all.door.URL() + "/callbacks/gateway"
+			serving.Payment.CallbackURL = all.proxy.URL() + "/callbacks/gateway"
 			if all.children[i], err = serveChild(waiting, serving, s.logFile); err != nil {
 				return fmt.Errorf("%s: %w", one.module, err)
 			}
@@ -200,7 +198,7 @@ func serveSplit(ctx context.Context, s *stage, version string, log *slog.Logger)
 		})
 	}
 	if err := starting.Wait(); err != nil {
-		_ = all.Stop() // the first error is the one to tell
+		_ = all.Stop() // report the first error
 		return nil, err
 	}
 	for _, c := range all.children {
@@ -217,10 +215,10 @@ func serveSplit(ctx context.Context, s *stage, version string, log *slog.Logger)
 
 func (a *processes) over() { a.once.Do(func() { close(a.ended) }) }
 
-func (a *processes) URL() string            { return a.door.URL() }
+func (a *processes) URL() string            { return a.proxy.URL() }
 func (a *processes) Ended() <-chan struct{} { return a.ended }
 
-// Stop closes the door, and then asks every process to end.
+// Stop stops the proxy, and then every process.
 func (a *processes) Stop() error {
 	a.stop.Do(func() {
 		a.cancel()
@@ -233,7 +231,7 @@ func (a *processes) Stop() error {
 			}
 		}
 		ending.Wait()
-		a.stopErr = errors.Join(append(failures, a.doorErr)...)
+		a.stopErr = errors.Join(append(failures, a.proxyErr)...)
 	})
 	return a.stopErr
 }

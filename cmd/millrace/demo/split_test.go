@@ -15,9 +15,9 @@ import (
 	"millrace/platform/postgres"
 )
 
-// TestTheChecksSeeExactlyWhatEachModulesDatabaseHas: types whose text is not
-// simple, identities, references and what was deleted since.
-func TestTheChecksSeeExactlyWhatEachModulesDatabaseHas(t *testing.T) {
+// TestSplit_CollectCopiesRowsExactly covers types with special characters in their
+// text, identity columns, foreign keys and rows that were deleted since.
+func TestSplit_CollectCopiesRowsExactly(t *testing.T) {
 	t.Parallel()
 	o := optionsOf(t, 1)
 	o.Config.Transport = config.OnKafka
@@ -69,7 +69,7 @@ func TestTheChecksSeeExactlyWhatEachModulesDatabaseHas(t *testing.T) {
 	require.NotEqual(t, looker(s.db), s.looking("delivery"), "each in its own")
 }
 
-// dropParts drops the databases of the modules that a demo beside server made.
+// dropParts drops the modules' databases that a demo created on server.
 func dropParts(t *testing.T, server string, modules []string) {
 	t.Helper()
 	u, err := url.Parse(server)

@@ -2,11 +2,13 @@ package demo
 
 import (
 	"context"
+	"crypto/rand"
 	"database/sql"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
+	mathrand "math/rand/v2"
 	"net"
 	"net/url"
 	"os"
@@ -22,6 +24,7 @@ import (
 	"millrace/modules/payment/gateway/simulator"
 	"millrace/platform/bus"
 	"millrace/platform/bus/kafkatransport/fakebroker"
+	"millrace/platform/datadir"
 	"millrace/platform/errs"
 	"millrace/platform/mail/devinbox"
 	"millrace/platform/postgres"
@@ -29,52 +32,53 @@ import (
 	"millrace/platform/telemetry"
 )
 
-// stage is everything around the serving program: what it needs, and what
-// remembers what it did, so that a kill takes none of it along.
+// stage is everything around the serving program: what the program needs, and the
+// evidence, which survives the program's kills.
 type stage struct {
 	dir       string // <data_dir>/demo
 	serving   config.Config
 	logFile   *os.File
 	log       *slog.Logger
-	server    *devserver.Server // nil where a database is configured
+	server    *devserver.Server // nil if a database is configured
+	secret    config.Secret     // signs the simulator's callbacks
 	simulator *simulator.Simulator
 	inbox     *devinbox.Inbox
-	broker    *fakebroker.Broker // nil unless messages travel by Kafka and no brokers are configured
-	db        *sql.DB            // to look, never to change
+	broker    *fakebroker.Broker // nil if messages do not travel by Kafka, or brokers are configured
+	db        *sql.DB            // read only
 	topo      *bus.Topology
 
-	parts      []*part    // the modules that are processes of their own
-	collecting sync.Mutex // rows are brought by one at a time
-	collected  time.Time  // when those that are there were begun to be brought
+	parts      []*part    // the modules, if each is a process of its own
+	collecting sync.Mutex // held while rows are copied
+	collected  time.Time  // when the last copy began
 }
 
 const (
-	databaseName = "millrace"      // on the embedded server, as `millrace serve` calls it
+	databaseName = "millrace"      // on the embedded server; the name that `millrace serve` uses
 	mark         = "millrace demo" // the comment of a database that a demo may drop
 )
 
 // gatewayTimeout is short, because one charge in fourteen is never answered.
 const gatewayTimeout = 500 * time.Millisecond
 
-// calmGatewayTimeout is that of a calm run, in which only a charge that is never
-// answered may take so long: one that a busy machine answers late would be asked
-// about again, and the gateway would have another book.
+// calmGatewayTimeout is the timeout of a calm run. It must be exceeded only by charges
+// that are never answered: if a busy machine answered one too late, the program would
+// ask about it again, and the gateway's record would differ.
 const calmGatewayTimeout = 5 * time.Second
 
-// setStage starts it. parties is how many orders and consultations will come;
-// divided, whether every module is a process of its own.
+// setStage starts the stage. parties is the number of orders and consultations to
+// come; divided means that every module is a process of its own.
 func setStage(ctx context.Context, cfg config.Config, seed int64, parties int, divided bool) (_ *stage, err error) {
-	s := &stage{dir: filepath.Join(cfg.DataDir, "demo")}
+	s := &stage{dir: filepath.Join(cfg.DataDir, "demo"), secret: randomSecret()}
 	defer func() {
 		if err != nil {
-			_ = s.close() // the first error is the one to tell
+			_ = s.close() // report the first error
 		}
 	}()
-	if err := os.MkdirAll(s.dir, 0o755); err != nil {
-		return nil, errs.InvalidField("data_dir", "cannot be written to: %s", err)
+	if err := datadir.PrepareBelow(cfg.DataDir, filepath.Base(s.dir), "data_dir", 0o700); err != nil {
+		return nil, err
 	}
-	if s.logFile, err = os.Create(s.logPath()); err != nil {
-		return nil, errs.InvalidField("data_dir", "cannot be written to: %s", err)
+	if s.logFile, err = datadir.Create(s.logPath()); err != nil {
+		return nil, datadir.Explain(err, s.logPath(), "data_dir")
 	}
 	if s.log, err = telemetry.NewLogger(s.logFile, cfg.Log.Level, "text"); err != nil {
 		return nil, err
@@ -86,18 +90,19 @@ func setStage(ctx context.Context, cfg config.Config, seed int64, parties int, d
 	if err != nil {
 		return nil, err
 	}
-	if err := os.RemoveAll(filepath.Join(s.dir, "dataplatform")); err != nil { // of the database that is gone
+	if err := datadir.RemoveAll(filepath.Join(s.dir, "dataplatform")); err != nil { // files of the dropped database
 		return nil, err
 	}
-	s.simulator, err = simulator.New(simulator.Config{Seed: uint64(seed), Secret: config.DevelopmentSecret.Reveal(), Late: 1500 * time.Millisecond, Log: s.log})
+	s.simulator, err = simulator.New(simulator.Config{Seed: uint64(seed), Secret: s.secret.Reveal(), Keep: 1000 + parties*20, Late: 1500 * time.Millisecond, Log: s.log})
 	if err != nil {
 		return nil, err
 	}
 	if err := s.simulator.Start(); err != nil {
 		return nil, err
 	}
-	const mailsEach = 40 // of an order or a consultation, at the very most
-	if s.inbox, err = devinbox.Start(devinbox.Config{Keep: 1000 + parties*mailsEach}); err != nil {
+	const mailsEach = 40 // the most mails of one order or consultation
+	keep := 1000 + parties*mailsEach
+	if s.inbox, err = devinbox.Start(devinbox.Config{Keep: keep, KeepBytes: keep << 13}); err != nil {
 		return nil, err
 	}
 	s.serving = s.configure(cfg, database)
@@ -111,18 +116,18 @@ func setStage(ctx context.Context, cfg config.Config, seed int64, parties int, d
 }
 
 func lookingAt(url string) postgres.Config {
-	// A snapshot may say nothing for long on a busy machine; it only reads.
+	// A snapshot may be idle for long on a busy machine; it holds no locks, because it only reads.
 	return postgres.Config{URL: url, MaxConns: 3, Application: "millrace demo", StatementTimeout: 2 * time.Minute, IdleInTxTimeout: 2 * time.Minute}
 }
 
 func (s *stage) logPath() string { return filepath.Join(s.dir, "serve.log") }
 
-// makeDatabase makes a fresh database, whose name ends so, and returns where it
-// is.
+// makeDatabase creates a fresh database, whose name ends with end, and returns its
+// URL.
 func (s *stage) makeDatabase(ctx context.Context, cfg config.Config, end string) (_ string, err error) {
 	if cfg.Embedded() {
 		if s.server == nil {
-			s.server, err = devserver.Start(ctx, devserver.Config{DataDir: filepath.Join(s.dir, "postgres"), Setting: "data_dir", Log: s.log})
+			s.server, err = devserver.Start(ctx, devserver.Config{DataDir: filepath.Join(s.dir, "postgres"), Within: s.dir, Setting: "data_dir", Log: s.log})
 			if err != nil {
 				return "", fmt.Errorf("embedded database: %w", err)
 			}
@@ -130,7 +135,7 @@ func (s *stage) makeDatabase(ctx context.Context, cfg config.Config, end string)
 		if err := s.server.DropDatabase(ctx, databaseName+end); err != nil {
 			return "", fmt.Errorf("embedded database: %w", err)
 		}
-		return s.server.URL(databaseName + end), s.server.CreateDatabase(ctx, databaseName+end)
+		return s.server.OwnerURL(databaseName + end), s.server.CreateDatabase(ctx, databaseName+end)
 	}
 	u, err := url.Parse(cfg.Database.URL.Reveal())
 	if err != nil {
@@ -144,14 +149,16 @@ func (s *stage) makeDatabase(ctx context.Context, cfg config.Config, end string)
 	return u.String(), nil
 }
 
-// freshDatabase makes a database on the server at url, in place of the one that
-// an earlier demo left. One that no demo made is not touched.
+// freshDatabase creates a database on the server at url.
+//
+// WARNING: it drops a database of that name if an earlier demo created it. It returns
+// an error, and drops nothing, if the database is not a demo's.
 func freshDatabase(ctx context.Context, url, name string) error {
 	db, err := postgres.Open(ctx, postgres.Config{URL: url, MaxConns: 1, Application: "millrace demo"})
 	if err != nil {
 		return err
 	}
-	defer func() { _ = db.Close() }() // nothing is left to do on it
+	defer func() { _ = db.Close() }() // all work on it is done
 	var comment sql.NullString
 	err = db.QueryRowContext(ctx, `SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = $1`, name).Scan(&comment)
 	switch {
@@ -173,14 +180,16 @@ func freshDatabase(ctx context.Context, url, name string) error {
 	return nil
 }
 
-// configure makes the serving program's configuration: the user's own, but for
-// the outside, which is this stage.
+// configure makes the serving program's configuration: the user's, with the outside
+// systems replaced by this stage's.
 func (s *stage) configure(cfg config.Config, database string) config.Config {
 	cfg.Environment, cfg.Modules = config.Development, nil
 	cfg.DataDir = s.dir
 	cfg.Database.URL = config.Secret(database)
-	cfg.HTTP = config.HTTP{Address: "127.0.0.1:0"}
+	cfg.HTTP = config.Default().HTTP
+	cfg.HTTP.Address = "127.0.0.1:0"
 	cfg.Payment = config.Default().Payment
+	cfg.Payment.Secrets = []config.Secret{s.secret}
 	cfg.Payment.Gateway.URL, cfg.Payment.Gateway.Timeout = s.simulator.URL(), gatewayTimeout
 	cfg.Delivery = config.Delivery{AutoProgress: true, AutoProgressAfter: 50 * time.Millisecond}
 	host, port := s.inbox.HostPort()
@@ -190,13 +199,21 @@ func (s *stage) configure(cfg config.Config, database string) config.Config {
 	return cfg
 }
 
-// freePort is one that nobody listens on now. The child keeps it over kills, so
-// that callbacks and clients find it again; so it is below those that a system
-// hands out, if it can be, or somebody else has it when the child comes back.
+// randomSecret is a secret that signs callbacks in this demo only.
+func randomSecret() config.Secret {
+	key := make([]byte, 32)
+	_, _ = rand.Read(key) // crypto/rand never fails
+	return config.Secret("whsec_" + base64.StdEncoding.EncodeToString(key))
+}
+
+// freePort returns a port on which nobody listens. The child uses it again after each
+// kill, so that callbacks and clients still reach it. If possible, the port is below
+// the range of ephemeral ports: otherwise another process might get it while the
+// child restarts.
 func freePort() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(20_000+rand.IntN(10_000)))
+	l, err := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(20_000+mathrand.IntN(10_000)))
 	for try := 0; err != nil && try < 100; try++ {
-		l, err = net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(20_000+rand.IntN(10_000)))
+		l, err = net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(20_000+mathrand.IntN(10_000)))
 	}
 	if err != nil {
 		l, err = net.Listen("tcp", "127.0.0.1:0")
@@ -207,7 +224,7 @@ func freePort() (string, error) {
 	return l.Addr().String(), l.Close()
 }
 
-// close ends what setStage started, in the opposite order.
+// close frees what setStage started, in the opposite order.
 func (s *stage) close() error {
 	var failures []error
 	for _, p := range s.parts {

@@ -1,9 +1,9 @@
 package parity
 
-// adapted is the one list of what may differ between runs that are equal, with
-// the reason: "line.field", or "line" where its rows as such may differ. What is
-// here is compared like everything else, and a line is called adapted only if it
-// differs, and in nothing but this.
+// adapted is the only list of allowed differences between runs, each with a reason. A
+// key is "line.field", or "line" if whole rows may differ. These fields are compared
+// like all others; a line is called adapted only if it differs in listed fields and
+// nowhere else.
 var adapted = map[string]string{
 	"dataplatform.file":                  "files are cut every second, wherever the stream of events is then; the demo checks that each record is in one file",
 	"dataplatform.record.position":       "records are numbered in the order of their arrival, which between keys is left to chance",

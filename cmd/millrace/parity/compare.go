@@ -8,11 +8,11 @@ import (
 	"strings"
 )
 
-// row is one thing that was seen: field → normalised value. Field "" is not
-// used; a nil row is one that is not there.
+// row is an observed row: field → normalised value. A field's name is never empty; a
+// nil row is a missing row.
 type row map[string]string
 
-// A line of the report is compared as a bag of rows.
+// line is a line of the report. Its rows are compared without regard to their order.
 type line struct {
 	name string
 	rows []row
@@ -28,14 +28,14 @@ const (
 // Line is one line of the table.
 type Line struct {
 	Name    string   `json:"name"`
-	Against string   `json:"against"` // which run it was compared with
-	Rows    int      `json:"rows"`    // of the first run
+	Against string   `json:"against"` // the name of the other run
+	Rows    int      `json:"rows"`    // number of rows in the first run
 	Verdict string   `json:"verdict"`
-	Because []string `json:"because,omitempty"` // reasons of an adaptation; of a difference, where it is and both sides
+	Because []string `json:"because,omitempty"` // if adapted, the reasons; if different, a summary and a row of each side
 }
 
-// told is a row as text, without the fields that hide does not want to see.
-func (r row) told(hide func(field string) bool) string {
+// text is a row as text, without the fields for which hide returns true.
+func (r row) text(hide func(field string) bool) string {
 	var all []string
 	for _, field := range slices.Sorted(maps.Keys(r)) {
 		if !hide(field) {
@@ -48,14 +48,14 @@ func (r row) told(hide func(field string) bool) string {
 func (l line) sorted(hide func(string) bool) []string {
 	all := make([]string, len(l.rows))
 	for i, r := range l.rows {
-		all[i] = r.told(hide)
+		all[i] = r.text(hide)
 	}
 	slices.Sort(all)
 	return all
 }
 
-// compare says whether two runs agree in a line, given the list of reasons: by
-// "line.field", or by "line" where rows as such may differ.
+// compare compares a line of two runs. reasons lists the allowed differences, by
+// "line.field", or by "line" if whole rows may differ.
 func compare(one, other line, reasons map[string]string) (verdict string, because []string) {
 	nothing := func(string) bool { return false }
 	if slices.Equal(one.sorted(nothing), other.sorted(nothing)) {
@@ -69,14 +69,14 @@ func compare(one, other line, reasons map[string]string) (verdict string, becaus
 	if !slices.Equal(left, right) {
 		return Different, difference(left, right)
 	}
-	// Only what may differ does: say which fields, one by one.
+	// Only allowed fields differ: list them.
 	for _, field := range fields(one, other) {
 		only := func(f string) bool { return f != field && may(f) }
 		if may(field) && !slices.Equal(one.sorted(only), other.sorted(only)) {
 			because = append(because, field+": "+reasons[one.name+"."+field])
 		}
 	}
-	if len(because) == 0 { // they differ in how the fields go together
+	if len(because) == 0 { // only the combination of allowed fields differs: list them all
 		for _, field := range fields(one, other) {
 			if may(field) {
 				because = append(because, field+": "+reasons[one.name+"."+field])
@@ -98,11 +98,11 @@ func fields(lines ...line) []string {
 	return slices.Sorted(maps.Keys(found))
 }
 
-// difference tells the first row that one side lacks, and what the other side
-// has nearest to it.
+// difference returns a summary, the first row that one side lacks, and the most
+// similar row of the other side.
 func difference(left, right []string) []string {
 	onlyLeft, onlyRight := minus(left, right), minus(right, left)
-	told := []string{fmt.Sprintf("%d of %d rows against %d of %d", len(onlyLeft), len(left), len(onlyRight), len(right))}
+	summary := []string{fmt.Sprintf("%d of %d rows against %d of %d", len(onlyLeft), len(left), len(onlyRight), len(right))}
 	side := func(rows []string, like string) string {
 		if len(rows) == 0 {
 			return "(no such row)"
@@ -110,12 +110,12 @@ func difference(left, right []string) []string {
 		return slices.MaxFunc(rows, func(a, b string) int { return cmp.Compare(alike(a, like), alike(b, like)) })
 	}
 	if len(onlyLeft) > 0 {
-		return append(told, onlyLeft[0], side(onlyRight, onlyLeft[0]))
+		return append(summary, onlyLeft[0], side(onlyRight, onlyLeft[0]))
 	}
-	return append(told, side(onlyLeft, ""), onlyRight[0])
+	return append(summary, side(onlyLeft, ""), onlyRight[0])
 }
 
-// minus is the bag of rows that are in a and not in b; both are sorted.
+// minus returns the rows of a that are not in b, counting duplicates.
 func minus(a, b []string) (rest []string) {
 	count := map[string]int{}
 	for _, r := range b {
@@ -129,7 +129,7 @@ func minus(a, b []string) (rest []string) {
 	return rest
 }
 
-// alike is how many fields two told rows have in common.
+// alike counts the fields that two rows, as text, have in common.
 func alike(a, b string) (n int) {
 	other := strings.Split(b, " · ")
 	for field := range strings.SplitSeq(a, " · ") {

@@ -20,7 +20,7 @@ func some() *names {
 	}
 }
 
-func TestWhatWasGeneratedGetsANameAndWhatWasHandedInStays(t *testing.T) {
+func TestNames_ReplaceGeneratedValuesAndKeepInput(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
 		known:                              "<payment 1 of goods-1>",
@@ -32,9 +32,9 @@ func TestWhatWasGeneratedGetsANameAndWhatWasHandedInStays(t *testing.T) {
 		"CJ0000017":                        "<parcel of goods-1>",
 		"2026-11-23T00:01:02Z":             "<a moment of the run>",
 		"2026-11-23 00:01:02.123456+00":    "<a moment of the run>",
-		"2026-11-23T09:01:02":              "<a moment of the run>", // Seoul's, without a zone
+		"2026-11-23T09:01:02":              "<a moment of the run>", // local time in Seoul, without a zone
 		"2026-11-23T09:01:02+09:00":        "<a moment of the run>",
-		"2026-11-23T09:01:02Z":             "2026-11-23T09:01:02Z", // nine hours later
+		"2026-11-23T09:01:02Z":             "2026-11-23T09:01:02Z", // nine hours after the run
 		"2027-03-03T16:30:00+09:00":        "2027-03-03T16:30:00+09:00",
 		"http://127.0.0.1:44359/callbacks": "<a server of the run>/callbacks",
 		"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01": "<trace>",
@@ -47,7 +47,7 @@ func TestWhatWasGeneratedGetsANameAndWhatWasHandedInStays(t *testing.T) {
 	require.Equal(t, "3", some().number(unknown, "3"))
 }
 
-func TestRowsAreABagAndEveryDifferenceIsSeen(t *testing.T) {
+func TestCompare_IgnoresOrderAndFindsEveryDifference(t *testing.T) {
 	t.Parallel()
 	a, b, c := row{"id": "a", "state": "paid"}, row{"id": "b", "state": "paid"}, row{"id": "b", "state": "failed"}
 	verdict, _ := compare(line{"t", []row{a, b}}, line{"t", []row{b, a}}, nil)
@@ -61,7 +61,7 @@ func TestRowsAreABagAndEveryDifferenceIsSeen(t *testing.T) {
 	require.Equal(t, []string{"1 of 2 rows against 1 of 2", "id=b · state=paid", "id=b · state=failed"}, where)
 }
 
-func TestOnlyWhatHasAReasonIsAdapted(t *testing.T) {
+func TestCompare_AdaptsOnlyFieldsWithReason(t *testing.T) {
 	t.Parallel()
 	reasons := map[string]string{"t.state": "by chance", "whole": "cut by time"}
 	one := line{"t", []row{{"id": "a", "state": "paid"}}}
@@ -79,7 +79,7 @@ func TestOnlyWhatHasAReasonIsAdapted(t *testing.T) {
 	require.Equal(t, Identical, verdict, "a reason is for what differs")
 }
 
-func TestALineThatOneSideLacksIsDifferent(t *testing.T) {
+func TestMatch_MissingLineIsDifferent(t *testing.T) {
 	t.Parallel()
 	one := &observed{of: "one", lines: []line{{"both", nil}, {"left", []row{{"a": "1"}}}}}
 	other := &observed{of: "other", lines: []line{{"both", nil}, {"right", []row{{"a": "1"}}}}}

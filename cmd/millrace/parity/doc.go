@@ -1,56 +1,58 @@
-// Package parity plays the same orders and consultations over each transport, by
-// one binary, whose checksum it prints, and compares everything that is left: the proof
-// that a line of configuration changes how messages travel and nothing else.
+// Package parity plays the same orders and consultations over each transport with one
+// binary, whose checksum it prints, and compares the results. It proves that the
+// transport setting changes how messages travel, and nothing else.
 //
 // # What is compared
 //
-// PostgreSQL with the fake broker, with a real Kafka where one is named, and with
-// a process and a database for each module where that is asked for:
+// PostgreSQL is compared with the fake broker, with a real Kafka if its brokers are
+// given, and, if requested, with a process and a database for each module:
 //
-//   - every table of every module, row by row; the tables of the bus itself have
-//     the next three lines instead;
-//   - what each subscriber handled of each key and sender, in the order in which
-//     it committed, by type and place among its like;
-//   - the wire, a line for each type of message: payload byte for byte, and each
-//     part of the envelope. On Kafka it is what lies in the topics, read from the
-//     first record on by another client library than the program's, while the
-//     run goes on (commands are deleted once received). On PostgreSQL it is what
-//     the tables have, and their columns are the envelope's parts;
-//   - dead letters with state and error; e-mails with recipient, subject, both
-//     bodies and what they tell of; the gateway's own book.
+//   - every table of every module, row by row; the bus's own tables are covered by
+//     the next three items instead;
+//   - the messages that each subscriber handled, per key and sender, in the order of
+//     the commits. A message is identified by its type and its number among the
+//     messages of that type;
+//   - the wire, one line for each message type: the payload byte for byte, and each
+//     attribute of the envelope. On Kafka these are the records in the topics, read
+//     from the first one during the run (commands are deleted once received), with
+//     another client library than the program's. On PostgreSQL these are the rows of
+//     the event logs and command queues;
+//   - dead letters with state and error; e-mails with recipient, subject and both
+//     bodies; the gateway's own record of charges.
 //
-// Each line is identical, adapted or different. Adapted is a line that differs
-// in nothing but what the list in adapted.go gives a reason for. A difference
-// tells the first row that one side lacks and what comes nearest on the other.
+// Each line is identical, adapted or different. A line is adapted if it differs only
+// in fields for which adapted.go has a reason. For a different line, the report shows
+// the first row that one side lacks, and the most similar row of the other side.
 //
-// # What is mapped away
+// # Normalisation
 //
-// Rows are compared as a bag: no table promises an order of insertion. Columns
-// that number rows as they came become the place among those that belong
-// together (places). A generated id becomes a name that is made of what was
-// handed in, "<payment 1 of goods-1>", so that a reference to the wrong thing is
-// a difference; an id that the tables do not define (an HTTP request's) becomes
-// "<an id>". So do trace ids, tracking numbers and the servers' ports. A time
-// within the run becomes "<a moment of the run>"; another one, as the
-// reservations handed in, stays. A message's number becomes "<the sender's
-// number>" if it is the one in its sender's table.
+// Rows are compared without their order, because no table promises one. A column that
+// numbers rows in the order of insertion is replaced by the row's position among the
+// rows that belong together (places). A generated id is replaced by a name made from
+// the input, such as "<payment 1 of goods-1>", so that a reference to a wrong row is
+// a difference. An id that no table defines (an HTTP request's) becomes "<an id>".
+// Trace ids, tracking numbers and the servers' ports are replaced, too. A time during
+// the run becomes "<a moment of the run>"; other times, such as the reservations of
+// the input, stay. A message's offset becomes "<the sender's number>" if it equals
+// the offset in its sender's table.
 //
-// # What the seed decides, and what it does not
+// # What the seed decides
 //
-// The gateway's treatment of each charge is a function of seed and order key.
-// What a consultation does next is a script, but when its deposit is paid is the
-// gateway's; so the demo is played calmly: the next step of a consultation, and
-// the address that comes after a payment, wait until everybody has heard what
-// was said before; contacts are known first; consultations open one after the
-// other. Between orders there is no such waiting: sixteen clients, as ever.
+// The gateway's treatment of each charge is a function of the seed and the order key.
+// The steps of a consultation are a script, but the gateway decides when its deposit
+// is paid. The demo is therefore played calmly: before the next step of a
+// consultation, and before an address that is sent after a payment, it waits until
+// all subscribers have handled the earlier messages. All contacts are sent first, and
+// consultations open one after another. Between orders there is no such wait: sixteen
+// clients work concurrently.
 //
-// Left to chance is what happens at the same time in the outside: the gateway's
-// answer against its callback, the order in which mails of one order are taken,
-// and the order between keys. The first is in the list; the others are mapped.
+// Not decided by the seed is the order of concurrent work outside: the gateway's
+// response and its callback, the delivery of several mails of one order, and messages
+// of different keys. The first is in the list of adapted fields; the others are
+// normalised.
 //
 // # Limits
 //
-// Times are not compared, nor the order between keys, nor metrics and logs. It
-// proves what one seed shows, and durability not at all: the demo's kills and
-// the tests of the brokers do that.
+// Times, the order between keys, metrics and logs are not compared. A run tests one
+// seed. It does not test durability: the demo's kills and the broker tests do.
 package parity

@@ -14,15 +14,15 @@ import (
 	"millrace/platform/bus/sqltransport"
 )
 
-// names gives every generated id a name that is the same in each run: made of
-// what was handed in (order keys, the numbers of the consultations) and of the
-// place among its like. Names refer to names, so that the table of payments and
-// an event that tells of one agree, or differ, in words that people can read.
+// names maps every generated id to a name that is the same in each run. A name is made
+// from the input (order keys, the numbers of the consultations) and from the row's
+// number among similar rows. Names contain other names, so a reader can compare the
+// table of payments with an event about a payment.
 type names struct {
 	of         map[string]string
-	sequence   map[string]string // id of a message → its number in its sender's database
-	place      map[string]string // id of a message → its type, and its place among those of its key and sender
-	began, end time.Time         // what lies between is a moment of this run
+	sequence   map[string]string // message id → its offset in its sender's database
+	place      map[string]string // message id → its type, and its number among the messages of its key and sender
+	began, end time.Time         // times between these are moments of this run
 }
 
 var (
@@ -34,16 +34,16 @@ var (
 	layouts  = []string{"2006-01-02T15:04:05Z07:00", "2006-01-02T15:04:05Z0700", "2006-01-02T15:04:05Z07", "2006-01-02T15:04:05"}
 )
 
-// zoneless are the zones that a time without one may be in.
+// zoneless are the possible offsets from UTC of a time without a zone.
 var zoneless = []time.Duration{0, 9 * time.Hour}
 
-// learn reads the names of a run from its tables. Each query gives an id and its
-// name, in which ids that were named before are replaced.
+// learn reads the names of a run's ids from its tables. Each query returns ids and their
+// names; ids within these names are replaced if they already have a name.
 func learn(ctx context.Context, scene demo.Scene, began time.Time) (*names, error) {
 	n := &names{of: map[string]string{}, sequence: map[string]string{}, place: map[string]string{}, began: began.Add(-time.Minute), end: time.Now().Add(time.Minute)}
 	queries := []string{
-		`SELECT consultation_id::text, 'consultation' || substring(key FROM '[0-9]+$') FROM consultation.request WHERE key ~ '^demo-consultation-[0-9]+$'`,
-		`SELECT payment_id::text, format('<payment %s of %s>', row_number() OVER (PARTITION BY order_key ORDER BY created_at, payment_id), order_key) FROM payment.payments`,
+		`SELECT consultation_id::text, 'consultation' || substring(key FROM '[0-9]+$') FROM consultation.request WHERE key ~ '(^|\n)demo-consultation-[0-9]+$'`,
+		`SELECT payment_id::text, format('<payment %s of %s>', row_number() OVER (PARTITION BY coalesce(released_order_key, order_key) ORDER BY created_at, payment_id), coalesce(released_order_key, order_key)) FROM payment.payments`,
 		`SELECT transaction_key, format('<charge of %s>', payment_id) FROM payment.charges`,
 		`SELECT refund_id::text, format('<refund %s of %s>', row_number() OVER (PARTITION BY payment_id ORDER BY created_at, refund_id), payment_id) FROM payment.refunds`,
 		`SELECT id::text, format('<delivery of %s>', order_key) FROM delivery.deliveries`,
@@ -51,7 +51,7 @@ func learn(ctx context.Context, scene demo.Scene, began time.Time) (*names, erro
 		`SELECT id::text, format('<room of %s>', consultation_id) FROM inquiry.room`,
 	}
 	kept := sqltransport.Everything(scene.Topology)
-	// Their names have those of other modules' messages in them: they come last.
+	// Names of these messages contain names of other modules' messages, so they come last.
 	slices.SortStableFunc(kept, func(a, b sqltransport.Kept) int {
 		return cmp.Compare(strings.Count(a.Stream, mailed), strings.Count(b.Stream, mailed))
 	})
@@ -85,11 +85,11 @@ func learn(ctx context.Context, scene demo.Scene, began time.Time) (*names, erro
 	return n, nil
 }
 
-// mailed are events that come in the order in which the mail server took mails
-// that were sent at the same time: they are named after what the mail told.
+// mailed is a topic whose order depends on the mail server, because mails are sent
+// concurrently. Its messages are named after the message that their mail is about.
 const mailed = "notification.events"
 
-// source is, in SQL, the module that said a message.
+// source is SQL for the module that published or sent a message.
 const source = `metadata->>'ce_source'`
 
 func (n *names) add(ctx context.Context, db *sql.DB, query string) error {
@@ -98,7 +98,7 @@ func (n *names) add(ctx context.Context, db *sql.DB, query string) error {
 		if err := rows.Scan(&id, &name); err != nil {
 			return err
 		}
-		if _, known := n.of[id]; !known { // a call may have the id of what it is about
+		if _, known := n.of[id]; !known { // an outbound call may share the id of its payment
 			n.of[id] = n.text(name)
 		}
 		return nil
@@ -109,8 +109,8 @@ func (n *names) add(ctx context.Context, db *sql.DB, query string) error {
 	return nil
 }
 
-// number replaces the number of a message, if it is the sender's. How messages
-// of several keys share a partition's numbers is left to chance.
+// number replaces a message's offset if it is the one in the sender's table. Messages of
+// several keys share a partition's offsets in a random order.
 func (n *names) number(id, sequence string) string {
 	if n.sequence[id] == sequence {
 		return "<the sender's number>"
@@ -118,8 +118,7 @@ func (n *names) number(id, sequence string) string {
 	return sequence
 }
 
-// text replaces what was generated. An id that has no name is told as such: that
-// it is there, and not which one it is.
+// text replaces everything generated. An id without a name becomes "<an id>".
 func (n *names) text(text string) string {
 	if name, known := n.of[text]; known {
 		return name
@@ -141,7 +140,7 @@ func (n *names) text(text string) string {
 	})
 }
 
-// instant keeps a time that was handed in, and replaces a moment of the run.
+// instant replaces a time during the run, and keeps any other.
 func (n *names) instant(text string) string {
 	for _, layout := range layouts {
 		at, err := time.Parse(layout, strings.Replace(text, " ", "T", 1))

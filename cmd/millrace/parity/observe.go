@@ -15,26 +15,26 @@ import (
 	"millrace/platform/bus/sqltransport"
 )
 
-// elsewhere are the tables of the bus. What is in them has lines of its own:
-// what was handled, the wire, the dead letters. Which version of the schema is
-// there, who owns a partition, and what is on its way is no outcome.
-var elsewhere = []string{"log", "queue", "outbox", "inbound", "received", "inbox", "aside", "positions", "flusher"}
+// elsewhere are the bus's own tables. Handled messages, the wire and the dead letters
+// have lines of their own; schema versions, partition assignments and messages in
+// transit are not results.
+var elsewhere = []string{"log", "queue", "outbox", "inbound", "checkpoints", "inbox", "parked_messages", "offsets", "flusher"}
 
-// observed is what a run left, by the name of the line.
+// observed is the result of a run, line by line.
 type observed struct {
-	of    string // the run, as people call it
+	of    string // the name of the run
 	lines []line
 	names *names
 }
 
-// observe looks at everything but the broker. It is called when all is quiet.
+// observe reads all results except the broker's records. Call it when no work is left.
 func observe(ctx context.Context, of string, scene demo.Scene, began time.Time) (*observed, error) {
 	n, err := learn(ctx, scene, began)
 	if err != nil {
 		return nil, err
 	}
 	o := &observed{of: of, names: n}
-	for _, look := range []func(context.Context, demo.Scene) error{o.tables, o.handled, o.deadLetters, o.said} {
+	for _, look := range []func(context.Context, demo.Scene) error{o.tables, o.handled, o.deadLetters, o.messages} {
 		if err := look(ctx, scene); err != nil {
 			return nil, err
 		}
@@ -45,8 +45,8 @@ func observe(ctx context.Context, of string, scene demo.Scene, began time.Time) 
 
 func (o *observed) add(l line) { o.lines = append(o.lines, l) }
 
-// tables are the final rows of every table of every module. A column that
-// counts rows as they came is replaced by the place among what belongs together.
+// tables adds the rows of every table of every module. A column that numbers rows by
+// insertion is replaced, see places.
 func (o *observed) tables(ctx context.Context, scene demo.Scene) error {
 	for _, module := range scene.Topology.Modules() {
 		var tables []string
@@ -91,15 +91,15 @@ func (o *observed) tables(ctx context.Context, scene demo.Scene) error {
 	return nil
 }
 
-// places are columns that number rows in the order of their insertion.
+// places are columns that number rows in the order of insertion.
 var places = map[string]struct{ column, within string }{
 	"payment.payment_history": {"history_id", "payment_id"},
-	"payment.gateway_results": {"result_id", "transaction_key, status"}, // one of each; which comes first is the gateway's race
+	"payment.gateway_results": {"result_id", "transaction_key, status"}, // one row of each; their order depends on the gateway
 	"delivery.history":        {"id", "delivery_id"},
 	"inquiry.entry":           {"position", "room_id, card IS NULL"},
 }
 
-// row makes one of a JSON object.
+// row makes a row from a JSON object.
 func (n *names) row(object []byte) (row, error) {
 	var fields map[string]json.RawMessage
 	if err := json.Unmarshal(object, &fields); err != nil {
@@ -116,7 +116,7 @@ func (n *names) row(object []byte) (row, error) {
 	return r, nil
 }
 
-// filed replaces a record's number and partition, if they are the message's.
+// filed replaces a record's offset and partition if they are the message's.
 func (n *names) filed(object []byte, r row) error {
 	var record struct {
 		ID        string `json:"message_id"`
@@ -134,8 +134,8 @@ func (n *names) filed(object []byte, r row) error {
 	return nil
 }
 
-// handled is, for each subscriber, what it handled of each key and sender, in
-// the order in which it did.
+// handled adds, for each subscriber, the messages that it handled, per key and sender,
+// in the order of handling.
 func (o *observed) handled(ctx context.Context, scene demo.Scene) error {
 	for _, subscriber := range scene.Topology.Modules() {
 		sequences := map[[2]string][]string{}
@@ -176,7 +176,7 @@ func (o *observed) deadLetters(ctx context.Context, scene demo.Scene) error {
 			r, err := o.names.row(object)
 			l.rows = append(l.rows, r)
 			return err
-		}, `SELECT jsonb_build_object('subscriber', subscriber, 'message', message_id, 'state', state, 'kind', kind, 'error', error) FROM `+module+`.aside`)
+		}, `SELECT jsonb_build_object('subscriber', subscriber, 'message', message_id, 'state', state, 'kind', kind, 'error', error) FROM `+module+`.parked_messages`)
 		if err != nil {
 			return fmt.Errorf("dead letters of %s: %w", module, err)
 		}
@@ -185,9 +185,9 @@ func (o *observed) deadLetters(ctx context.Context, scene demo.Scene) error {
 	return nil
 }
 
-// said is every message as its sender's database has it: what PostgreSQL carries
-// as it is, and what a carrier is given. The line of a type is called after it.
-func (o *observed) said(ctx context.Context, scene demo.Scene) error {
+// messages adds every message as stored in its sender's database: the message that
+// PostgreSQL delivers, and that a bridge sends to the broker. Each type has a line.
+func (o *observed) messages(ctx context.Context, scene demo.Scene) error {
 	lines := map[string]*line{}
 	for _, kept := range sqltransport.Everything(scene.Topology) {
 		err := each(ctx, scene.DB, func(rows *sql.Rows) error {
@@ -200,7 +200,7 @@ func (o *observed) said(ctx context.Context, scene demo.Scene) error {
 			if err := json.Unmarshal(metadata, &m.envelope); err != nil {
 				return err
 			}
-			// What has a column of its own is not in the metadata again.
+			// These attributes have columns of their own, and are not in the metadata.
 			maps.Copy(m.envelope, map[string]string{"ce_id": id, "ce_type": m.typ, "ce_subject": m.key, "ce_partitionkey": m.key, "ce_sequence": sequence})
 			o.names.spell(lines, m)
 			return nil
@@ -213,7 +213,7 @@ func (o *observed) said(ctx context.Context, scene demo.Scene) error {
 	return nil
 }
 
-// mails are by recipient, what they tell of, subject and text.
+// mails adds the mails: recipient, subject and text.
 func (o *observed) mails(scene demo.Scene) {
 	l := line{name: "e-mails"}
 	for _, m := range scene.Mails() {
@@ -226,7 +226,7 @@ func (o *observed) mails(scene demo.Scene) {
 	o.add(l)
 }
 
-// book is the gateway's own account.
+// book adds the gateway's own record of charges.
 func (o *observed) book(scene demo.Scene) error {
 	book := scene.Book()
 	charges, callbacks, refunds, faults := line{name: "gateway: charges"}, line{name: "gateway: callbacks"}, line{name: "gateway: refunds"}, line{name: "gateway: misbehaviours"}
@@ -243,7 +243,7 @@ func (o *observed) book(scene demo.Scene) error {
 		return err
 	}
 	for _, charge := range book.Charges {
-		if err := add(&charges, charge, "callbacks"); err != nil { // they have a line of their own
+		if err := add(&charges, charge, "callbacks"); err != nil { // callbacks have a line of their own
 			return err
 		}
 		for _, callback := range charge.Callbacks {
@@ -265,7 +265,7 @@ func (o *observed) book(scene demo.Scene) error {
 	return nil
 }
 
-// each reads all rows of a query.
+// each calls read for every row of a query.
 func each(ctx context.Context, db *sql.DB, read func(*sql.Rows) error, query string, args ...any) error {
 	rows, err := db.QueryContext(ctx, query, args...)
 	if err != nil {

@@ -15,41 +15,42 @@ import (
 	"time"
 
 	"millrace/cmd/millrace/demo"
+	"millrace/cmd/millrace/terminal"
 	"millrace/config"
 	"millrace/platform/errs"
 )
 
-// Options say what is compared.
+// Options are what to compare, and where to print.
 type Options struct {
-	Count   int      // orders; one consultation comes with five
-	Seed    int64    // decides what the gateway does
-	Brokers []string // of a real Kafka; none: only the fake broker is compared
-	Split   bool     // compare with a process and a database for each module, too
+	Count   int      // number of orders; every five orders come with a consultation
+	Seed    int64    // seed of the gateway's behaviour
+	Brokers []string // brokers of a real Kafka; if empty, only the fake broker is compared
+	Split   bool     // also compare with a process and a database for each module
 	Version string
 	Config  config.Config
-	Out     io.Writer
+	Out     *terminal.Printer
 	Bar     io.Writer
 
-	begin func(context.Context, demo.Scene) error // of a test, before the first request of each run
+	begin func(context.Context, demo.Scene) error // for tests: called before the first request of each run
 }
 
-// Result is the last line of --json.
+// Result is the result of all comparisons, the last line of --json.
 type Result struct {
 	OK        bool   `json:"ok"`
 	Identical int    `json:"identical"`
 	Adapted   int    `json:"adapted"`
 	Different int    `json:"different"`
-	Binary    string `json:"binary"` // its SHA-256
+	Binary    string `json:"binary"` // the binary's SHA-256
 	Lines     []Line `json:"lines"`
 }
 
-// Run plays over each transport, and compares the first with each of the
-// others. The error is nil only if nothing differs without a reason.
+// Run plays over each transport, and compares the first run with each of the others. The
+// error is nil only if every difference has a reason.
 func Run(ctx context.Context, o Options) (result Result, err error) {
 	if result.Binary, err = checksum(); err != nil {
 		return result, err
 	}
-	fmt.Fprintf(o.Out, "one binary runs all of it, SHA-256 %s\n", result.Binary)
+	o.Out.Printf("one binary runs all of it, SHA-256 %s\n", result.Binary)
 	first, err := o.play(ctx, course{name: "PostgreSQL", transport: config.Postgres})
 	if err != nil {
 		return result, err
@@ -78,15 +79,15 @@ func Run(ctx context.Context, o Options) (result Result, err error) {
 	return result, nil
 }
 
-// course is one way to run it all.
+// course is one way to run the demo.
 type course struct {
-	name      string // as people call it
+	name      string // the name in the report
 	transport string
-	brokers   []string // none: a fake one
+	brokers   []string // if empty, a fake broker
 	split     bool
 }
 
-// others are the courses that are compared with the first.
+// others are the courses to compare with the first.
 func (o Options) others() []course {
 	all := []course{{name: "the fake broker", transport: config.OnKafka}}
 	if len(o.Brokers) > 0 {
@@ -100,9 +101,9 @@ func (o Options) others() []course {
 	return all
 }
 
-// play runs the demo once, and returns what it left.
+// play runs the demo once, and returns its results.
 func (o Options) play(ctx context.Context, c course) (left *observed, err error) {
-	fmt.Fprintf(o.Out, "\n== over %s\n", c.name)
+	o.Out.Printf("\n== over %s\n", c.name)
 	cfg := o.Config
 	cfg.Transport, cfg.Kafka.Brokers = c.transport, c.brokers
 	began := time.Now()
@@ -124,7 +125,7 @@ func (o Options) play(ctx context.Context, c course) (left *observed, err error)
 			if left, err = observe(ctx, c.name, scene, began); err != nil || wire == nil {
 				return err
 			}
-			left.carried(ctx, wire)
+			left.readWire(ctx, wire)
 			wire = nil
 			return nil
 		},
@@ -138,25 +139,24 @@ func (o Options) play(ctx context.Context, c course) (left *observed, err error)
 	return left, nil
 }
 
-// carried replaces what the databases say about the wire by what lay there.
-func (o *observed) carried(ctx context.Context, wire *listener) {
-	said := 0
+// readWire replaces the databases' lines about the wire by the records in the topics.
+func (o *observed) readWire(ctx context.Context, wire *listener) {
+	expected := 0
 	o.lines = slices.DeleteFunc(o.lines, func(l line) bool {
 		is := strings.HasPrefix(l.name, "wire of ")
 		if is {
-			said += len(l.rows)
+			expected += len(l.rows)
 		}
 		return is
 	})
 	lines := map[string]*line{}
-	for _, m := range wire.heard(ctx, said) {
+	for _, m := range wire.messages(ctx, expected) {
 		o.names.spell(lines, m)
 	}
 	o.addWire(lines)
 }
 
-// match compares two runs line by line. A line that one of them lacks is an
-// empty one.
+// match compares two runs line by line. A line that one run lacks counts as an empty one.
 func match(one, other *observed) (all []Line) {
 	there := map[string]line{}
 	for _, l := range other.lines {
@@ -175,8 +175,8 @@ func match(one, other *observed) (all []Line) {
 	return all
 }
 
-// checksum is that of the program that runs; on Linux even if another one has
-// taken its place on the disk since.
+// checksum is the SHA-256 of the running program; on Linux even if the file on the disk
+// was replaced since the start.
 func checksum() (string, error) {
 	f, err := os.Open("/proc/self/exe")
 	if errors.Is(err, fs.ErrNotExist) {
@@ -196,8 +196,8 @@ func checksum() (string, error) {
 	return hex.EncodeToString(sum.Sum(nil)), nil
 }
 
-// report prints the table.
-func report(out io.Writer, lines []Line) {
+// report prints the lines as a table.
+func report(out *terminal.Printer, lines []Line) {
 	against, wide := "", 0
 	for _, l := range lines {
 		wide = max(wide, len(l.Name))
@@ -205,11 +205,11 @@ func report(out io.Writer, lines []Line) {
 	for _, l := range lines {
 		if l.Against != against {
 			against = l.Against
-			fmt.Fprintf(out, "\nPostgreSQL and %s:\n", against)
+			out.Printf("\nPostgreSQL and %s:\n", against)
 		}
-		fmt.Fprintf(out, "  %-9s  %-*s  %6d rows\n", l.Verdict, wide, l.Name, l.Rows)
+		out.Printf("  %-9s  %-*s  %6d rows\n", l.Verdict, wide, l.Name, l.Rows)
 		for _, why := range l.Because {
-			fmt.Fprintf(out, "             %s\n", why)
+			out.Printf("             %s\n", why)
 		}
 	}
 }

@@ -1,3 +1,5 @@
+//go:build slow
+
 package parity
 
 import (
@@ -11,12 +13,13 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"millrace/cmd/millrace/demo"
+	"millrace/cmd/millrace/terminal"
 	"millrace/config"
 	"millrace/platform/postgres"
 	"millrace/platform/postgres/pgtest"
 )
 
-// playBoth compares PostgreSQL with the fake broker on a small run.
+// playBoth compares PostgreSQL with the fake broker in a small run.
 func playBoth(t *testing.T, begin func(context.Context, demo.Scene) error) (Result, string, error) {
 	t.Helper()
 	cfg := config.Default()
@@ -32,14 +35,14 @@ func playBoth(t *testing.T, begin func(context.Context, demo.Scene) error) (Resu
 		require.NoError(t, err)
 		require.NoError(t, db.Close())
 	})
-	var told bytes.Buffer
-	result, err := Run(t.Context(), Options{Count: 10, Seed: 1, Version: "test", Config: cfg, Out: &told, Bar: &bytes.Buffer{}, begin: begin})
-	return result, told.String(), err
+	var printed bytes.Buffer
+	result, err := Run(t.Context(), Options{Count: 10, Seed: 1, Version: "test", Config: cfg, Out: terminal.New(&printed), Bar: &bytes.Buffer{}, begin: begin})
+	return result, printed.String(), err
 }
 
-func TestTheFakeBrokerLeavesWhatPostgreSQLDoes(t *testing.T) {
-	result, told, err := playBoth(t, nil)
-	require.NoError(t, err, told)
+func TestRun_FakeBrokerEqualsPostgreSQL(t *testing.T) {
+	result, printed, err := playBoth(t, nil)
+	require.NoError(t, err, printed)
 	require.True(t, result.OK)
 	require.Zero(t, result.Different)
 	require.Len(t, result.Binary, 64)
@@ -58,10 +61,10 @@ func TestTheFakeBrokerLeavesWhatPostgreSQLDoes(t *testing.T) {
 	require.Contains(t, seen, "dead letters")
 }
 
-// Notification takes another template if a carrier brought it something. The
-// demo alone finds nothing wrong with that.
-func TestAHandlerThatDependsOnTheTransportIsFound(t *testing.T) {
-	result, told, err := playBoth(t, func(ctx context.Context, scene demo.Scene) error {
+// The planted trigger changes a notification if a bridge delivered a message to the
+// module. The demo's own checks do not notice that.
+func TestRun_FindsHandlerThatDependsOnTransport(t *testing.T) {
+	result, printed, err := playBoth(t, func(ctx context.Context, scene demo.Scene) error {
 		_, err := scene.DB.ExecContext(ctx, `
 			CREATE FUNCTION notification.depend() RETURNS trigger LANGUAGE plpgsql AS $$
 			BEGIN
@@ -71,7 +74,7 @@ func TestAHandlerThatDependsOnTheTransportIsFound(t *testing.T) {
 			CREATE TRIGGER planted BEFORE INSERT ON notification.notifications FOR EACH ROW EXECUTE FUNCTION notification.depend()`)
 		return err
 	})
-	require.ErrorContains(t, err, "without a reason", told)
+	require.ErrorContains(t, err, "without a reason", printed)
 	require.False(t, result.OK)
 	for _, l := range result.Lines {
 		if l.Name == "notification.notifications" {
@@ -80,5 +83,5 @@ func TestAHandlerThatDependsOnTheTransportIsFound(t *testing.T) {
 			require.Contains(t, l.Because[2], "planted")
 		}
 	}
-	require.Contains(t, told, "different  notification.notifications")
+	require.Contains(t, printed, "different  notification.notifications")
 }

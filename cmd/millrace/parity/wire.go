@@ -14,15 +14,15 @@ import (
 	"millrace/cmd/millrace/demo"
 )
 
-// message is one as it lies on the wire, from whichever side it was read.
+// message is a message on the wire, read from a topic or from its sender's database.
 type message struct {
 	typ, key string
 	payload  []byte
 	envelope map[string]string
 }
 
-// spell adds a message to the line of its type: the payload byte for byte but
-// for generated ids and moments, and each part of the envelope as a field.
+// spell adds a message to the line of its type: the payload byte for byte except for
+// generated ids and times, and each attribute of the envelope as a field.
 func (n *names) spell(lines map[string]*line, m message) {
 	l := lines[m.typ]
 	if l == nil {
@@ -43,9 +43,9 @@ func (o *observed) addWire(lines map[string]*line) {
 	}
 }
 
-// listener reads all topics of a run from their first record on, with a client
-// library that the program does not use. It reads while the run goes on, since
-// commands are deleted once they were received.
+// listener reads all topics of a run from the first record on, with a client library
+// that the program does not use. It reads during the run, because commands are deleted
+// once they were received.
 type listener struct {
 	client *kgo.Client
 	over   context.CancelFunc
@@ -84,9 +84,9 @@ func (l *listener) take(fetched kgo.Fetches) {
 	})
 }
 
-// heard waits until there is as much as was said, or nothing new comes for a
-// while, and ends the listening.
-func (l *listener) heard(ctx context.Context, n int) []message {
+// messages waits until n messages have arrived, at most 10 s, stops the listener, and
+// returns the messages that arrived.
+func (l *listener) messages(ctx context.Context, n int) []message {
 	const patience = 10 * time.Second
 	limit := time.Now().Add(patience)
 	for time.Now().Before(limit) && ctx.Err() == nil {

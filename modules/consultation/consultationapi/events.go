@@ -2,10 +2,10 @@ package consultationapi
 
 import "strconv"
 
-// Created says that a consultation was raised. For a booking the transition is
-// CONSULTATION_RECEIVED by MEMBER, without a previous state, because there was
-// none. A consultation that the hospital opened by itself carries no
-// transition: nobody booked anything.
+// Created is published when a consultation was created. For a booking the
+// transition is CONSULTATION_RECEIVED by MEMBER, without a previous state. A
+// consultation that the hospital opened has no transition, because nobody booked
+// it.
 type Created struct {
 	ConsultationID       int64      `json:"consultationId"`
 	HospitalID           int64      `json:"hospitalId"`
@@ -22,11 +22,11 @@ func (Created) EventName() string { return "consultation.created" }
 // Key is the decimal consultation id.
 func (e Created) Key() string { return Key(e.ConsultationID) }
 
-// DataSchema names the form of the payload.
+// DataSchema names the payload's format.
 func (Created) DataSchema() string { return "consultation.created/1-fat" }
 
-// Changed says that a consultation is different now. If its status moved, the
-// last three fields say how; if they are absent, it did not.
+// Changed is published when a consultation changed. The last three fields describe
+// the move; they are absent if the status did not move.
 type Changed struct {
 	ConsultationID       int64      `json:"consultationId"`
 	HospitalID           int64      `json:"hospitalId"`
@@ -43,10 +43,10 @@ func (Changed) EventName() string { return "consultation.changed" }
 // Key is the decimal consultation id.
 func (e Changed) Key() string { return Key(e.ConsultationID) }
 
-// DataSchema names the form of the payload: in "/1-fat" the absence of a
-// transition means that the status did not move. A "/1-thin" payload, ids and
-// times only, would not tell.
+// DataSchema names the payload's format. In "/1-fat" a missing transition means
+// that the status did not move. In the older "/1-thin", which has ids and times
+// only, it means nothing.
 func (Changed) DataSchema() string { return "consultation.changed/1-fat" }
 
-// Key is the key of every message about a consultation: its id in decimal.
+// Key returns the key of every message about a consultation: its decimal id.
 func Key(consultationID int64) string { return strconv.FormatInt(consultationID, 10) }

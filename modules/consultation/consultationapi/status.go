@@ -2,27 +2,27 @@ package consultationapi
 
 import "slices"
 
-// Status is how far a consultation is, as the hospital sees it.
+// Status is the status of a consultation, as the hospital sees it.
 type Status string
 
 // The thirteen statuses of the hospital.
 const (
-	Received   Status = "RECEIVED"   // booked, nobody has looked at it
+	Received   Status = "RECEIVED"   // booked; the hospital has not looked at it
 	Contacting Status = "CONTACTING" // the hospital is trying to reach the customer
 	Absent     Status = "ABSENT"     // the customer did not answer
-	Counseled  Status = "COUNSELED"  // spoken to, nothing agreed yet
-	Recontact  Status = "RECONTACT"  // to be called again
+	Counseled  Status = "COUNSELED"  // the customer was reached, nothing is agreed yet
+	Recontact  Status = "RECONTACT"  // the customer is to be called again
 	Hold       Status = "HOLD"       // waiting for the customer
 	Fixed      Status = "FIXED"      // the reservation is confirmed
 	Visited    Status = "VISITED"    // the customer came
 	Treated    Status = "TREATED"    // the treatment was given
-	Closed     Status = "CLOSED"     // nothing is left to do
+	Closed     Status = "CLOSED"     // finished
 	NoShow     Status = "NO_SHOW"    // the customer did not come
-	Canceled   Status = "CANCELED"   // called off, by whom the move says
-	Rejected   Status = "REJECTED"   // the hospital does not take it
+	Canceled   Status = "CANCELED"   // called off; the move's actor is who did
+	Rejected   Status = "REJECTED"   // the hospital declined it
 )
 
-// CustomerStatus is how far a consultation is, as the customer sees it.
+// CustomerStatus is the status of a consultation, as the customer sees it.
 type CustomerStatus string
 
 // The four statuses of the customer.
@@ -33,7 +33,8 @@ const (
 	CustomerCancelled CustomerStatus = "cancelled" // 취소
 )
 
-// statuses is the one table of statuses, in the hospital's order.
+// statuses lists all statuses, in the hospital's order, with what the customer
+// sees.
 var statuses = []struct {
 	status   Status
 	customer CustomerStatus
@@ -65,7 +66,7 @@ func Statuses() []Status {
 // Valid reports whether s is one of the thirteen.
 func (s Status) Valid() bool { return slices.Contains(Statuses(), s) }
 
-// Customer returns what the customer sees, or "" if s is not valid.
+// Customer returns the status that the customer sees, or "" if s is invalid.
 func (s Status) Customer() CustomerStatus {
 	for _, row := range statuses {
 		if row.status == s {
@@ -78,8 +79,8 @@ func (s Status) Customer() CustomerStatus {
 // Actor is who decided a move.
 type Actor string
 
-// The actors. SYSTEM is for time-outs only: a deposit that was paid completes
-// the hospital's confirmation, so its actor is HOSPITAL.
+// The actors. SYSTEM is for time-outs only. A deposit payment completes the
+// hospital's confirmation, so its actor is HOSPITAL.
 const (
 	Member   Actor = "MEMBER"
 	Hospital Actor = "HOSPITAL"

@@ -8,7 +8,7 @@ import (
 	"millrace/modules/consultation/consultationapi"
 )
 
-func TestEveryTransitionHasATargetFromEveryStatus(t *testing.T) {
+func TestTransition_HasTargetFromEveryStatus(t *testing.T) {
 	t.Parallel()
 	require.Len(t, consultationapi.Statuses(), 13)
 	require.Len(t, consultationapi.Transitions(), 14)
@@ -28,7 +28,7 @@ func TestEveryTransitionHasATargetFromEveryStatus(t *testing.T) {
 	}
 }
 
-func TestANameThatIsNoTransitionHasNoTarget(t *testing.T) {
+func TestTransition_UnknownNameHasNoTarget(t *testing.T) {
 	t.Parallel()
 	for _, name := range []consultationapi.Transition{"", "CONSULTATION_", "CONSULTATION_RESERVATION_CHANGED", "CANCELED", "consultation_canceled"} {
 		_, ok := name.Target(consultationapi.Received)
@@ -38,7 +38,7 @@ func TestANameThatIsNoTransitionHasNoTarget(t *testing.T) {
 	require.False(t, ok)
 }
 
-func TestEveryStatusOfTheHospitalIsOneOfTheCustomersFour(t *testing.T) {
+func TestStatus_MapsToOneOfFourCustomerStatuses(t *testing.T) {
 	t.Parallel()
 	shown := map[consultationapi.CustomerStatus][]consultationapi.Status{}
 	for _, s := range consultationapi.Statuses() {
@@ -55,7 +55,7 @@ func TestEveryStatusOfTheHospitalIsOneOfTheCustomersFour(t *testing.T) {
 	require.False(t, consultationapi.Status("").Valid())
 }
 
-func TestThereAreThreeActors(t *testing.T) {
+func TestActors_AreThree(t *testing.T) {
 	t.Parallel()
 	require.Equal(t, []consultationapi.Actor{"MEMBER", "HOSPITAL", "SYSTEM"}, consultationapi.Actors())
 	require.False(t, consultationapi.Actor("ROBOT").Valid())

@@ -3,10 +3,10 @@ package consultationapi
 import (
 	"fmt"
 	"time"
-	_ "time/tzdata" // Asia/Seoul must be known on machines without a zone database
+	_ "time/tzdata" // Asia/Seoul must load on machines without a zone database
 )
 
-// layout is the wire form: no zone, no fraction.
+// layout is the wire format: no zone, no fraction.
 const layout = "2006-01-02T15:04:05"
 
 var seoul = func() *time.Location {
@@ -17,21 +17,21 @@ var seoul = func() *time.Location {
 	return loc
 }()
 
-// Time is an instant, to the second, whose wire form is the wall clock of Seoul
-// without a zone ("2025-04-05T18:17:35"). What it means does not depend on the
-// zone of the process, of the machine or of the database session.
+// Time is an instant with a resolution of one second. Its wire format is the local
+// time in Seoul without a zone ("2025-04-05T18:17:35"). It does not depend on the
+// time zone of the process, the machine or the database session.
 //
-// Two Times of the same second are == to each other. The zero Time is "not
-// known"; its wire form is null.
+// Two Times of the same second are ==. The zero Time means unknown; its wire
+// format is null.
 type Time struct{ at time.Time } // always UTC, whole seconds
 
-// At returns the second that t lies in.
+// At returns t truncated to the second.
 func At(t time.Time) Time { return Time{at: t.UTC().Truncate(time.Second)} }
 
-// ParseTime reads the wire form. A zone, a fraction of a second, or a date
-// without a time are errors.
+// ParseTime parses the wire format. A zone, a fraction of a second, or a date
+// without a time is an error.
 func ParseTime(s string) (Time, error) {
-	if len(s) != len(layout) { // the parser by itself accepts a fraction
+	if len(s) != len(layout) { // time.Parse accepts a fraction
 		return Time{}, fmt.Errorf("%q is not a time like %s", s, layout)
 	}
 	at, err := time.ParseInLocation(layout, s, seoul)
@@ -44,13 +44,13 @@ func ParseTime(s string) (Time, error) {
 // Instant returns the instant, in UTC.
 func (t Time) Instant() time.Time { return t.at }
 
-// IsZero reports whether the time is not known.
+// IsZero reports whether the time is unknown.
 func (t Time) IsZero() bool { return t.at.IsZero() }
 
 // Equal reports whether both are the same second.
 func (t Time) Equal(other Time) bool { return t.at.Equal(other.at) }
 
-// String is the wire form, or "" for the zero Time.
+// String returns the wire format, or "" for the zero Time.
 func (t Time) String() string {
 	if t.IsZero() {
 		return ""
@@ -58,7 +58,7 @@ func (t Time) String() string {
 	return t.at.In(seoul).Format(layout)
 }
 
-// MarshalJSON writes the wire form.
+// MarshalJSON returns the wire format.
 func (t Time) MarshalJSON() ([]byte, error) {
 	if t.IsZero() {
 		return []byte("null"), nil
@@ -66,7 +66,7 @@ func (t Time) MarshalJSON() ([]byte, error) {
 	return []byte(`"` + t.String() + `"`), nil
 }
 
-// UnmarshalJSON reads the wire form, or null.
+// UnmarshalJSON parses the wire format or null.
 func (t *Time) UnmarshalJSON(data []byte) error {
 	if string(data) == "null" {
 		*t = Time{}

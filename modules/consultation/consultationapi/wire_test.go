@@ -20,9 +20,9 @@ func at(t *testing.T, s string) consultationapi.Time {
 	return parsed
 }
 
-// The files are the wire for ever: what an older program wrote, a newer one
-// must read, and byte for byte write.
-func TestTheWireFormIsTheGoldenOne(t *testing.T) {
+// The golden files are the permanent wire format: every release must read them,
+// and must write exactly the same bytes.
+func TestEvents_MatchGoldenFiles(t *testing.T) {
 	t.Parallel()
 	raised, changed := at(t, "2025-03-29T15:38:32"), at(t, "2025-04-05T18:17:35")
 	for file, event := range map[string]any{
@@ -56,14 +56,14 @@ func TestTheWireFormIsTheGoldenOne(t *testing.T) {
 	}
 }
 
-func TestEveryFileInTestdataHasItsEvent(t *testing.T) {
+func TestEvents_EveryGoldenFileIsTested(t *testing.T) {
 	t.Parallel()
 	files, err := os.ReadDir("testdata")
 	require.NoError(t, err)
 	require.Len(t, files, 4)
 }
 
-func TestNamesKeysAndSchemas(t *testing.T) {
+func TestEvents_NamesKeysAndSchemas(t *testing.T) {
 	t.Parallel()
 	created, changed := consultationapi.Created{ConsultationID: 5621989}, consultationapi.Changed{ConsultationID: 5621989}
 	require.Equal(t, "consultation.created", created.EventName())
@@ -74,9 +74,9 @@ func TestNamesKeysAndSchemas(t *testing.T) {
 	require.Equal(t, "consultation.changed/1-fat", changed.DataSchema())
 }
 
-// The zone of a process is fixed when it starts, so the test runs itself again
-// under each.
-func TestATimeIsSeoulsWhateverTheProcessesZoneIs(t *testing.T) {
+// The time zone of a process is fixed at its start, so the test runs itself again
+// in each zone.
+func TestTime_IsSeoulTimeInEveryProcessZone(t *testing.T) {
 	if os.Getenv("CONSULTATIONAPI_ZONE_CHILD") == "" {
 		for _, zone := range []string{"UTC", "Asia/Seoul", "America/New_York"} {
 			child := exec.Command(os.Args[0], "-test.run=^"+t.Name()+"$", "-test.v")
@@ -103,7 +103,7 @@ func TestATimeIsSeoulsWhateverTheProcessesZoneIs(t *testing.T) {
 	require.Equal(t, `"2025-04-05T18:17:35"`, string(wire))
 }
 
-func TestATimeThatIsNotTheWireFormIsRefused(t *testing.T) {
+func TestTime_RejectsOtherFormats(t *testing.T) {
 	t.Parallel()
 	for _, bad := range []string{
 		`"2025-04-05T18:17:35Z"`, `"2025-04-05T18:17:35+09:00"`, `"2025-04-05T18:17:35.5"`, `"2025-04-05"`,

@@ -14,10 +14,11 @@ CREATE TABLE consultation (
     memo           text NOT NULL DEFAULT '',
     moves          bigint NOT NULL DEFAULT 0,            -- how many rows of history it has
     raised_at      timestamptz NOT NULL DEFAULT now(),
-    changed_at     timestamptz NOT NULL DEFAULT now()
+    changed_at     timestamptz NOT NULL DEFAULT now(),
+    version        bigint NOT NULL DEFAULT 1             -- grows with every change of it, its history and its deposits: the ETag
 );
 
--- Every move, for ever: who, from, to, when. from_status is null for the booking only.
+-- Every move is kept: who, from, to, when. from_status is null for the booking only.
 CREATE TABLE history (
     consultation_id bigint NOT NULL REFERENCES consultation,
     position        bigint NOT NULL CHECK (position > 0), -- 1, 2, 3, … without gaps
@@ -44,7 +45,7 @@ CREATE TABLE deposit (
 );
 CREATE INDEX deposit_consultation ON deposit (consultation_id);
 
--- What a client's Idempotency-Key was used for, for ever. A row is written by
+-- What a client's Idempotency-Key was used for. A row is written by
 -- the transaction that does the work, so it exists only if the work was done.
 CREATE TABLE request (
     key             text PRIMARY KEY,

@@ -1,14 +1,14 @@
 package deliveryapi
 
-// Prepared says that a paid order has an address that a carrier serves, and
-// waits to be shipped. Key: the order.
+// Prepared is published when a paid order has an address that a carrier serves.
+// The parcel waits to be shipped. Key: the order key.
 type Prepared struct {
 	DeliveryID string `json:"deliveryId"`
 	OrderKey   string `json:"orderKey"`
 	UserID     string `json:"userId"`
 }
 
-// Shipped says that a carrier took the parcel. Key: the order.
+// Shipped is published when a carrier took the parcel. Key: the order key.
 type Shipped struct {
 	DeliveryID     string `json:"deliveryId"`
 	OrderKey       string `json:"orderKey"`
@@ -17,7 +17,7 @@ type Shipped struct {
 	TrackingNumber string `json:"trackingNumber"`
 }
 
-// Delivered says that the parcel reached its address. Key: the order.
+// Delivered is published when the parcel reached its address. Key: the order key.
 type Delivered struct {
 	DeliveryID     string `json:"deliveryId"`
 	OrderKey       string `json:"orderKey"`
@@ -26,8 +26,8 @@ type Delivered struct {
 	TrackingNumber string `json:"trackingNumber"`
 }
 
-// Failed says that no carrier serves the address of a paid order. Delivery has
-// also asked payment to give the money back. Key: the order.
+// Failed is published when no carrier serves the address of a paid order. Delivery
+// has also sent payment the command to refund. Key: the order key.
 type Failed struct {
 	DeliveryID string `json:"deliveryId"`
 	OrderKey   string `json:"orderKey"`
@@ -35,8 +35,8 @@ type Failed struct {
 	Reason     string `json:"reason"`
 }
 
-// Cancelled says that the payment was refunded before the parcel left, which
-// therefore never leaves. Key: the order.
+// Cancelled is published when the payment was refunded before the parcel was
+// shipped; it will not be shipped. Key: the order key.
 type Cancelled struct {
 	DeliveryID string `json:"deliveryId"`
 	OrderKey   string `json:"orderKey"`

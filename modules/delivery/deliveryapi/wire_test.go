@@ -11,9 +11,9 @@ import (
 	"millrace/modules/delivery/deliveryapi"
 )
 
-// The golden files are the wire form that other programs read. A change here
-// is a change of contract: only new fields are allowed.
-func TestTheWireFormsAreTheGoldenFiles(t *testing.T) {
+// The golden files are the wire format that other programs read. Fields may be
+// added; nothing else may change.
+func TestEvents_MatchGoldenFiles(t *testing.T) {
 	t.Parallel()
 	const id, order, user = "01930e5c-0a00-7000-8000-000000000017", "goods-17", "1001"
 	events := []interface {

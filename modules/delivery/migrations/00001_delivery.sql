@@ -11,7 +11,8 @@ CREATE TABLE addresses (
     city       text        NOT NULL DEFAULT '',
     country    text        NOT NULL CHECK (country ~ '^[A-Z]{2}$'),
     created_at timestamptz NOT NULL DEFAULT now(),
-    updated_at timestamptz NOT NULL DEFAULT now()
+    updated_at timestamptz NOT NULL DEFAULT now(),
+    version    bigint      NOT NULL DEFAULT 1 -- grows with every change; together with the delivery's it is the ETag of an order
 );
 
 -- The delivery of a paid order of goods: at most one for an order.
@@ -26,6 +27,7 @@ CREATE TABLE deliveries (
     reason          text        NOT NULL DEFAULT '', -- of a failure or a cancellation
     created_at      timestamptz NOT NULL DEFAULT now(),
     updated_at      timestamptz NOT NULL DEFAULT now(), -- when it came into its state, or got another address
+    version         bigint      NOT NULL DEFAULT 1,     -- grows with every change
     CHECK (state NOT IN ('prepared', 'shipped', 'delivered') OR carrier <> ''),
     CHECK ((state IN ('shipped', 'delivered')) = (tracking_number <> '')),
     CHECK ((state IN ('failed', 'cancelled')) = (reason <> ''))

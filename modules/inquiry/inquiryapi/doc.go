@@ -1,10 +1,12 @@
-// Package inquiryapi is the contract of the inquiry module, the chat between a
-// customer and a hospital: what it says.
+// Package inquiryapi is the contract of the module inquiry, the chat between a
+// customer and a hospital: the events that it publishes.
 //
-// Each consultation has one room. [CardPosted] says that a status card appeared
-// in it, [MessagePosted] that someone wrote. Neither carries a text: what
-// people write stays in the module, and a card's text follows from its fields.
+// Each consultation has one room. [CardPosted] is published when a status card
+// is posted in it, [MessagePosted] when a customer or hospital posts a message.
+// Neither contains a text: messages stay in the module, and a card's text
+// follows from its fields.
 //
-// The key of both is the decimal consultation id. Position is the place in the
-// room: 1, 2, 3, … without gaps, over cards and messages together.
+// The key of both events is the decimal consultation ID. Position is the
+// entry's number in the room: 1, 2, 3, … without gaps, over cards and messages
+// together.
 package inquiryapi

@@ -13,8 +13,8 @@ const (
 	ReservationCancelled Card = "reservation_cancelled" // 예약 취소
 )
 
-// Speaker is the side of the room on which a card or a message appears. For a
-// card it is not always the side that acted: the actor is a field of its own.
+// Speaker is the side of the room on which a card or a message appears. A
+// card's speaker is not always its actor.
 type Speaker string
 
 // The speakers.
@@ -23,8 +23,8 @@ const (
 	Hospital Speaker = "HOSPITAL"
 )
 
-// CardPosted says that a status card appeared in the room of a consultation.
-// There is at most one for each move of the consultation.
+// CardPosted is published when a status card is posted in the room of a
+// consultation. Each move of the consultation posts at most one.
 type CardPosted struct {
 	RoomID         string  `json:"roomId"` // UUID
 	ConsultationID int64   `json:"consultationId"`
@@ -32,17 +32,18 @@ type CardPosted struct {
 	Position       int64   `json:"position"`
 	Card           Card    `json:"card"`
 	Transition     string  `json:"transition"` // the consultation's stateTransition
-	Actor          string  `json:"actor"`      // who decided it: MEMBER, HOSPITAL or SYSTEM
+	Actor          string  `json:"actor"`      // who decided: MEMBER, HOSPITAL or SYSTEM
 	Speaker        Speaker `json:"speaker"`
 }
 
-// EventName is the name on the wire.
+// EventName returns the name of the event on the wire.
 func (CardPosted) EventName() string { return "inquiry.card_posted" }
 
-// Key is the decimal consultation id.
+// Key returns the decimal consultation ID.
 func (e CardPosted) Key() string { return key(e.ConsultationID) }
 
-// MessagePosted says that someone wrote in the room of a consultation.
+// MessagePosted is published when a customer or hospital posts a message in the
+// room of a consultation.
 type MessagePosted struct {
 	RoomID         string  `json:"roomId"` // UUID
 	ConsultationID int64   `json:"consultationId"`
@@ -51,10 +52,10 @@ type MessagePosted struct {
 	Speaker        Speaker `json:"speaker"`
 }
 
-// EventName is the name on the wire.
+// EventName returns the name of the event on the wire.
 func (MessagePosted) EventName() string { return "inquiry.message_posted" }
 
-// Key is the decimal consultation id.
+// Key returns the decimal consultation ID.
 func (e MessagePosted) Key() string { return key(e.ConsultationID) }
 
 func key(consultationID int64) string { return strconv.FormatInt(consultationID, 10) }

@@ -11,9 +11,9 @@ import (
 	"millrace/modules/inquiry/inquiryapi"
 )
 
-// The files are the wire for ever: what an older program wrote, a newer one
-// must read, and byte for byte write.
-func TestTheWireFormIsTheGoldenOne(t *testing.T) {
+// The golden files are the wire format. A newer program must read what an older
+// one wrote, and write the same bytes.
+func TestWireFormat_MatchesGoldenFiles(t *testing.T) {
 	t.Parallel()
 	const room = "01960000-0000-7000-8000-000000000001"
 	card := inquiryapi.CardPosted{

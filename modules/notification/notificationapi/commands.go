@@ -1,7 +1,7 @@
 package notificationapi
 
-// The templates that Send may name. Each exists in Korean and in English. The
-// user's language decides which is sent.
+// The templates that Send may name. Each exists in Korean and English; the
+// user's language decides which one is sent.
 const (
 	ReservationReceived  = "reservation_received"  // 예약 접수
 	ReservationConfirmed = "reservation_confirmed" // 예약 확정
@@ -15,18 +15,17 @@ const (
 	ParamActor          = "actor"          // who decided: MEMBER, HOSPITAL or SYSTEM
 )
 
-// Send asks for one notification to a user. A template that does not exist, or
-// a parameter that it needs and does not get, makes the command a dead letter.
-// Key: what the notification is about.
+// Send asks for one notification to a user. An unknown template or a missing
+// parameter makes the command a dead letter. Key: Subject.
 type Send struct {
 	UserID   string            `json:"userId"`
 	Template string            `json:"template"`
-	Subject  string            `json:"subject"` // the order key or the consultation id
-	Params   map[string]string `json:"params"`  // ids and facts, no personal data
+	Subject  string            `json:"subject"` // order key or consultation ID
+	Params   map[string]string `json:"params"`  // IDs and facts, no personal data
 }
 
-// CommandName is the command's stable name.
+// CommandName returns the name of the command on the wire.
 func (Send) CommandName() string { return "notification.send" }
 
-// Key is what the notification is about.
+// Key returns the subject.
 func (c Send) Key() string { return c.Subject }

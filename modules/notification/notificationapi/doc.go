@@ -1,13 +1,13 @@
-// Package notificationapi is what other modules may know of notification: the
-// command it handles and the events it publishes.
+// Package notificationapi is the contract of the module notification: the
+// command that it handles and the events that it publishes.
 //
-// Whoever sends [Send] expects the user to be told. Notification knows the
-// user's e-mail and language; a user it does not know yet is told later, when
-// the contact is there. E-mail is at least once: a mail may arrive twice, with
-// one and the same Message-ID, if the process dies between the server's
-// acceptance and our record of it.
+// A module sends [Send] to notify a user. Notification knows the user's e-mail
+// address and language; if it has no contact yet, the notification waits until
+// there is one. Mails are sent at least once: if the process dies after the
+// mail server accepted a mail and before that was recorded, the mail is sent
+// again with the same Message-ID.
 //
 // For each notification exactly one of [Sent] and [Failed] is published, once.
-// Neither they nor a Send carry personal data: the names, addresses and texts
-// that a mail shows come from notification's own tables and templates.
+// The events and Send carry no personal data: the names, addresses and texts of
+// a mail come from notification's own tables and templates.
 package notificationapi

@@ -1,33 +1,33 @@
 package notificationapi
 
-// Sent says that the mail server accepted a notification. Key: its subject.
+// Sent is published when the mail server accepted a notification. Key: Subject.
 type Sent struct {
 	NotificationID string `json:"notificationId"`
 	UserID         string `json:"userId"`
 	Template       string `json:"template"`
-	Subject        string `json:"subject"` // the order key or the consultation id
-	CauseID        string `json:"causeId"` // the id of the message that it tells of
+	Subject        string `json:"subject"` // order key or consultation ID
+	CauseID        string `json:"causeId"` // ID of the message that caused the notification
 }
 
-// Failed says that a notification was given up: the mail server refused it for
-// good, or was tried as often as is allowed. Key: its subject.
+// Failed is published when a notification is given up: the mail server refused
+// it permanently, or all attempts were used. Key: Subject.
 type Failed struct {
 	NotificationID string `json:"notificationId"`
 	UserID         string `json:"userId"`
 	Template       string `json:"template"`
 	Subject        string `json:"subject"`
 	CauseID        string `json:"causeId"`
-	Reason         string `json:"reason"` // the server's code, without the address
+	Reason         string `json:"reason"` // the mail server's code, without the address
 }
 
-// EventName is the event's stable name.
+// EventName returns the name of the event on the wire.
 func (Sent) EventName() string { return "notification.sent" }
 
-// Key is what the notification is about.
+// Key returns the subject.
 func (e Sent) Key() string { return e.Subject }
 
-// EventName is the event's stable name.
+// EventName returns the name of the event on the wire.
 func (Failed) EventName() string { return "notification.failed" }
 
-// Key is what the notification is about.
+// Key returns the subject.
 func (e Failed) Key() string { return e.Subject }

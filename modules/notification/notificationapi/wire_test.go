@@ -11,9 +11,9 @@ import (
 	"millrace/modules/notification/notificationapi"
 )
 
-// The golden files are the wire form that other programs read. A change here
-// is a change of contract: only new fields are allowed.
-func TestTheWireFormsAreTheGoldenFiles(t *testing.T) {
+// The golden files are the wire format that other programs read. A change here
+// changes the contract: only new fields are allowed.
+func TestWireFormat_MatchesGoldenFiles(t *testing.T) {
 	t.Parallel()
 	const id, cause = "01930e5c-0a00-7000-8000-000000000021", "01930e5c-0a00-7000-8000-000000000017"
 	messages := map[string]interface{ Key() string }{

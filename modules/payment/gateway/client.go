@@ -6,16 +6,26 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"mime"
 	"net/http"
 	"net/url"
 	"time"
 
 	"millrace/platform/errs"
+	"millrace/platform/strictjson"
 )
 
-// Client is a Gateway over HTTP: POST <url>/charges and POST <url>/refunds with
-// an Idempotency-Key, JSON both ways, answers of at most 64 KiB. It follows no
-// redirect (the gateway's address is configuration) and never asks twice by itself.
+// Client is a Gateway over HTTP: POST <url>/charges and POST <url>/refunds with an
+// Idempotency-Key, GET <url>/charges/<transaction key> and GET
+// <url>/refunds/<refund id>. Bodies are JSON, responses at most 64 KiB. It follows
+// no redirects, because the gateway's address is configuration, and never retries.
+//
+// A proxy between the client and the provider can also answer. A response counts
+// as the provider's own only if its Content-Type is application/json and its body
+// is one JSON object (package strictjson) that is either a result about the
+// requested charge or refund (HTTP 200, 201 or 202), or a code of the contract
+// with the HTTP status of that code and no other charge or refund named. After
+// any other response the result is unknown.
 type Client struct {
 	url  string
 	http *http.Client
@@ -24,7 +34,7 @@ type Client struct {
 var _ Gateway = (*Client)(nil)
 
 // NewClient returns a client of the gateway at base, as "http://127.0.0.1:9090".
-// Each request ends after timeout, whatever its context says.
+// Each request ends after timeout, regardless of its context.
 func NewClient(base string, timeout time.Duration) *Client {
 	return &Client{url: base, http: &http.Client{
 		Transport: &http.Transport{
@@ -36,99 +46,126 @@ func NewClient(base string, timeout time.Duration) *Client {
 	}}
 }
 
-// Charge asks for a charge, or asks again what became of it.
+// Charge requests a charge.
 func (c *Client) Charge(ctx context.Context, charge Charge) (Result, error) {
 	var r Result
-	if err := c.post(ctx, "charges", charge.TransactionKey, charge, &r); err != nil {
-		return Result{}, err
+	err := c.post(ctx, "charges", charge.TransactionKey, charge, &r)
+	return checkedResult(charge, r, err)
+}
+
+// Lookup returns the current result of a charge.
+func (c *Client) Lookup(ctx context.Context, charge Charge) (Result, error) {
+	var r Result
+	err := c.get(ctx, "charges", charge.TransactionKey, &r)
+	return checkedResult(charge, r, err)
+}
+
+func checkedResult(charge Charge, r Result, err error) (Result, error) {
+	if err != nil {
+		return Result{}, asRetriable(err)
 	}
-	if r.TransactionKey != charge.TransactionKey || r.OrderKey != charge.OrderKey ||
-		r.Amount != charge.Amount || r.Currency != charge.Currency || !validStatus(r.Status) {
-		return Result{}, fmt.Errorf("gateway: the answer to charge %s is about something else", charge.TransactionKey)
+	if r.TransactionKey != charge.TransactionKey || r.OrderKey != charge.OrderKey || r.Amount != charge.Amount ||
+		r.Currency != charge.Currency || !validStatus(r.Status) || r.CanceledAmount < 0 || r.CanceledAmount > r.Amount {
+		return Result{}, fmt.Errorf("gateway: the answer about charge %s is about something else", charge.TransactionKey)
 	}
 	r.FailedReason = CleanReason(r.FailedReason)
 	return r, nil
 }
 
-// Refund asks for a refund, or asks again what became of it.
+// Refund requests a refund.
 func (c *Client) Refund(ctx context.Context, refund Refund) (RefundResult, error) {
 	var r RefundResult
-	if err := c.post(ctx, "refunds", refund.RefundID, refund, &r); err != nil {
-		return RefundResult{}, err
+	err := c.post(ctx, "refunds", refund.RefundID, refund, &r)
+	return checkedRefund(refund, r, err)
+}
+
+// LookupRefund returns the current result of a refund.
+func (c *Client) LookupRefund(ctx context.Context, refund Refund) (RefundResult, error) {
+	var r RefundResult
+	err := c.get(ctx, "refunds", refund.RefundID, &r)
+	return checkedRefund(refund, r, err)
+}
+
+func checkedRefund(refund Refund, r RefundResult, err error) (RefundResult, error) {
+	if err != nil {
+		return RefundResult{}, asRetriable(err)
 	}
 	if r.RefundID != refund.RefundID || r.TransactionKey != refund.TransactionKey ||
 		r.Amount != refund.Amount || r.Currency != refund.Currency || !validStatus(r.Status) {
-		return RefundResult{}, fmt.Errorf("gateway: the answer to refund %s is about something else", refund.RefundID)
+		return RefundResult{}, fmt.Errorf("gateway: the answer about refund %s is about something else", refund.RefundID)
 	}
 	r.FailedReason = CleanReason(r.FailedReason)
 	return r, nil
 }
 
-func (c *Client) post(ctx context.Context, path, key string, body, answer any) error {
-	at, err := url.JoinPath(c.url, path)
-	if err != nil {
-		return fmt.Errorf("gateway: address: %w", err)
-	}
+func (c *Client) post(ctx context.Context, path, name string, body, result any) error {
 	data, err := json.Marshal(body)
 	if err != nil {
 		return fmt.Errorf("gateway: encode: %w", err)
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, at, bytes.NewReader(data))
+	return c.do(ctx, http.MethodPost, path, "", name, data, result)
+}
+
+func (c *Client) get(ctx context.Context, path, name string, result any) error {
+	return c.do(ctx, http.MethodGet, path, name, name, nil, result)
+}
+
+// do makes one request about the charge or refund with this name, and decodes the
+// provider's result.
+func (c *Client) do(ctx context.Context, method, path, below, name string, body []byte, result any) error {
+	at, err := url.JoinPath(c.url, path, url.PathEscape(below))
+	if err != nil {
+		return fmt.Errorf("gateway: address: %w", err)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, at, bytes.NewReader(body))
 	if err != nil {
 		return fmt.Errorf("gateway: %w", err)
 	}
-	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("Idempotency-Key", key)
+	req.Header.Set("Accept", "application/json")
+	if method == http.MethodPost {
+		req.Header.Set("Content-Type", "application/json")
+		req.Header.Set("Idempotency-Key", name)
+	}
 	res, err := c.http.Do(req)
 	if err != nil {
 		return fmt.Errorf("gateway: %w", err)
 	}
 	defer res.Body.Close()
-	data, err = io.ReadAll(io.LimitReader(res.Body, MaxCallback+1))
+	what := method + " " + path
+	data, err := io.ReadAll(io.LimitReader(res.Body, MaxCallback+1))
 	if err != nil {
-		return fmt.Errorf("gateway: read the answer to %s: %w", path, err)
+		return fmt.Errorf("gateway: read the answer to %s: %w", what, err)
 	}
-	if res.StatusCode < 200 || res.StatusCode > 299 {
-		return refusal(path, res.StatusCode, data)
+	isJSON := len(data) <= MaxCallback && isContractType(res.Header.Get("Content-Type"))
+	switch res.StatusCode {
+	case http.StatusOK, http.StatusCreated, http.StatusAccepted:
+		if !isJSON {
+			return fmt.Errorf("gateway: the answer to %s is not JSON of at most %d bytes", what, MaxCallback)
+		}
+		if err := strictjson.Unmarshal(data, result); err != nil {
+			return errs.New(errs.Unknown, "gateway: the answer to %s is not a result: %w", what, err)
+		}
+		return nil
 	}
-	if len(data) > MaxCallback {
-		return fmt.Errorf("gateway: the answer to %s is longer than %d bytes", path, MaxCallback)
-	}
-	if err := json.Unmarshal(data, answer); err != nil {
-		// Not Undecodable: that would be final, and the charge may have been made.
-		return fmt.Errorf("gateway: the answer to %s is not JSON", path)
-	}
-	return nil
+	var refusal refusalBody
+	isContract := isJSON && strictjson.Unmarshal(data, &refusal) == nil && refusal.isAbout(name)
+	return responseError(what, res.StatusCode, refusal, isContract)
 }
 
-// keyReused is the code of "under this key another request was made before".
-const keyReused = "idempotency_key_reused"
+// refusalBody is the body of a response that is not a result. It may name the
+// charge or refund that it is about; if it does, it must be the requested one.
+type refusalBody struct {
+	Code           string `json:"code"`
+	TransactionKey string `json:"transactionKey"`
+	RefundID       string `json:"refundId"`
+}
 
-// refusal is the one table from the gateway's HTTP status to a kind. Only what
-// says "this request is wrong, and always will be" is final. The rest leaves the
-// result unknown, also 401, 403 and 404: a wrong key or address on our side says
-// nothing of an earlier request that may have been heard. A key that was used for
-// another request says that one was heard.
-func refusal(path string, status int, body []byte) error {
-	kind := errs.Unknown
-	switch {
-	case status == http.StatusBadRequest, status == http.StatusRequestEntityTooLarge, status == http.StatusUnprocessableEntity:
-		kind = errs.Invalid
-	case status == http.StatusConflict: // the first request with this key is still being worked on
-		kind = errs.Contention
-	case status == http.StatusRequestTimeout, status == http.StatusTooManyRequests, status >= 500:
-		kind = errs.Resource
-	}
-	var problem struct {
-		Code string `json:"code"`
-	}
-	_ = json.Unmarshal(body, &problem) // a refusal without a code is a refusal all the same
-	code := CleanReason(problem.Code)
-	if code == "" {
-		code = fmt.Sprintf("http_%d", status)
-	}
-	if code == keyReused {
-		kind = errs.Unknown
-	}
-	return &errs.Error{Kind: kind, Field: code, Msg: fmt.Sprintf("gateway refused %s with status %d", path, status)}
+func (r refusalBody) isAbout(name string) bool {
+	return r.RefundID == name || r.RefundID == "" && (r.TransactionKey == name || r.TransactionKey == "")
+}
+
+// isContractType reports whether a Content-Type is the one of the contract.
+func isContractType(contentType string) bool {
+	form, _, err := mime.ParseMediaType(contentType)
+	return err == nil && form == "application/json"
 }

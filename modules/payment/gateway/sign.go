@@ -12,17 +12,17 @@ import (
 	"millrace/platform/errs"
 )
 
-// The headers of a signed callback, after the Standard Webhooks specification.
+// The headers of a signed callback, as in the Standard Webhooks specification.
 const (
-	HeaderID        = "webhook-id"        // names the callback; the same on every try
-	HeaderTimestamp = "webhook-timestamp" // seconds since 1970, of this try
+	HeaderID        = "webhook-id"        // identifies the callback; the same on every attempt
+	HeaderTimestamp = "webhook-timestamp" // seconds since 1970, of this attempt
 	HeaderSignature = "webhook-signature" // "v1,<base64>", several separated by spaces
 )
 
-// Tolerance is how far a callback's time stamp may lie from now, either way.
+// Tolerance is how far a callback's timestamp may differ from now, either way.
 const Tolerance = 300 * time.Second
 
-// MaxCallback is the largest body of a callback, in bytes.
+// MaxCallback is the largest allowed body of a callback, in bytes.
 const MaxCallback = 64 << 10
 
 const (
@@ -32,27 +32,26 @@ const (
 	secretPrefix  = "whsec_"
 )
 
-// Sign returns one signature of a callback: "v1," and the base64 of
+// Sign returns one signature of a callback: "v1," and the base64 encoding of
 // HMAC-SHA256(secret, id "." seconds "." body).
 func Sign(secret []byte, id string, at time.Time, body []byte) string {
 	return version + base64.StdEncoding.EncodeToString(digest(secret, id, strconv.FormatInt(at.Unix(), 10), body))
 }
 
-// Verify checks a callback's three headers against its raw bytes. One good
-// signature by one of the secrets is enough, so that a secret can be exchanged
-// while both are in use; an empty secret fits nothing. Every error is of kind
-// Unauthorized and names the header. The comparison takes the same time
-// wherever the signatures differ.
+// Verify checks a callback's three headers against its raw body. One valid
+// signature by any of the secrets is enough, so that a secret can be replaced
+// while both are in use. An empty secret matches nothing. Every error has kind
+// Unauthorized and names the header. Signatures are compared in constant time.
 func Verify(secrets [][]byte, id, timestamp, signatures string, body []byte, now time.Time) error {
 	if id == "" || len(id) > maxID || strings.ContainsFunc(id, func(r rune) bool { return r <= ' ' || r > '~' || r == '.' }) {
-		// A '.' would let the same signed text be read with another boundary.
+		// With a '.' the signed text could be split at another position.
 		return unauthorized(HeaderID, "must be 1 to %d visible ASCII characters without '.'", maxID)
 	}
 	seconds, err := strconv.ParseInt(timestamp, 10, 64)
 	if err != nil || strconv.FormatInt(seconds, 10) != timestamp {
 		return unauthorized(HeaderTimestamp, "must be whole seconds since 1970")
 	}
-	// Compared in seconds: the difference of extreme times would overflow a Duration.
+	// Compare seconds, because the difference of extreme times overflows a Duration.
 	if limit := int64(Tolerance / time.Second); seconds < now.Unix()-limit || seconds > now.Unix()+limit {
 		return unauthorized(HeaderTimestamp, "is more than %s from now", Tolerance)
 	}
@@ -69,7 +68,7 @@ func Verify(secrets [][]byte, id, timestamp, signatures string, body []byte, now
 		for _, signature := range given {
 			encoded, ok := strings.CutPrefix(signature, version)
 			if !ok {
-				continue // another version of the scheme; ours may follow
+				continue // another version of the scheme; one of ours may follow
 			}
 			got, err := base64.StdEncoding.Strict().DecodeString(encoded)
 			if err == nil && hmac.Equal(got, want) {
@@ -83,8 +82,8 @@ func Verify(secrets [][]byte, id, timestamp, signatures string, body []byte, now
 	return nil
 }
 
-// Secret returns the bytes of a secret as it is configured: "whsec_" and base64,
-// or else the text itself.
+// Secret decodes a configured secret: "whsec_" and base64, or else the bytes of
+// the text itself.
 func Secret(text string) []byte {
 	if encoded, ok := strings.CutPrefix(text, secretPrefix); ok {
 		if secret, err := base64.StdEncoding.DecodeString(encoded); err == nil {

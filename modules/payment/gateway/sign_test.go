@@ -21,15 +21,15 @@ var (
 	body   = []byte(`{"transactionKey":"t"}`)
 )
 
-// The vector of the Standard Webhooks specification's reference libraries.
-func TestASignatureIsThatOfStandardWebhooks(t *testing.T) {
+// This is the test vector of the Standard Webhooks reference libraries.
+func TestSign_MatchesStandardWebhooksVector(t *testing.T) {
 	t.Parallel()
 	key := Secret("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")
 	got := Sign(key, "msg_p5jXN8AQM9LWM0D4loKWxJek", time.Unix(1614265330, 0), []byte(`{"test": 2432232314}`))
 	require.Equal(t, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=", got)
 }
 
-func TestOneGoodSignatureByAnySecretIsEnough(t *testing.T) {
+func TestVerify_AcceptsOneValidSignatureByAnySecret(t *testing.T) {
 	t.Parallel()
 	good, bad := Sign(secret, "id", now, body), Sign([]byte("forger"), "id", now, body)
 	for name, signatures := range map[string]string{
@@ -42,7 +42,7 @@ func TestOneGoodSignatureByAnySecretIsEnough(t *testing.T) {
 	require.Error(t, Verify([][]byte{secret}, "id", stamp, Sign(older, "id", now, body), body, now), "after the rotation")
 }
 
-func TestAForgedOrStaleCallbackIsUnauthorizedAndNamesTheHeader(t *testing.T) {
+func TestVerify_RejectsForgedAndStaleCallbacksNamingTheHeader(t *testing.T) {
 	t.Parallel()
 	good := Sign(secret, "id", now, body)
 	at := func(d time.Duration) (string, string) {
@@ -91,14 +91,14 @@ func TestAForgedOrStaleCallbackIsUnauthorizedAndNamesTheHeader(t *testing.T) {
 	}
 }
 
-func TestACallbackThatIsNoCallbackIsRefused(t *testing.T) {
+func TestDecode_RejectsMalformedCallbacks(t *testing.T) {
 	t.Parallel()
 	const fine = `{"transactionKey":"t","orderKey":"goods-1","amount":1,"currency":"KRW","status":"APPROVED","new":{"field":1}}`
 	r, err := Decode([]byte(fine))
 	require.NoError(t, err)
 	require.Equal(t, Result{TransactionKey: "t", OrderKey: "goods-1", Amount: 1, Currency: "KRW", Status: Approved}, r)
 	odd, err := Decode([]byte(strings.Replace(fine, "APPROVED", "PARTIALLY_APPROVED", 1)))
-	require.NoError(t, err, "a status nobody knows is not for the decoder to judge")
+	require.NoError(t, err, "the decoder accepts unknown statuses")
 	require.Equal(t, Status("PARTIALLY_APPROVED"), odd.Status)
 	named, err := Decode([]byte(strings.Replace(fine, `"amount"`, `"failedReason":"Kim Minji's card","amount"`, 1)))
 	require.NoError(t, err)
@@ -121,9 +121,9 @@ func TestACallbackThatIsNoCallbackIsRefused(t *testing.T) {
 	}
 }
 
-// FuzzCallback feeds what arrives at the callback's address: whatever it is,
-// nothing panics, only what was signed is believed, and what is believed keeps
-// the rules that the store relies on.
+// FuzzCallback feeds arbitrary requests to the callback code. Nothing may panic,
+// only signed bodies may be accepted, and accepted results must keep the rules
+// that the store relies on.
 func FuzzCallback(f *testing.F) {
 	f.Add("id", stamp, Sign(secret, "id", now, body), body)
 	full := []byte(`{"transactionKey":"t","orderKey":"goods-1","amount":1,"currency":"KRW","status":"APPROVED"}`)

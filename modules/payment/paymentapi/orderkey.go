@@ -5,22 +5,23 @@ import (
 	"strings"
 )
 
-// OrderKind is what an order is about. It is the order key's prefix.
+// OrderKind is what an order is for. It is the prefix of the order key.
 type OrderKind string
 
 // The kinds of order.
 const (
 	Goods   OrderKind = "goods"   // goods-…: something to deliver
-	Deposit OrderKind = "deposit" // deposit-<consultation id>: a reservation's deposit
+	Deposit OrderKind = "deposit" // deposit-<consultation id>: the deposit of a reservation
 )
 
-// maxOrderKey is an order key's greatest length in bytes.
+// maxOrderKey is the greatest length of an order key in bytes.
 const maxOrderKey = 64
 
-// KindOf returns the kind that an order key carries; false when the key is not
-// one: A–Z a–z 0–9 and '-', at most 64 bytes, a known kind, '-', and more. A
-// deposit's is deposit-<consultation id>, a positive bigint written in the one
-// way: another key's money nobody could use.
+// KindOf returns the kind of an order key, or false if the key is malformed. A
+// key is a known kind, '-', and one or more characters of A–Z a–z 0–9 and '-', at
+// most 64 bytes in all. A deposit's key is deposit-<consultation id>, where the id
+// is a positive bigint without leading zeros: each consultation has exactly one
+// key.
 func KindOf(orderKey string) (OrderKind, bool) {
 	if len(orderKey) > maxOrderKey {
 		return "", false

@@ -8,7 +8,7 @@
 //
 //	d := bustest.Start(t, func(db *bus.DB) bustest.Module { return delivery.New(db, delivery.Config{}) })
 //	d.Given(`PUT /deliveries/goods-17/address`, `{"postcode":"00000", …}`)
-//	d.When(paymentapi.Completed{OrderKey: "goods-17", OrderKind: paymentapi.Goods})
+//	d.When(paymentapi.Completed{OrderKey: "goods-17", OrderKind: paymentapi.Goods, Amount: 15000, Currency: "KRW", …})
 //	d.Then(deliveryapi.Failed{OrderKey: "goods-17"}, paymentapi.Refund{OrderKey: "goods-17"})
 //	d.ThenAgainNothing() // the same message delivered twice
 //
@@ -19,7 +19,6 @@ package bustest
 import (
 	"context"
 	"io"
-	"io/fs"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -28,13 +27,13 @@ import (
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill"
-	"github.com/danielgtaylor/huma/v2"
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
 	"millrace/platform/bus"
 	"millrace/platform/bus/sqltransport"
 	"millrace/platform/dispatch"
+	"millrace/platform/module"
 	"millrace/platform/postgres"
 	"millrace/platform/postgres/pgtest"
 	"millrace/platform/web"
@@ -43,13 +42,8 @@ import (
 // patience bounds every wait.
 const patience = 60 * time.Second
 
-// Module is the door of a module, as the composition root sees it.
-type Module interface {
-	bus.Module
-	Migrations() fs.FS
-	Routes(api huma.API)
-	Run(ctx context.Context) error
-}
+// Module is what a module offers to the program.
+type Module = module.Module
 
 // Harness is a module at work, alone.
 type Harness struct {
@@ -94,7 +88,7 @@ func Start(t testing.TB, build func(db *bus.DB) Module, hearing ...bus.Event) *H
 
 	mux := http.NewServeMux()
 	module.Routes(web.NewAPI(mux, "test", log))
-	h.handler = web.Handler(mux, log)
+	h.handler = web.Handler(mux, log, nil)
 	return h
 }
 

@@ -2,25 +2,33 @@ package bustest_test
 
 import (
 	"context"
+	"errors"
 	"io/fs"
 	"testing"
 	"testing/fstest"
 
-	"github.com/danielgtaylor/huma/v2"
 	"github.com/stretchr/testify/require"
 
 	"millrace/platform/bus"
 	"millrace/platform/bus/bustest"
 	"millrace/platform/errs"
+	"millrace/platform/module"
 )
 
 type ordered struct {
-	Order string `json:"order"`
-	Bad   bool   `json:"bad,omitempty"`
+	Order  string `json:"order"`
+	Bad    bool   `json:"bad,omitempty"`
+	Pieces int    `json:"pieces,omitempty"`
 }
 
 func (ordered) EventName() string { return "shop.ordered" }
 func (o ordered) Key() string     { return o.Order }
+func (o ordered) Validate() error {
+	if o.Pieces < 0 {
+		return errors.New("pieces: must be 0 or more")
+	}
+	return nil
+}
 
 type packed struct {
 	Order string `json:"order"`
@@ -37,13 +45,14 @@ type bill struct {
 func (bill) CommandName() string { return "shop.bill" }
 func (b bill) Key() string       { return b.Order }
 
-type store struct{ db *bus.DB }
+type store struct {
+	module.Base
+	db *bus.DB
+}
 
-func (store) Name() string                  { return "store" }
-func (store) Publishes() []bus.Event        { return []bus.Event{packed{}} }
-func (store) Sends() []bus.Command          { return []bus.Command{bill{}} }
-func (store) Routes(huma.API)               {}
-func (store) Run(ctx context.Context) error { <-ctx.Done(); return nil }
+func (store) Name() string           { return "store" }
+func (store) Publishes() []bus.Event { return []bus.Event{packed{}} }
+func (store) Sends() []bus.Command   { return []bus.Command{bill{}} }
 func (store) Migrations() fs.FS {
 	return fstest.MapFS{"00001_store.sql": {Data: []byte("-- +goose Up\nCREATE TABLE boxes (id bigint GENERATED ALWAYS AS IDENTITY, order_key text);\n")}}
 }
@@ -66,7 +75,7 @@ func (store) Subscriptions() []bus.Subscription {
 
 func TestAModuleIsTestedAlone(t *testing.T) {
 	t.Parallel()
-	s := bustest.Start(t, func(db *bus.DB) bustest.Module { return store{db} })
+	s := bustest.Start(t, func(db *bus.DB) bustest.Module { return store{db: db} })
 	s.When(ordered{Order: "a"})
 	s.Then(packed{Order: "a", Box: 1}, bill{Order: "a"})
 	s.ThenAgainNothing()
@@ -76,4 +85,17 @@ func TestAModuleIsTestedAlone(t *testing.T) {
 	s.ThenNothing() // what a failed handler wrote and said is undone
 	s.ThenRow(`SELECT count(*) FROM boxes`, 1)
 	require.Equal(t, []string{"shop.ordered b: nobody packs that"}, s.DeadLetters())
+}
+
+func TestOn_AMessageThatItsTypeRefusesReachesNoHandler(t *testing.T) {
+	t.Parallel()
+	s := bustest.Start(t, func(db *bus.DB) bustest.Module { return store{db: db} })
+	s.When(ordered{Order: "a", Pieces: -1}, ordered{Order: "b"})
+	s.Then(packed{Order: "b", Box: 1}, bill{Order: "b"})
+	s.ThenRow(`SELECT count(*) FROM boxes`, 1)
+	s.ThenRow(`SELECT kind, attempts FROM parked_messages`, "invalid", 1) // dead at once
+	dead := s.DeadLetters()
+	require.Len(t, dead, 1)
+	require.Contains(t, dead[0], "shop.ordered a: shop.ordered ")
+	require.Contains(t, dead[0], "pieces: must be 0 or more")
 }

@@ -128,7 +128,7 @@ func (h *Harness) ThenRow(query string, want ...any) {
 func (h *Harness) DeadLetters() []string {
 	h.t.Helper()
 	h.settle()
-	rows, err := h.db.QueryContext(h.ctx, `SELECT type || ' ' || key || ': ' || error FROM aside WHERE state = 'dead' ORDER BY id`)
+	rows, err := h.db.QueryContext(h.ctx, `SELECT type || ' ' || key || ': ' || error FROM parked_messages WHERE state = 'dead' ORDER BY id`)
 	require.NoError(h.t, err)
 	defer rows.Close()
 	var all []string
@@ -152,13 +152,13 @@ func (h *Harness) settle() {
 			module, kind, _ := strings.Cut(h.topo.TopicOf(s.Type), ".")
 			name := map[string]string{"events": "log", "commands": "queue"}[kind]
 			query := fmt.Sprintf(`SELECT count(*) FROM (SELECT partition, max("offset") AS newest FROM %s.%s GROUP BY partition) l
-				WHERE newest > coalesce((SELECT position FROM positions p WHERE p.topic = '%s.%s' AND p.partition = l.partition AND p.subscriber = '%s'), 0)`,
+				WHERE newest > coalesce((SELECT committed_offset FROM offsets p WHERE p.topic = '%s.%s' AND p.partition = l.partition AND p.subscriber = '%s'), 0)`,
 				module, name, module, kind, h.module)
 			if n := h.one(query); n != "0" {
 				behind += fmt.Sprintf("%s partitions of %s.%s; ", n, module, kind)
 			}
 		}
-		if n := h.one(`SELECT count(*) FROM aside WHERE state = 'retrying'`); n != "0" {
+		if n := h.one(`SELECT count(*) FROM parked_messages WHERE state = 'retry_scheduled'`); n != "0" {
 			behind += n + " messages are tried again; "
 		}
 		return behind == ""

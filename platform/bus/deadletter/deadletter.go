@@ -35,6 +35,7 @@ import (
 	"millrace/platform/bus/sqltransport"
 	"millrace/platform/errs"
 	"millrace/platform/failpoint"
+	"millrace/platform/text"
 )
 
 // Letter is a message that a subscriber could not handle, or does not know.
@@ -46,7 +47,7 @@ type Letter struct {
 	Key        string    // its key
 	Topic      string    // where it was read
 	Sequence   int64     // its offset there
-	State      string    // Dead; else, as "held", it waits for a version of its module that knows its type
+	State      string    // Dead; else it waits for a version of its module that knows its type
 	Attempts   int       // how often it was tried
 	Kind       string    // the last error's kind, see package errs
 	Error      string    // the last error, at most 2,000 bytes
@@ -58,22 +59,22 @@ type Letter struct {
 const Dead = "dead"
 
 // List returns the dead letters of the modules, and what waits for a version that
-// knows it, oldest first. db may be any connection that can read the modules'
-// schemas.
-func List(ctx context.Context, db *sql.DB, modules []string) (_ []Letter, err error) {
+// knows it, oldest first, at most limit. db may be any connection that can read
+// the modules' schemas.
+func List(ctx context.Context, db *sql.DB, modules []string, limit int) (_ []Letter, err error) {
 	defer errs.Wrap(&err, "list dead letters")
 	var parts []string
 	for _, module := range modules {
 		parts = append(parts, fmt.Sprintf(`
 			SELECT '%[1]s', a.id, a.subscriber, a.message_id, a.type, a.key, a.topic, a."offset", a.state, a.attempts, a.kind, a.error, coalesce(a.failed_at, a.created_at) AS failed,
-				(SELECT count(*) FROM %[1]s.aside h WHERE h.subscriber = a.subscriber AND h.topic = a.topic AND h.partition = a.partition
+				(SELECT count(*) FROM %[1]s.parked_messages h WHERE h.subscriber = a.subscriber AND h.topic = a.topic AND h.partition = a.partition
 					AND h.key = a.key AND h."offset" > a."offset" AND h.state <> 'discarded')
-			FROM %[1]s.aside a WHERE a.state = 'dead' OR %[2]s`, module, waits(module)))
+			FROM %[1]s.parked_messages a WHERE a.state = 'dead' OR %[2]s`, module, waits(module)))
 	}
 	if len(parts) == 0 {
 		return nil, nil
 	}
-	rows, err := db.QueryContext(ctx, strings.Join(parts, " UNION ALL ")+" ORDER BY failed")
+	rows, err := db.QueryContext(ctx, strings.Join(parts, " UNION ALL ")+" ORDER BY failed LIMIT $1", limit)
 	if err != nil {
 		return nil, err
 	}
@@ -99,14 +100,14 @@ func List(ctx context.Context, db *sql.DB, modules []string) (_ []Letter, err er
 // carrier lost, or could not read, cannot be tried: Invalid.
 func Retry(ctx context.Context, db *sql.DB, modules []string, id string) (err error) {
 	defer errs.Wrap(&err, "retry %s", id)
-	return decide(ctx, db, modules, id, func(string) string { return `a.state = 'dead'` }, sqltransport.Hopeless, `state = 'retrying', next_at = clock_timestamp(), attempts = 0, decided_at = clock_timestamp()`)
+	return decide(ctx, db, modules, id, func(string) string { return `a.state = 'dead'` }, sqltransport.Hopeless, `state = 'retry_scheduled', next_attempt_at = clock_timestamp(), attempts = 0, decided_at = clock_timestamp()`)
 }
 
 // Discard dismisses a message that List shows for good: it takes no effect, and
 // the later ones of its key go on. by says who, reason why; both are needed and
 // kept. Errors are as Retry's.
 func Discard(ctx context.Context, db *sql.DB, modules []string, id, by, reason string) (err error) {
-	if err := answerable(by, reason); err != nil {
+	if err := answerable(&by, &reason); err != nil {
 		return err
 	}
 	defer errs.Wrap(&err, "discard %s", id)
@@ -115,16 +116,19 @@ func Discard(ctx context.Context, db *sql.DB, modules []string, id, by, reason s
 }
 
 // discarding is what a discarded message's row becomes; $2 says who, $3 why.
-const discarding = `state = 'discarded', next_at = NULL, decided_at = clock_timestamp(), decided_by = $2, reason = $3`
+const discarding = `state = 'discarded', next_attempt_at = NULL, decided_at = clock_timestamp(), decided_by = $2, reason = $3`
 
-const maxReason = 500
+const maxReason = 500 // characters
 
-// answerable refuses a decision that nobody could explain later.
-func answerable(by, reason string) error {
-	for _, given := range [][2]string{{"by", by}, {"reason", reason}} {
-		if strings.TrimSpace(given[1]) == "" || len(given[1]) > maxReason {
-			return errs.InvalidField(given[0], "must be given, in at most %d bytes: whoever asks later why the message took no effect finds it", maxReason)
+// answerable refuses a decision that nobody could explain later, and brings its
+// texts into the form in which they are stored.
+func answerable(by, reason *string) error {
+	for name, given := range map[string]*string{"by": by, "reason": reason} {
+		stored, fault := text.Given(*given, maxReason)
+		if fault != "" {
+			return errs.InvalidField(name, "%s; it explains later why the message took no effect", fault)
 		}
+		*given = stored
 	}
 	return nil
 }
@@ -132,8 +136,8 @@ func answerable(by, reason string) error {
 // decide changes a message that is aside by compare-and-set, and wakes its
 // partition's owner. may is the condition, in SQL.
 func decide(ctx context.Context, db *sql.DB, modules []string, id string, may func(module string) string, not func(messageType string) (why string), change string, args ...any) error {
-	module, text, _ := strings.Cut(id, "/")
-	number, err := strconv.ParseInt(text, 10, 64)
+	module, digits, _ := strings.Cut(id, "/")
+	number, err := strconv.ParseInt(digits, 10, 64)
 	if err != nil || !slices.Contains(modules, module) {
 		return errs.InvalidField("id", "%q is no dead letter's id; they look like %q, see `millrace deadletters list`", id, "delivery/17")
 	}
@@ -144,7 +148,7 @@ func decide(ctx context.Context, db *sql.DB, modules []string, id string, may fu
 	defer func() { _ = tx.Rollback() }() // after a commit there is nothing to roll back
 	var subscriber, topic, messageType string
 	var partition int
-	err = tx.QueryRowContext(ctx, fmt.Sprintf(`UPDATE %s.aside a SET %s WHERE a.id = $1 AND %s RETURNING a.subscriber, a.topic, a.partition, a.type`, module, change, may(module)),
+	err = tx.QueryRowContext(ctx, fmt.Sprintf(`UPDATE %s.parked_messages a SET %s WHERE a.id = $1 AND %s RETURNING a.subscriber, a.topic, a.partition, a.type`, module, change, may(module)),
 		append([]any{number}, args...)...).Scan(&subscriber, &topic, &partition, &messageType)
 	if errors.Is(err, sql.ErrNoRows) {
 		return whyNot(ctx, tx, module, number)
@@ -168,7 +172,7 @@ func decide(ctx context.Context, db *sql.DB, modules []string, id string, may fu
 func whyNot(ctx context.Context, tx *sql.Tx, module string, number int64) error {
 	var state, messageType string
 	var waiting bool
-	err := tx.QueryRowContext(ctx, fmt.Sprintf(`SELECT a.state, a.type, %s FROM %s.aside a WHERE a.id = $1`, waits(module), module), number).Scan(&state, &messageType, &waiting)
+	err := tx.QueryRowContext(ctx, fmt.Sprintf(`SELECT a.state, a.type, %s FROM %s.parked_messages a WHERE a.id = $1`, waits(module), module), number).Scan(&state, &messageType, &waiting)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		return errs.New(errs.NotFound, "there is no such dead letter: it was handled meanwhile, or never was")
@@ -176,7 +180,7 @@ func whyNot(ctx context.Context, tx *sql.Tx, module string, number int64) error 
 		return err
 	case waiting:
 		return errs.New(errs.Conflict, "it is %s for a version of %s that knows %s: it goes on by itself as soon as one serves; if there will be none, forget the type (millrace deadletters forget %[2]s %[3]s), or discard the message", state, module, messageType)
-	case state == "held":
+	case state == "blocked":
 		return errs.New(errs.Conflict, "it is held behind an earlier message of its key, and goes on when that one is decided on")
 	}
 	return errs.New(errs.Conflict, "it is %s now: somebody was faster", state)

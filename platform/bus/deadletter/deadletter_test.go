@@ -2,6 +2,7 @@ package deadletter_test
 
 import (
 	"database/sql"
+	"strings"
 	"sync"
 	"testing"
 
@@ -37,9 +38,9 @@ func letters(t *testing.T) *sql.DB {
 	t.Cleanup(func() { require.NoError(t, db.Close()) })
 	for _, module := range modules {
 		_, err = db.ExecContext(t.Context(), `
-			INSERT INTO `+module+`.aside (subscriber, topic, partition, "offset", message_id, type, key, payload, metadata, state, attempts, next_at, kind, error, failed_at)
-			SELECT '`+module+`', 'till.events', 5, o, gen_random_uuid(), 'till.paid', k, '', '{}', s, 3, CASE s WHEN 'retrying' THEN 'infinity'::timestamptz END, 'unknown', 'e' || o, now() - o * interval '1 minute'
-			FROM (VALUES (1, 'a', 'dead'), (2, 'a', 'held'), (3, 'a', 'held'), (4, 'b', 'retrying'), (5, 'c', 'discarded'), (6, 'c', 'dead')) AS rows(o, k, s)`)
+			INSERT INTO `+module+`.parked_messages (subscriber, topic, partition, "offset", message_id, type, key, payload, metadata, state, attempts, next_attempt_at, kind, error, failed_at)
+			SELECT '`+module+`', 'till.events', 5, o, gen_random_uuid(), 'till.paid', k, '', '{}', s, 3, CASE s WHEN 'retry_scheduled' THEN 'infinity'::timestamptz END, 'unknown', 'e' || o, now() - o * interval '1 minute'
+			FROM (VALUES (1, 'a', 'dead'), (2, 'a', 'blocked'), (3, 'a', 'blocked'), (4, 'b', 'retry_scheduled'), (5, 'c', 'discarded'), (6, 'c', 'dead')) AS rows(o, k, s)`)
 		require.NoError(t, err)
 	}
 	return db
@@ -48,7 +49,7 @@ func letters(t *testing.T) *sql.DB {
 func TestTheListShowsWhatIsDeadTheOldestFirstAndWhatWaitsBehind(t *testing.T) {
 	t.Parallel()
 	db := letters(t)
-	got, err := deadletter.List(t.Context(), db, modules)
+	got, err := deadletter.List(t.Context(), db, modules, 1000)
 	require.NoError(t, err)
 	require.Len(t, got, 4)
 	for i, want := range []struct {
@@ -66,9 +67,24 @@ func TestTheListShowsWhatIsDeadTheOldestFirstAndWhatWaitsBehind(t *testing.T) {
 		require.Equal(t, want.behind, at.Behind)
 		require.Equal(t, 3, at.Attempts)
 	}
-	none, err := deadletter.List(t.Context(), db, nil)
+	oldest, err := deadletter.List(t.Context(), db, modules, 3)
+	require.NoError(t, err)
+	require.ElementsMatch(t, got[:2], oldest[:2])
+	require.Len(t, oldest, 3)
+	none, err := deadletter.List(t.Context(), db, nil, 1000)
 	require.NoError(t, err)
 	require.Empty(t, none)
+}
+
+// A module's role may write any time into its own table.
+func TestList_ShowsWhatFailedAtATimeThatIsNone(t *testing.T) {
+	t.Parallel()
+	db := letters(t)
+	_, err := db.ExecContext(t.Context(), `UPDATE shop.parked_messages SET failed_at = '-infinity', created_at = 'infinity'`)
+	require.NoError(t, err)
+	got, err := deadletter.List(t.Context(), db, modules, 1000)
+	require.NoError(t, err)
+	require.Len(t, got, 4)
 }
 
 func TestOfManyOperatorsWhoRetryOneWinsAndTheOthersAreTold(t *testing.T) {
@@ -94,8 +110,8 @@ func TestOfManyOperatorsWhoRetryOneWinsAndTheOthersAreTold(t *testing.T) {
 	require.Equal(t, 1, won)
 	require.Equal(t, map[errs.Kind]int{errs.Conflict: 7}, kinds)
 	var state string
-	require.NoError(t, db.QueryRowContext(t.Context(), `SELECT state || ' ' || attempts FROM store.aside WHERE id = 1`).Scan(&state))
-	require.Equal(t, "retrying 0", state)
+	require.NoError(t, db.QueryRowContext(t.Context(), `SELECT state || ' ' || attempts FROM store.parked_messages WHERE id = 1`).Scan(&state))
+	require.Equal(t, "retry_scheduled 0", state)
 }
 
 func TestARetryOfWhatIsNoDeadLetterChangesNothing(t *testing.T) {
@@ -109,20 +125,23 @@ func TestARetryOfWhatIsNoDeadLetterChangesNothing(t *testing.T) {
 		require.Equal(t, want, errs.KindOf(err), "%q: %v", id, err)
 	}
 	var states string
-	require.NoError(t, db.QueryRowContext(t.Context(), `SELECT string_agg(state, ',' ORDER BY id) FROM store.aside`).Scan(&states))
-	require.Equal(t, "dead,held,held,retrying,discarded,dead", states)
+	require.NoError(t, db.QueryRowContext(t.Context(), `SELECT string_agg(state, ',' ORDER BY id) FROM store.parked_messages`).Scan(&states))
+	require.Equal(t, "dead,blocked,blocked,retry_scheduled,discarded,dead", states)
 }
 
 func TestADiscardIsKeptWithWhoAndWhyAndIsRefusedWithoutThem(t *testing.T) {
 	t.Parallel()
 	db := letters(t)
-	require.Equal(t, "reason", errs.FieldOf(deadletter.Discard(t.Context(), db, modules, "store/1", "kim", " ")))
+	for _, reason := range []string{" ", "a\u202eb", "a\nb", "a\x1b[2Jb", "\u200b", "a\x00b", "\xff", strings.Repeat("가", 501)} {
+		require.Equal(t, "reason", errs.FieldOf(deadletter.Discard(t.Context(), db, modules, "store/1", "kim", reason)), "%q", reason)
+	}
+	require.Equal(t, "by", errs.FieldOf(deadletter.Discard(t.Context(), db, modules, "store/1", "ki\u200bm", "why")))
 	require.Equal(t, "by", errs.FieldOf(deadletter.Discard(t.Context(), db, modules, "store/1", "", "a test order")))
 	require.Equal(t, errs.Conflict, errs.KindOf(deadletter.Discard(t.Context(), db, modules, "store/2", "kim", "it is held")))
 	require.NoError(t, deadletter.Discard(t.Context(), db, modules, "store/1", "kim", "a test order"))
 	require.Equal(t, errs.Conflict, errs.KindOf(deadletter.Discard(t.Context(), db, modules, "store/1", "lee", "me too")))
 	require.Equal(t, errs.Conflict, errs.KindOf(deadletter.Retry(t.Context(), db, modules, "store/1")))
 	var row string
-	require.NoError(t, db.QueryRowContext(t.Context(), `SELECT state || ' by ' || decided_by || ': ' || reason FROM store.aside WHERE id = 1 AND decided_at IS NOT NULL`).Scan(&row))
+	require.NoError(t, db.QueryRowContext(t.Context(), `SELECT state || ' by ' || decided_by || ': ' || reason FROM store.parked_messages WHERE id = 1 AND decided_at IS NOT NULL`).Scan(&row))
 	require.Equal(t, "discarded by kim: a test order", row)
 }

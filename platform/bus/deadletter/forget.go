@@ -44,7 +44,7 @@ const (
 // within 20 s: the runs of all modules in the database wait for it, half a second
 // at a time at most, so that none of them holds a message that Forget does not see.
 func Forget(ctx context.Context, db *sql.DB, modules []string, module, messageType, by, reason string) (_ Forgotten, err error) {
-	if err := answerable(by, reason); err != nil {
+	if err := answerable(&by, &reason); err != nil {
 		return Forgotten{}, err
 	}
 	defer errs.Wrap(&err, "forget %s of %s", messageType, module)
@@ -97,7 +97,7 @@ func forgetOnce(ctx context.Context, db *sql.DB, module, messageType, by, reason
 	var process string
 	var since time.Time
 	err = tx.QueryRowContext(ctx, `
-		SELECT id, started_at FROM bus.processes WHERE expires_at > clock_timestamp() AND $1 || '/' || $2 = ANY(hears) ORDER BY started_at LIMIT 1`,
+		SELECT id, started_at FROM bus.nodes WHERE `+sqltransport.Living+` AND $1 || '/' || $2 = ANY(subscriptions) ORDER BY started_at LIMIT 1`,
 		module, messageType).Scan(&process, &since)
 	switch {
 	case err == nil:
@@ -129,7 +129,7 @@ func discardHeld(ctx context.Context, tx *sql.Tx, module, messageType, by, reaso
 	var partitions []int64
 	err = tx.QueryRowContext(ctx, fmt.Sprintf(`
 		WITH gone AS (
-			UPDATE %[1]s.aside a SET %[2]s WHERE a.subscriber = $1 AND a.type = $4 AND (%[3]s OR %[4]s) RETURNING a.topic, a.partition
+			UPDATE %[1]s.parked_messages a SET %[2]s WHERE a.subscriber = $1 AND a.type = $4 AND (%[3]s OR %[4]s) RETURNING a.topic, a.partition
 		), parts AS (
 			SELECT topic, partition FROM gone GROUP BY topic, partition ORDER BY topic, partition
 		)
@@ -143,6 +143,6 @@ func discardHeld(ctx context.Context, tx *sql.Tx, module, messageType, by, reaso
 			return done, err
 		}
 	}
-	return done, tx.QueryRowContext(ctx, fmt.Sprintf(`SELECT count(*) FROM %s.aside WHERE subscriber = $1 AND type = $2 AND state <> 'discarded'`, module),
+	return done, tx.QueryRowContext(ctx, fmt.Sprintf(`SELECT count(*) FROM %s.parked_messages WHERE subscriber = $1 AND type = $2 AND state <> 'discarded'`, module),
 		module, messageType).Scan(&done.Left)
 }

@@ -122,21 +122,23 @@ func TestATypeThatIsForgottenHoldsNobodyAndIsSkippedFromThenOn(t *testing.T) {
 	forget := func() (deadletter.Forgotten, error) {
 		return deadletter.Forget(t.Context(), db, modules, "store", "shop.returned", "kim", "the release was taken back for good")
 	}
-	require.Eventually(t, func() bool { return text(t, db, `SELECT count(*)::text FROM bus.processes WHERE hears <> '{}'`) == "1" }, time.Minute, 10*time.Millisecond)
+	require.Eventually(t, func() bool {
+		return text(t, db, `SELECT count(*)::text FROM bus.nodes WHERE subscriptions <> '{}'`) == "1"
+	}, time.Minute, 10*time.Millisecond)
 	_, err := forget()
 	require.Equal(t, errs.Conflict, errs.KindOf(err), err)
-	require.ErrorContains(t, err, text(t, db, `SELECT 'process ' || id FROM bus.processes`))
+	require.ErrorContains(t, err, text(t, db, `SELECT 'process ' || id FROM bus.nodes`))
 	require.Equal(t, "2", text(t, db, `SELECT count(*)::text FROM bus.registrations`), "nothing was changed")
 	stop()
 
 	older, _ := serve(t, url, hearsPaid)
 	say(t, older, returned{"order-1"}, paid{"order-1", 1}, paid{"order-2", 1})
 	require.Equal(t, paid{"order-2", 1}, taken(t, got), "another key goes on")
-	require.Eventually(t, func() bool { return text(t, db, `SELECT count(*)::text FROM store.aside`) == "2" }, time.Minute, 10*time.Millisecond)
-	letters, err := deadletter.List(t.Context(), db, modules)
+	require.Eventually(t, func() bool { return text(t, db, `SELECT count(*)::text FROM store.parked_messages`) == "2" }, time.Minute, 10*time.Millisecond)
+	letters, err := deadletter.List(t.Context(), db, modules, 1000)
 	require.NoError(t, err)
 	require.Len(t, letters, 1)
-	require.Equal(t, []any{"held", "shop.returned", "order-1", 1, "unknown"}, []any{letters[0].State, letters[0].Type, letters[0].Key, letters[0].Behind, letters[0].Kind})
+	require.Equal(t, []any{"awaiting_version", "shop.returned", "order-1", 1, "unknown"}, []any{letters[0].State, letters[0].Type, letters[0].Key, letters[0].Behind, letters[0].Kind})
 	require.Contains(t, letters[0].Error, "another version of the module")
 	err = deadletter.Retry(t.Context(), db, modules, letters[0].ID)
 	require.Equal(t, errs.Conflict, errs.KindOf(err))
@@ -146,11 +148,11 @@ func TestATypeThatIsForgottenHoldsNobodyAndIsSkippedFromThenOn(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, deadletter.Forgotten{Discarded: 1}, done)
 	require.Equal(t, paid{"order-1", 1}, taken(t, got), "what waited behind it goes on")
-	require.Equal(t, "discarded by kim: the release was taken back for good", text(t, db, `SELECT state || ' by ' || decided_by || ': ' || reason FROM store.aside WHERE type = 'shop.returned' AND decided_at IS NOT NULL`))
+	require.Equal(t, "discarded by kim: the release was taken back for good", text(t, db, `SELECT state || ' by ' || decided_by || ': ' || reason FROM store.parked_messages WHERE type = 'shop.returned' AND decided_at IS NOT NULL`))
 
 	say(t, older, returned{"order-1"}, paid{"order-1", 2})
 	require.Equal(t, paid{"order-1", 2}, taken(t, got), "a later one of the type is skipped")
-	require.Equal(t, "0", text(t, db, `SELECT count(*)::text FROM store.aside WHERE state <> 'discarded' AND type = 'shop.returned'`))
+	require.Equal(t, "0", text(t, db, `SELECT count(*)::text FROM store.parked_messages WHERE state <> 'discarded' AND type = 'shop.returned'`))
 	_, err = forget()
 	require.Equal(t, errs.NotFound, errs.KindOf(err), err)
 }
@@ -185,7 +187,7 @@ func TestWhatARunInFlightHoldsIsForgottenWithTheRest(t *testing.T) {
 	done := taken(t, ended)
 	require.NoError(t, done.err)
 	require.Equal(t, 1, done.Discarded)
-	require.Equal(t, "discarded", text(t, db, `SELECT string_agg(state, ',') FROM store.aside WHERE type = 'shop.returned'`))
+	require.Equal(t, "discarded", text(t, db, `SELECT string_agg(state, ',') FROM store.parked_messages WHERE type = 'shop.returned'`))
 }
 
 // TestForgetDiscardsWhatNobodyKnewAndNoMore has till.back as the type that is
@@ -194,16 +196,16 @@ func TestForgetDiscardsWhatNobodyKnewAndNoMore(t *testing.T) {
 	t.Parallel()
 	db := letters(t)
 	_, err := db.ExecContext(t.Context(), `
-		INSERT INTO store.aside (subscriber, topic, partition, "offset", message_id, type, key, payload, metadata, state, attempts, next_at, kind, error)
-		SELECT 'store', 'till.events', 5, o, gen_random_uuid(), type, k, '', '{}', s, 0, CASE s WHEN 'retrying' THEN now() END, 'unknown', e
+		INSERT INTO store.parked_messages (subscriber, topic, partition, "offset", message_id, type, key, payload, metadata, state, attempts, next_attempt_at, kind, error)
+		SELECT 'store', 'till.events', 5, o, gen_random_uuid(), type, k, '', '{}', s, 0, CASE s WHEN 'retry_scheduled' THEN now() END, 'unknown', e
 		FROM (VALUES
-			(7, 'a', 'till.back', 'held', 'another version of the module has subscribed to the type'),
-			(8, 'd', 'till.back', 'held', 'another version of the module has subscribed to the type'),
-			(9, 'd', 'till.paid', 'held', 'behind an earlier message of its key'),
+			(7, 'a', 'till.back', 'awaiting_version', 'another version of the module has subscribed to the type'),
+			(8, 'd', 'till.back', 'awaiting_version', 'another version of the module has subscribed to the type'),
+			(9, 'd', 'till.paid', 'blocked', 'behind an earlier message of its key'),
 			(10, 'e', 'till.back', 'dead', 'failed'),
-			(11, 'e', 'till.back', 'held', 'behind an earlier message of its key'),
-			(12, 'f', 'till.back', 'held', 'this version of the module does not know the command'),
-			(13, 'g', 'till.other', 'held', 'another version of the module has subscribed to the type')) AS rows(o, k, type, s, e)`)
+			(11, 'e', 'till.back', 'blocked', 'behind an earlier message of its key'),
+			(12, 'f', 'till.back', 'awaiting_version', 'this version of the module does not know the command'),
+			(13, 'g', 'till.other', 'awaiting_version', 'another version of the module has subscribed to the type')) AS rows(o, k, type, s, e)`)
 	require.NoError(t, err)
 	_, err = deadletter.Forget(t.Context(), db, modules, "store", "till.back", "", "a reason")
 	require.Equal(t, "by", errs.FieldOf(err))
@@ -213,8 +215,8 @@ func TestForgetDiscardsWhatNobodyKnewAndNoMore(t *testing.T) {
 	done, err := deadletter.Forget(t.Context(), db, modules, "store", "till.back", "kim", "a reason")
 	require.NoError(t, err, "nothing is registered, but held")
 	require.Equal(t, deadletter.Forgotten{Discarded: 3, Left: 2}, done)
-	require.Equal(t, "9:held 10:dead 11:held 13:held", text(t, db, `SELECT string_agg("offset" || ':' || state, ' ' ORDER BY "offset") FROM store.aside WHERE "offset" > 6 AND state <> 'discarded'`))
-	require.Equal(t, "0", text(t, db, `SELECT count(*)::text FROM shop.aside WHERE decided_by <> ''`), "another module's")
+	require.Equal(t, "9:blocked 10:dead 11:blocked 13:awaiting_version", text(t, db, `SELECT string_agg("offset" || ':' || state, ' ' ORDER BY "offset") FROM store.parked_messages WHERE "offset" > 6 AND state <> 'discarded'`))
+	require.Equal(t, "0", text(t, db, `SELECT count(*)::text FROM shop.parked_messages WHERE decided_by <> ''`), "another module's")
 	_, err = deadletter.Forget(t.Context(), db, modules, "store", "till.back", "kim", "a reason")
 	require.Equal(t, errs.NotFound, errs.KindOf(err))
 	require.ErrorContains(t, err, "2 messages of the type")
@@ -226,13 +228,13 @@ func TestWhatAVersionLeftThatWasTakenBackIsShownAndDiscarded(t *testing.T) {
 	t.Parallel()
 	db := letters(t)
 	process := func(hears string) {
-		_, err := db.ExecContext(t.Context(), `DELETE FROM bus.processes`)
+		_, err := db.ExecContext(t.Context(), `DELETE FROM bus.nodes`)
 		require.NoError(t, err)
-		_, err = db.ExecContext(t.Context(), `INSERT INTO bus.processes (id, hosts, hears, expires_at) VALUES (gen_random_uuid(), '{store}', $1, 'infinity')`, hears)
+		_, err = db.ExecContext(t.Context(), `INSERT INTO bus.nodes (id, modules, subscriptions, expires_at) VALUES (gen_random_uuid(), '{store}', $1, clock_timestamp() + interval '100 seconds')`, hears)
 		require.NoError(t, err)
 	}
 	shown := func() (all string) {
-		found, err := deadletter.List(t.Context(), db, []string{"store"})
+		found, err := deadletter.List(t.Context(), db, []string{"store"}, 1000)
 		require.NoError(t, err)
 		for _, l := range found {
 			if l.State != deadletter.Dead {
@@ -241,7 +243,7 @@ func TestWhatAVersionLeftThatWasTakenBackIsShownAndDiscarded(t *testing.T) {
 		}
 		return all
 	}
-	_, err := db.ExecContext(t.Context(), `UPDATE store.aside SET error = 'behind an earlier message of its key' WHERE state = 'held'`)
+	_, err := db.ExecContext(t.Context(), `UPDATE store.parked_messages SET error = 'behind an earlier message of its key' WHERE state = 'blocked'`)
 	require.NoError(t, err)
 	require.NoError(t, deadletter.Discard(t.Context(), db, modules, "store/1", "kim", "a test"))
 	require.Empty(t, shown(), "nobody serves: whoever does next may know them")
@@ -249,11 +251,11 @@ func TestWhatAVersionLeftThatWasTakenBackIsShownAndDiscarded(t *testing.T) {
 	require.Empty(t, shown(), "they go on at once")
 	require.Equal(t, errs.Conflict, errs.KindOf(deadletter.Discard(t.Context(), db, modules, "store/2", "kim", "a test")))
 	process("{store/till.other}")
-	require.Equal(t, "retrying b held a ", shown())
+	require.Equal(t, "retry_scheduled b blocked a ", shown())
 	require.Equal(t, errs.Conflict, errs.KindOf(deadletter.Retry(t.Context(), db, modules, "store/4")))
 	require.NoError(t, deadletter.Discard(t.Context(), db, modules, "store/4", "kim", "a test"))
 	require.NoError(t, deadletter.Discard(t.Context(), db, modules, "store/2", "kim", "a test"))
-	require.Equal(t, "held a ", shown(), "the next of its key")
+	require.Equal(t, "blocked a ", shown(), "the next of its key")
 	require.Equal(t, errs.Conflict, errs.KindOf(deadletter.Discard(t.Context(), db, modules, "store/2", "lee", "me too")))
 }
 
@@ -267,7 +269,7 @@ func TestOnlyTheOwnerOfTheTablesForgets(t *testing.T) {
 	require.NoError(t, sqltransport.Migrate(t.Context(), url, topo))
 	for _, statement := range []string{
 		`CREATE ROLE ` + role, `GRANT USAGE ON SCHEMA bus, store TO ` + role, `GRANT SELECT, INSERT ON bus.registrations TO ` + role,
-		`GRANT SELECT, UPDATE ON store.aside TO ` + role, `INSERT INTO bus.registrations VALUES ('store', 'till.back')`,
+		`GRANT SELECT, UPDATE ON store.parked_messages TO ` + role, `INSERT INTO bus.registrations VALUES ('store', 'till.back')`,
 	} {
 		_, err := db.ExecContext(t.Context(), statement)
 		require.NoError(t, err, statement)

@@ -42,6 +42,9 @@ func (c Config) client() (*sarama.Config, error) {
 		s.Net.SASL.Enable = true
 		s.Net.SASL.User, s.Net.SASL.Password = c.SASL.User, c.SASL.Password
 		s.Net.SASL.Mechanism = sarama.SASLMechanism(c.SASL.Mechanism)
+		if c.SASL.Mechanism == Plain && c.TLS == nil {
+			s.Net.Proxy.Enable, s.Net.Proxy.Dialer = true, localDialer{s.Net.DialTimeout}
+		}
 		switch c.SASL.Mechanism {
 		case ScramSHA256:
 			s.Net.SASL.SCRAMClientGeneratorFunc = func() sarama.SCRAMClient { return &conversation{hash: scram.SHA256} }

@@ -8,11 +8,13 @@ import (
 	"math/bits"
 	"net"
 	"regexp"
+	"slices"
 	"strconv"
 	"time"
 
 	"millrace/platform/bus/sqltransport"
 	"millrace/platform/errs"
+	"millrace/platform/loopback"
 )
 
 // Config says where the brokers are and how to talk to them. Brokers is needed;
@@ -27,7 +29,9 @@ type Config struct {
 	Prefix string
 	// TLS encrypts; nil is plaintext, for loopback and tests.
 	TLS *TLS
-	// SASL signs in; nil is anonymous.
+	// SASL signs in; nil is anonymous. PLAIN without TLS is refused for every
+	// broker that is not on loopback, those that the brokers name included. SCRAM
+	// without TLS is warned about.
 	SASL *SASL
 	// Partitions is how many each topic is created with: a power of two, at most
 	// 64, for ever. Default 8. An existing topic keeps what it has.
@@ -140,6 +144,9 @@ func (c Config) Validate() error {
 			fault(field, "is %s: it must be positive", d)
 		}
 	}
+	if remote := c.remote(); c.TLS == nil && len(remote) > 0 && c.SASL != nil && c.SASL.Mechanism == Plain {
+		fault("TLS", "is not set, and SASL %s sends the password as it is to %q, which are neither loopback addresses nor localhost: switch TLS on", Plain, remote)
+	}
 	if s := c.SASL; s != nil {
 		switch s.Mechanism {
 		case Plain, ScramSHA256, ScramSHA512:
@@ -159,6 +166,14 @@ func (c Config) Validate() error {
 		}
 	}
 	return errors.Join(faults...)
+}
+
+// remote lists the brokers that are not on this machine.
+func (c Config) remote() []string {
+	return slices.DeleteFunc(slices.Clone(c.Brokers), func(broker string) bool {
+		host, _, err := net.SplitHostPort(broker)
+		return err != nil || loopback.Host(host) // what is no address is a fault of its own
+	})
 }
 
 func (t *TLS) config() (*tls.Config, error) {

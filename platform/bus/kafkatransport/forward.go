@@ -27,10 +27,12 @@ type forwarder struct {
 	closed chan struct{}
 	once   sync.Once
 
-	mu      sync.Mutex
-	sending map[lane]*batch
-	failing map[lane]failure // what the brokers refused, or did not take in time
-	sent    int64
+	deliveries sync.WaitGroup // calls of send
+	mu         sync.Mutex
+	closing    bool
+	sending    map[lane]*batch
+	failing    map[lane]failure // what the brokers refused, or did not take in time
+	sent       int64
 }
 
 // lane is what is sent in order.
@@ -115,15 +117,20 @@ func (f *forwarder) begin(l lane, rows []sqltransport.Row) (b *batch, mine bool)
 		return b, false
 	}
 	b = &batch{first: rows[0].ID, since: time.Now(), done: make(chan struct{})}
+	if f.closing {
+		b.err = errs.New(errs.Shutdown, "the transport is closed")
+		close(b.done)
+		return b, true
+	}
 	f.sending[l] = b
-	go func() {
+	f.deliveries.Go(func() {
 		b.confirmed, b.err = f.deliver(rows)
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		f.sent += int64(b.confirmed)
 		delete(f.sending, l)
 		close(b.done)
-	}()
+	})
 	return b, true
 }
 
@@ -162,6 +169,9 @@ func (f *forwarder) end(l lane, b *batch, rows int) (confirmed int, err error) {
 		delete(f.failing, l)
 		return confirmed, nil
 	}
+	if errs.KindOf(b.err) == errs.Shutdown {
+		return confirmed, b.err
+	}
 	f.fail(l, b.since, b.err)
 	return confirmed, errs.As(errs.Resource, b.err)
 }
@@ -192,13 +202,18 @@ func (l lane) String() string {
 }
 
 // close waits for what is on its way, but not longer than limit; what is not
-// confirmed then is sent again by whoever has the lane next.
+// confirmed then is sent again by the lane's next owner. The producer is closed
+// when its last call has returned: closed during a call, it panics.
 func (f *forwarder) close(limit time.Duration) {
 	f.once.Do(func() {
+		f.mu.Lock()
+		f.closing = true
+		f.mu.Unlock()
 		close(f.closed)
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
+			f.deliveries.Wait()
 			if err := f.send.Close(); err != nil {
 				f.log.Debug("the producer ended with an error", "error", err.Error())
 			}

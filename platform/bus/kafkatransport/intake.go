@@ -319,14 +319,14 @@ func (in *intake) believed(rows []sqltransport.Row) (kept []sqltransport.Row, er
 func (in *intake) accept(m *sarama.ConsumerMessage) (row sqltransport.Row, ok bool) {
 	topic := m.Topic[len(in.cfg.Prefix):]
 	row = read(in.topo, topic, m)
-	if row.Sequence > 0 {
+	if row.Sequence > 0 && row.Type != unreadable {
 		return row, true
 	}
 	at := slog.Group("record", "topic", m.Topic, "partition", m.Partition, "offset", m.Offset, "id", row.ID.String())
 	switch {
 	case row.Type == unreadable:
 		in.counts.unreadable.Add(1)
-		in.log.Warn("a record without a type becomes a dead letter", at)
+		in.log.Warn("a record without a type that we can read becomes a dead letter", at, slog.String("type", row.Metadata[sqltransport.MetaBadType]))
 		return row, true
 	case in.topo.TopicOf(row.Type) != topic:
 		in.counts.skipped.Add(1)

@@ -22,6 +22,9 @@ func Remove(ctx context.Context, cfg Config) (err error) {
 	if cfg.Prefix == "" {
 		return errs.New(errs.Invalid, "without a prefix these are everybody's")
 	}
+	if err := cfg.Validate(); err != nil {
+		return err
+	}
 	a, err := newAdmin(cfg.withDefaults())
 	if err != nil {
 		return err

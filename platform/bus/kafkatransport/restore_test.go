@@ -1,3 +1,5 @@
+//go:build slow
+
 package kafkatransport
 
 import (
@@ -31,7 +33,7 @@ func backup(t *testing.T, db *sql.DB, schemas ...string) (restore func()) {
 		tables = append(tables, pair)
 	}
 	require.NoError(t, rows.Err())
-	require.True(t, slices.ContainsFunc(tables, func(p [2]string) bool { return p[0] == schemas[0]+".received" }))
+	require.True(t, slices.ContainsFunc(tables, func(p [2]string) bool { return p[0] == schemas[0]+".checkpoints" }))
 	run := func(format string) {
 		for _, p := range tables {
 			_, err := db.ExecContext(context.Background(), fmt.Sprintf(format, p[0], p[1]))
@@ -119,13 +121,13 @@ func TestAVersionThatDidNotNoteHowFarItReceivedLosesAndDoublesNothing(t *testing
 	o := openOn(t, cfg, url)
 	o.say(0, 20)
 	o.effects(20)
-	do(`CREATE TABLE public.noted AS TABLE store.received`)
+	do(`CREATE TABLE public.noted AS TABLE store.checkpoints`)
 	o.say(20, 10)
 	o.effects(30)
 	o.stop()
 	for _, stale := range []string{
-		`UPDATE store.received r SET "offset" = n."offset" FROM public.noted n WHERE n.topic = r.topic AND n.partition = r.partition`,
-		`DELETE FROM store.received`, // or it was never there
+		`UPDATE store.checkpoints r SET "offset" = n."offset" FROM public.noted n WHERE n.topic = r.topic AND n.partition = r.partition`,
+		`DELETE FROM store.checkpoints`, // or it was never there
 	} {
 		do(stale)
 		before := o.text(`SELECT count(*) FROM store.effects WHERE n >= 0`)
@@ -134,7 +136,7 @@ func TestAVersionThatDidNotNoteHowFarItReceivedLosesAndDoublesNothing(t *testing
 		require.NoError(t, err)
 		o.say(n, 10)
 		o.effects(n + 10)
-		require.Equal(t, "0", o.text(`SELECT count(*) FROM store.aside`))
+		require.Equal(t, "0", o.text(`SELECT count(*) FROM store.parked_messages`))
 		require.Zero(t, o.Counts().Undone)
 		o.stop()
 	}
@@ -151,13 +153,13 @@ func TestCommandsThatAVersionReceivedWithoutNotingItAreNotSaidToBeLost(t *testin
 	o := openOn(t, cfg, url)
 	o.say(0, 10)
 	o.effects(10)
-	_, err := db.ExecContext(t.Context(), `CREATE TABLE public.noted AS TABLE store.received`)
+	_, err := db.ExecContext(t.Context(), `CREATE TABLE public.noted AS TABLE store.checkpoints`)
 	require.NoError(t, err)
 	o.say(10, 10)
 	o.effects(20)
 	emptied(t, b)
 	o.stop()
-	_, err = db.ExecContext(t.Context(), `UPDATE store.received r SET "offset" = n."offset" FROM public.noted n WHERE n.topic = r.topic AND n.partition = r.partition`)
+	_, err = db.ExecContext(t.Context(), `UPDATE store.checkpoints r SET "offset" = n."offset" FROM public.noted n WHERE n.topic = r.topic AND n.partition = r.partition`)
 	require.NoError(t, err)
 	var told bytes.Buffer
 	cfg.Logger = slog.New(slog.NewTextHandler(&told, &slog.HandlerOptions{Level: slog.LevelWarn}))
@@ -181,9 +183,9 @@ func TestWhatADatabaseForgotOfTheLastRecordsIsReadAgainThoughNothingFollows(t *t
 	o := open(t, configFor(fake(t)))
 	o.say(0, 20)
 	o.effects(20)
-	marks := `SELECT string_agg(topic || partition || ' ' || "offset", ',' ORDER BY topic, partition) FROM store.received`
+	marks := `SELECT string_agg(topic || partition || ' ' || "offset", ',' ORDER BY topic, partition) FROM store.checkpoints`
 	before := o.text(marks)
-	o.text(`WITH forgotten AS (UPDATE store.received SET "offset" = "offset" - 1 WHERE "offset" > 0 AND topic = 'shop.events' RETURNING 1) SELECT count(*) FROM forgotten`)
+	o.text(`WITH forgotten AS (UPDATE store.checkpoints SET "offset" = "offset" - 1 WHERE "offset" > 0 AND topic = 'shop.events' RETURNING 1) SELECT count(*) FROM forgotten`)
 	require.NotEqual(t, before, o.text(marks))
 	eventually(t, "what was forgotten", func() bool { return o.text(marks) == before })
 	o.effects(20)
@@ -197,7 +199,7 @@ func TestWhatADatabaseForgotOfItsPositionsIsHandledAgainThoughNothingFollows(t *
 	o.say(0, 20)
 	o.effects(20)
 	o.text(`WITH a AS (DELETE FROM store.effects WHERE n >= 0), b AS (DELETE FROM store.inbox WHERE topic = 'shop.events'),
-		c AS (DELETE FROM store.inbound WHERE stream = 'shop.events'), d AS (UPDATE store.positions SET position = 0 WHERE subscriber = 'store' AND topic = 'shop.events'),
-		e AS (UPDATE store.received SET "offset" = 0 WHERE topic = 'shop.events') SELECT ''`)
+		c AS (DELETE FROM store.inbound WHERE topic = 'shop.events'), d AS (UPDATE store.offsets SET committed_offset = 0 WHERE subscriber = 'store' AND topic = 'shop.events'),
+		e AS (UPDATE store.checkpoints SET "offset" = 0 WHERE topic = 'shop.events') SELECT ''`)
 	o.effects(20)
 }

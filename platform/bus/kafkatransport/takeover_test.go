@@ -1,3 +1,5 @@
+//go:build slow
+
 package kafkatransport
 
 import (
@@ -85,7 +87,7 @@ func TestThePartitionsOfAProcessThatWasKilledAreTakenOverBeforeItsSessionEnds(t 
 
 	url := pgtest.URL(t)
 	require.NoError(t, sqltransport.Migrate(t.Context(), url, topology(t)))
-	_, err = looker(t, url).ExecContext(t.Context(), `INSERT INTO bus.processes (id, hosts, hears, expires_at) VALUES ($1, '{}', '{}', clock_timestamp())`, killed)
+	_, err = looker(t, url).ExecContext(t.Context(), `INSERT INTO bus.nodes (id, modules, subscriptions, expires_at) VALUES ($1, '{}', '{}', clock_timestamp())`, killed)
 	require.NoError(t, err)
 	o := openOn(t, cfg, url)
 	o.say(0, 20)

@@ -48,6 +48,9 @@ func Open(ctx context.Context, cfg Config, database sqltransport.Config, topo *b
 		return nil, err
 	}
 	cfg = cfg.withDefaults()
+	if remote := cfg.remote(); cfg.SASL != nil && cfg.TLS == nil && len(remote) > 0 {
+		cfg.Logger.Warn("SASL without TLS: messages can be read and changed on their way, and the password guessed; switch TLS on", "brokers", remote)
+	}
 	running, cancel := context.WithCancel(context.Background())
 	t := &Transport{
 		cfg: cfg, cancel: cancel, topics: topicsOf(topo, hosted),

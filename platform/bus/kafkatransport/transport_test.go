@@ -1,3 +1,5 @@
+//go:build slow
+
 package kafkatransport
 
 import (
@@ -108,7 +110,7 @@ func (o *opened) effects(n int) {
 		return o.text(`SELECT count(*) FILTER (WHERE n >= 0) || ' ' || count(*) FILTER (WHERE n < 0) FROM store.effects`) == strconv.Itoa(n)+" "+strconv.Itoa(n)
 	})
 	require.Equal(o.t, "0", o.text(`SELECT count(*) FROM (SELECT n - lag(n) OVER (PARTITION BY key ORDER BY at) AS step FROM store.effects WHERE n >= 0) AS s WHERE step <= 0`))
-	require.Equal(o.t, "0", o.text(`SELECT count(*) FROM store.aside`))
+	require.Equal(o.t, "0", o.text(`SELECT count(*) FROM store.parked_messages`))
 }
 
 func TestATopicThatWasDeletedComesBackWithWhatWasSaidInIt(t *testing.T) {
@@ -226,10 +228,18 @@ func TestARecordThatNobodyCanReadIsADeadLetterToDiscard(t *testing.T) {
 	produce(t, cfg, &sarama.ProducerMessage{Topic: "shop.events", Key: sarama.StringEncoder("order-1"), Value: sarama.ByteEncoder(`{"order":"order-1","n":0}`),
 		Headers: []sarama.RecordHeader{{Key: []byte("ce_type"), Value: []byte("shop.paid")}, {Key: []byte("ce_id"), Value: []byte("A-1")}}})
 	eventually(t, "a dead letter and the effect beside it", func() bool {
-		return o.text(`SELECT coalesce((SELECT string_agg(type || ' ' || state, ',') FROM store.aside), '') || ' ' || (SELECT count(*) FROM store.effects)`) == "unreadable dead 1"
+		return o.text(`SELECT coalesce((SELECT string_agg(type || ' ' || state, ',') FROM store.parked_messages), '') || ' ' || (SELECT count(*) FROM store.effects)`) == "unreadable dead 1"
 	})
 	db := looker(t, url)
-	letters, err := deadletter.List(t.Context(), db, []string{"store"})
+	defer func() { // and so is one with a type that no message may have
+		produce(t, cfg, &sarama.ProducerMessage{Topic: "shop.events", Key: sarama.StringEncoder("order-2"), Value: sarama.ByteEncoder(`{"order":"order-2"}`),
+			Headers: []sarama.RecordHeader{{Key: []byte("ce_type"), Value: []byte("\x1b[2Jshop.paid")}, {Key: []byte("ce_id"), Value: []byte("A-2")}}})
+		eventually(t, "a dead letter with its type and its payload", func() bool {
+			return o.text(`SELECT coalesce(string_agg(type || ' ' || state || ' ' || error || ' ' || convert_from(payload, 'UTF8'), ','), '') FROM store.parked_messages WHERE error LIKE '%x1b%'`) ==
+				`unreadable dead it came from the carrier with a type that no message may have, so nobody can read it: \x1b[2Jshop.paid {"order":"order-2"}`
+		})
+	}()
+	letters, err := deadletter.List(t.Context(), db, []string{"store"}, 1000)
 	require.NoError(t, err)
 	require.Len(t, letters, 1)
 	require.ErrorContains(t, deadletter.Retry(t.Context(), db, []string{"store"}, letters[0].ID), "nobody can read it")

@@ -14,6 +14,8 @@ import (
 
 	"millrace/platform/bus"
 	"millrace/platform/bus/sqltransport"
+	"millrace/platform/strictjson"
+	"millrace/platform/text"
 )
 
 // unreadable is the type that stands for a record without one.
@@ -42,6 +44,11 @@ func read(topo *bus.Topology, topic string, m *sarama.ConsumerMessage) sqltransp
 	}
 	for _, name := range []string{headerID, headerType, headerSubject, headerKey, headerSequence} {
 		delete(row.Metadata, name) // a field has it
+	}
+	if row.Type != "" && (!bus.ValidType(row.Type) || sqltransport.Reserved(row.Type)) {
+		// It is kept, and shown, beside the message; nobody can have meant it.
+		row.Metadata[sqltransport.MetaBadType] = text.Visible(text.Cut(row.Type, bus.MaxType))
+		row.Type = unreadable
 	}
 	id, err := uuid.Parse(found[headerID])
 	if sequence, bad := strconv.ParseInt(found[headerSequence], 10, 64); bad == nil && sequence > 0 && err == nil && id != uuid.Nil &&
@@ -116,7 +123,7 @@ func attributes(m *sarama.ConsumerMessage) (found map[string]string, payload []b
 // unfold reads a CloudEvent in structured mode.
 func unfold(value []byte) (found map[string]string, data []byte, ok bool) {
 	var members map[string]json.RawMessage
-	if json.Unmarshal(value, &members) != nil || members["type"] == nil {
+	if strictjson.Unmarshal(value, &members) != nil || members["type"] == nil {
 		return nil, nil, false
 	}
 	found, data = map[string]string{headerContentType: "application/json"}, []byte{}

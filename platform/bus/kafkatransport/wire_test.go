@@ -114,6 +114,27 @@ func TestAForeignRecordGetsWhatItLacks(t *testing.T) {
 	}
 }
 
+// TestRead_TypeThatNoMessageMayHaveIsUnreadable keeps the record whole, and our
+// own numbers without a gap.
+func TestRead_TypeThatNoMessageMayHaveIsUnreadable(t *testing.T) {
+	t.Parallel()
+	topo := topology(t)
+	id := "01920000-0000-7000-8000-000000000009"
+	for given, shown := range map[string]string{
+		"\x1b]0;x\ashop.paid": `\x1b]0;x\ashop.paid`, "Shop.Paid": "Shop.Paid", "shop paid": "shop paid", "-paid": "-paid", "shop.paid\n": `shop.paid\n`,
+		"$(touch x)": "$(touch x)", "shop.paid\u202e": `shop.paid\u202e`, "상점": "상점", "--by=x": "--by=x",
+		strings.Repeat("a", 101): strings.Repeat("a", 100) + "…", "millrace.lost.rest": "millrace.lost.rest", "unreadable": "unreadable",
+	} {
+		row := read(topo, "shop.events", foreign("k", `{"order":"k"}`, "ce_id", id, "ce_type", given, "ce_source", "/legacy"))
+		require.Equal(t, []any{unreadable, id, id, "/legacy", `{"order":"k"}`, shown},
+			[]any{row.Type, row.ID.String(), row.Key, row.Source, string(row.Payload), row.Metadata[sqltransport.MetaBadType]}, "%q", given)
+		row = read(topo, "shop.events", foreign("k", `{}`, "ce_id", id, "ce_type", given, "ce_source", "shop", "ce_sequence", "12", "ce_partitionkey", "k"))
+		require.Equal(t, []any{unreadable, int64(12), "k", shown}, []any{row.Type, row.Sequence, row.Key, row.Metadata[sqltransport.MetaBadType]}, "%q", given)
+	}
+	row := read(topo, "shop.events", foreign("k", `{}`, "ce_id", id, "ce_type", "shop.paid_2-b"))
+	require.Equal(t, "shop.paid_2-b", row.Type)
+}
+
 func FuzzReadingARecordNeverFails(f *testing.F) {
 	f.Add([]byte("k"), []byte(`{}`), "ce_type", []byte("shop.paid"))
 	f.Add([]byte(nil), []byte(`{"type":"shop.paid","id":1,"data":null}`), "content-type", []byte("application/cloudevents+json"))
@@ -124,7 +145,7 @@ func FuzzReadingARecordNeverFails(f *testing.F) {
 			Topic: "shop.events", Key: key, Value: value, Headers: []*sarama.RecordHeader{nil, {Key: []byte(name), Value: header}},
 		})
 		require.NotEqual(t, uuid.Nil, row.ID)
-		require.NotEmpty(t, row.Type)
+		require.True(t, bus.ValidType(row.Type), "%q", row.Type)
 		require.NotEmpty(t, row.Key)
 		require.LessOrEqual(t, len(row.Key), bus.MaxKey)
 		require.Equal(t, sqltransport.PartitionOf(row.Key), row.Partition)

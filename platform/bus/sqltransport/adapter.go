@@ -71,8 +71,10 @@ func (a adapter) InsertQuery(params wsql.InsertQueryParams) (wsql.Query, error) 
 	var calls []string
 	var args []any
 	if len(topics) > 1 {
-		calls = append(calls, "bus.lock($1, $2)")
+		calls = append(calls, "bus.lock($1, $2)") // which checks deferred constraints, too
 		args = append(args, pq.Array(lockTopics), pq.Array(lockPartitions))
+	} else {
+		calls = append(calls, "bus.check_deferred()")
 	}
 	for _, topic := range topics {
 		function, own := appendFunction(topic), batches[topic].arrays()
@@ -97,7 +99,7 @@ func (a adapter) insertOne(msg *message.Message) (wsql.Query, error) {
 	if _, err := b.addMessage(msg); err != nil {
 		return wsql.Query{}, err
 	}
-	return wsql.Query{Query: "SELECT " + appendFunction(topic) + "_one($1, $2, $3, $4, $5, $6)", Args: b.one()}, nil
+	return wsql.Query{Query: "SELECT bus.check_deferred(), " + appendFunction(topic) + "_one($1, $2, $3, $4, $5, $6)", Args: b.one()}, nil
 }
 
 func errUndeclared(name string) error {

@@ -15,18 +15,17 @@ import (
 	"millrace/platform/bus/internal/run"
 	"millrace/platform/errs"
 	"millrace/platform/failpoint"
+	"millrace/platform/redact"
 )
 
-// The states of a message that is aside. Only the owner of the partition moves,
-// holds or releases; an operator changes dead to retrying by compare-and-set.
+// The states of a parked message. Only the node that owns the partition moves,
+// parks or releases; an operator changes dead to retry_scheduled by compare-and-set.
 const (
-	stateRetrying = "retrying" // failed, will be tried again at next_at
-	stateHeld     = "held"     // waits behind an earlier message of its key
-	stateDead     = "dead"     // failed for good; an operator must act
+	stateRetryScheduled  = "retry_scheduled"  // failed; tried again at next_attempt_at
+	stateBlocked         = "blocked"          // behind an earlier message of its key
+	stateAwaitingVersion = "awaiting_version" // only another version of the module handles its type
+	stateDead            = "dead"             // failed for good; an operator must act
 )
-
-// maxErrorText bounds what is kept of an error, in bytes.
-const maxErrorText = 2000
 
 // asideRow says how a message goes aside.
 type asideRow struct {
@@ -37,18 +36,25 @@ type asideRow struct {
 	text     string
 }
 
+// dead is a message that became a dead letter.
+type dead struct {
+	row   record
+	topic string
+	asideRow
+}
+
 // afterFailure decides what becomes of a message whose nth attempt failed.
 func (s *subscriber) afterFailure(attempt int, cause error) asideRow {
 	kind := errs.KindOf(cause)
-	row := asideRow{state: stateDead, attempts: attempt, kind: kind, text: cause.Error()}
+	row := asideRow{state: stateDead, attempts: attempt, kind: kind, text: redact.Error(cause)}
 	if kind.Reaction() != errs.Dead && attempt <= len(s.t.cfg.Backoff) {
-		row.state, row.wait = stateRetrying, s.t.cfg.Backoff[attempt-1]
+		row.state, row.wait = stateRetryScheduled, s.t.cfg.Backoff[attempt-1]
 	}
 	return row
 }
 
-// nextAt is the SQL of next_at, with the wait in milliseconds as parameter.
-const nextAt = `CASE WHEN $%d = 'retrying' THEN clock_timestamp() + $%d * interval '1 millisecond' END`
+// nextAttemptAt is the SQL of next_attempt_at, with the wait in milliseconds as parameter.
+const nextAttemptAt = `CASE WHEN $%d = 'retry_scheduled' THEN clock_timestamp() + $%d * interval '1 millisecond' END`
 
 // putAside copies the row aside in the run's transaction. Later messages of its
 // key join it.
@@ -58,25 +64,19 @@ func (r *batchRun) putAside(ctx context.Context, p *part, row record, a asideRow
 	}
 	p.aside[row.key] = true
 	_, err := r.tx.ExecContext(ctx, `
-		INSERT INTO aside (subscriber, topic, partition, "offset", message_id, type, key, payload, metadata, state, attempts, next_at, kind, error, failed_at)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9::json, $10, $11, `+fmt.Sprintf(nextAt, 10, 12)+`, $13, $14, CASE WHEN $11 > 0 THEN clock_timestamp() END)
+		INSERT INTO parked_messages (subscriber, topic, partition, "offset", message_id, type, key, payload, metadata, state, attempts, next_attempt_at, kind, error, failed_at)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9::json, $10, $11, `+fmt.Sprintf(nextAttemptAt, 10, 12)+`, $13, $14, CASE WHEN $11 > 0 THEN clock_timestamp() END)
 		ON CONFLICT (subscriber, message_id) DO NOTHING`, // a repetition of one that is aside already
 		r.s.module, p.t.topic, p.t.partition, row.offset, row.id, row.typ, row.key, row.payload, string(row.metadata),
-		a.state, a.attempts, a.wait.Milliseconds(), a.kind.String(), bounded(a.text))
+		a.state, a.attempts, a.wait.Milliseconds(), a.kind.String(), a.text)
 	if err != nil {
 		return fmt.Errorf("put message %s aside: %w", row.id, err)
 	}
 	failpoint.Here("aside.put")
-	return nil
-}
-
-// bounded cuts an error's text and takes out what PostgreSQL's text cannot hold.
-func bounded(text string) string {
-	text = strings.ToValidUTF8(strings.ReplaceAll(text, "\x00", ""), "?")
-	if len(text) > maxErrorText {
-		text = strings.ToValidUTF8(text[:maxErrorText], "") + "…"
+	if a.state == stateDead {
+		r.dead = append(r.dead, dead{row, p.t.topic, a})
 	}
-	return text
+	return nil
 }
 
 // load asks the database where the task stands. A partition that another
@@ -85,10 +85,10 @@ func (s *subscriber) load(ctx context.Context, t *task) (owned bool, err error) 
 	var owner uuid.NullUUID
 	var keys []string
 	err = s.db.QueryRowContext(ctx, `
-		SELECT position, owner, coalesce((
-			SELECT array_agg(DISTINCT a.key) FROM aside a
+		SELECT committed_offset, node, coalesce((
+			SELECT array_agg(DISTINCT a.key) FROM parked_messages a
 			WHERE a.subscriber = p.subscriber AND a.topic = p.topic AND a.partition = p.partition AND a.state <> 'discarded'), '{}')
-		FROM positions p WHERE subscriber = $1 AND topic = $2 AND partition = $3`,
+		FROM offsets p WHERE subscriber = $1 AND topic = $2 AND partition = $3`,
 		s.module, t.topic, t.partition).Scan(&t.position, &owner, pq.Array(&keys))
 	if err != nil {
 		return false, fmt.Errorf("load position: %w", err)
@@ -110,7 +110,7 @@ func (s *subscriber) load(ctx context.Context, t *task) (owned bool, err error) 
 func (s *subscriber) giveBack(ctx context.Context, t *task) error {
 	t.loaded = false
 	failpoint.Here("lease.before_give_back")
-	_, err := s.db.ExecContext(ctx, `UPDATE positions SET owner = NULL WHERE subscriber = $1 AND topic = $2 AND partition = $3 AND owner = $4`,
+	_, err := s.db.ExecContext(ctx, `UPDATE offsets SET node = NULL WHERE subscriber = $1 AND topic = $2 AND partition = $3 AND node = $4`,
 		s.module, t.topic, t.partition, s.t.process)
 	if err != nil {
 		return fmt.Errorf("give back: %w", err)
@@ -173,8 +173,8 @@ func (s *subscriber) drain(ctx context.Context, t *task) error {
 func (s *subscriber) heads(ctx context.Context, t *task) (_ []head, wait time.Duration, err error) {
 	rows, err := s.db.QueryContext(ctx, `
 		SELECT DISTINCT ON (key) id, "offset", message_id, type, key, payload, metadata, state, attempts,
-			coalesce(extract(epoch FROM next_at - clock_timestamp()), 0)::float8
-		FROM aside WHERE subscriber = $1 AND topic = $2 AND partition = $3 AND state <> 'discarded'
+			coalesce(extract(epoch FROM next_attempt_at - clock_timestamp()), 0)::float8
+		FROM parked_messages WHERE subscriber = $1 AND topic = $2 AND partition = $3 AND state <> 'discarded'
 		ORDER BY key, "offset"`, s.module, t.topic, t.partition)
 	if err != nil {
 		return nil, 0, fmt.Errorf("read what is aside: %w", err)
@@ -188,8 +188,8 @@ func (s *subscriber) heads(ctx context.Context, t *task) (_ []head, wait time.Du
 			return nil, 0, fmt.Errorf("read what is aside: %w", err)
 		}
 		h.envelope = &envelope{}
-		h.due = h.state == stateHeld || h.state == stateRetrying && seconds <= 0
-		if h.state == stateRetrying && seconds > 0 {
+		h.due = h.state != stateDead && (h.state != stateRetryScheduled || seconds <= 0)
+		if h.state == stateRetryScheduled && seconds > 0 {
 			in := time.Duration(seconds*float64(time.Second)) + time.Millisecond
 			if wait == 0 || in < wait {
 				wait = in
@@ -201,17 +201,18 @@ func (s *subscriber) heads(ctx context.Context, t *task) (_ []head, wait time.Du
 }
 
 // retakeSQL fences the partition, takes the aside row by compare-and-set of its
-// state, and writes the inbox row.
+// state, and writes the inbox row. The handler waits for a lock as long as
+// lockLimit says.
 const retakeSQL = `
 WITH fenced AS (
-    SELECT 1 FROM positions WHERE subscriber = $1 AND topic = $2 AND partition = $3 AND position = $4 AND owner = $5 FOR UPDATE
+    SELECT 1 FROM offsets WHERE subscriber = $1 AND topic = $2 AND partition = $3 AND committed_offset = $4 AND node = $5 FOR UPDATE
 ), taken AS (
-    UPDATE aside SET attempts = attempts + 1 WHERE id = $6 AND state = $7 AND EXISTS (SELECT 1 FROM fenced) RETURNING message_id
+    UPDATE parked_messages SET attempts = attempts + 1 WHERE id = $6 AND state = $7 AND EXISTS (SELECT 1 FROM fenced) RETURNING message_id
 ), fresh AS (
     INSERT INTO inbox (message_id, subscriber, topic, partition, "offset") SELECT message_id, $1, $2, $3, $8 FROM taken
     ON CONFLICT DO NOTHING RETURNING 1
 )
-SELECT (SELECT count(*) FROM fenced), (SELECT count(*) FROM taken), (SELECT count(*) FROM fresh)`
+SELECT (SELECT count(*) FROM fenced), (SELECT count(*) FROM taken), (SELECT count(*) FROM fresh), set_config('lock_timeout', $9, true)`
 
 // redeliver tries one message that is aside, in a guarded transaction of its own.
 func (s *subscriber) redeliver(ctx context.Context, t *task, h head) error {
@@ -234,8 +235,9 @@ func (s *subscriber) redeliverOnce(ctx context.Context, t *task, h head) (err er
 		}
 	}()
 	var fenced, taken, fresh int
-	err = tx.QueryRowContext(ctx, retakeSQL, s.module, t.topic, t.partition, t.position, s.t.process, h.asideID, h.state, h.offset).
-		Scan(&fenced, &taken, &fresh)
+	var limit string
+	err = tx.QueryRowContext(ctx, retakeSQL, s.module, t.topic, t.partition, t.position, s.t.process, h.asideID, h.state, h.offset, s.lockLimit(t)).
+		Scan(&fenced, &taken, &fresh, &limit)
 	switch {
 	case err != nil:
 		return fmt.Errorf("take what is aside: %w", err)
@@ -248,18 +250,22 @@ func (s *subscriber) redeliverOnce(ctx context.Context, t *task, h head) (err er
 	r := &batchRun{s: s, tx: tx, size: 1, all: true, out: &run.Outbox{}}
 	failed := false
 	if fresh > 0 {
-		d := &run.Delivery{Tx: tx, Guarded: true, Out: r.out, Blamed: t.blamed[h.offset]}
+		d := &run.Delivery{Tx: tx, Guarded: true, Out: r.out, Attempt: h.attempts + 1, Blamed: t.blamed[h.offset]}
 		d.Aside = func(ctx context.Context, cause error) error {
 			failed = true
 			r.unheld = append(r.unheld, h.id.String())
-			return s.failAgain(ctx, tx, h, s.afterFailure(h.attempts+1, cause))
+			a := s.afterFailure(h.attempts+1, cause)
+			if a.state == stateDead {
+				r.dead = append(r.dead, dead{h.record, t.topic, a})
+			}
+			return s.failAgain(ctx, tx, h, a)
 		}
 		if err := r.deliver(ctx, t, h.record, d); err != nil {
 			return err
 		}
 	}
 	if !failed {
-		if _, err := tx.ExecContext(ctx, `DELETE FROM aside WHERE id = $1`, h.asideID); err != nil {
+		if _, err := tx.ExecContext(ctx, `DELETE FROM parked_messages WHERE id = $1`, h.asideID); err != nil {
 			return fmt.Errorf("release %s: %w", h.id, err)
 		}
 	}
@@ -277,8 +283,8 @@ func (s *subscriber) redeliverOnce(ctx context.Context, t *task, h head) (err er
 // failAgain records another failed attempt of a message that is aside.
 func (s *subscriber) failAgain(ctx context.Context, tx *sql.Tx, h head, a asideRow) error {
 	_, err := tx.ExecContext(ctx, `
-		UPDATE aside SET state = $2, next_at = `+fmt.Sprintf(nextAt, 2, 3)+`, kind = $4, error = $5, failed_at = clock_timestamp() WHERE id = $1`,
-		h.asideID, a.state, a.wait.Milliseconds(), a.kind.String(), bounded(a.text))
+		UPDATE parked_messages SET state = $2, next_attempt_at = `+fmt.Sprintf(nextAttemptAt, 2, 3)+`, kind = $4, error = $5, failed_at = clock_timestamp() WHERE id = $1`,
+		h.asideID, a.state, a.wait.Milliseconds(), a.kind.String(), a.text)
 	if err != nil {
 		return fmt.Errorf("put message %s aside again: %w", h.id, err)
 	}

@@ -90,12 +90,22 @@ type batchRun struct {
 	all    bool // a savepoint stands around each of them
 	out    *run.Outbox
 	newer  []string // types that only another version of the subscriber knows
+	dead   []dead   // messages that become dead letters with the commit
 	unheld []string // ids whose inbox rows go again, since their messages were put aside
 }
 
 // crowded says that several handlers share the transaction and its locks, and
 // that it can be given up for runs of one.
 func (r *batchRun) crowded() bool { return r.size > 1 && !r.all }
+
+// unreadableText is the error text of an unreadable record. The carrier has escaped
+// an invalid type.
+func unreadableText(metadata []byte) string {
+	if bad := metadataOf(metadata).Get(MetaBadType); bad != "" {
+		return "it came from the carrier with a type that no message may have, so nobody can read it: " + bad
+	}
+	return "it came from the carrier without a type, so nobody can read it"
+}
 
 // handle brings one row of the log to its handler, or decides that there is
 // nothing to do: a type that the module does not list, or a repetition.
@@ -104,14 +114,14 @@ func (r *batchRun) handle(ctx context.Context, p *part, row record, fresh map[uu
 		return r.putAside(ctx, p, row, asideRow{state: stateDead, kind: errs.Undecodable, text: "it never arrived; its sender still has it"})
 	}
 	if row.typ == TypeUnreadable { // a repetition is aside already
-		return r.putAside(ctx, p, row, asideRow{state: stateDead, kind: errs.Undecodable, text: "it came from the carrier without a type, so nobody can read it"})
+		return r.putAside(ctx, p, row, asideRow{state: stateDead, kind: errs.Undecodable, text: unreadableText(row.metadata)})
 	}
 	if row.typ == restLost { // the first of them tells it
 		return nil
 	}
 	if !r.s.knows(row.typ) {
 		if why := r.holdUnknown(p.t.topic, row.typ); why != "" {
-			return r.putAside(ctx, p, row, asideRow{state: stateHeld, kind: errs.Unknown, text: why})
+			return r.putAside(ctx, p, row, asideRow{state: stateAwaitingVersion, kind: errs.Unknown, text: why})
 		}
 		return nil
 	}
@@ -121,9 +131,9 @@ func (r *batchRun) handle(ctx context.Context, p *part, row record, fresh map[uu
 	delete(fresh, row.id) // a second copy in the same run is a repetition
 	if p.t.aside[row.key] || p.aside[row.key] {
 		r.unheld = append(r.unheld, row.id.String())
-		return r.putAside(ctx, p, row, asideRow{state: stateHeld, text: HeldBehind})
+		return r.putAside(ctx, p, row, asideRow{state: stateBlocked, text: "behind an earlier message of its key"})
 	}
-	d := &run.Delivery{Tx: r.tx, Out: r.out, Blamed: p.t.blamed[row.offset]}
+	d := &run.Delivery{Tx: r.tx, Out: r.out, Attempt: 1, Blamed: p.t.blamed[row.offset]}
 	d.Guarded = r.all || p.t.suspects[row.offset] || d.Blamed != nil
 	d.Aside = func(ctx context.Context, cause error) error {
 		r.unheld = append(r.unheld, row.id.String())
@@ -131,10 +141,6 @@ func (r *batchRun) handle(ctx context.Context, p *part, row record, fresh map[uu
 	}
 	return r.deliver(ctx, p.t, row, d)
 }
-
-// HeldBehind is what is written on a message that is held for the sake of an
-// earlier one of its key. What is held for any other reason, nobody knows.
-const HeldBehind = "behind an earlier message of its key"
 
 // patience is how long a handler is waited for before others must not wait with
 // it: the other partitions of its transaction, and the module's other work.
@@ -196,16 +202,19 @@ func (r *batchRun) judge(t *task, row record, v verdict) error {
 	if v.err == nil {
 		v.err = errs.New(errs.Unknown, "nacked without an error")
 	}
-	kind := errs.KindOf(v.err)
-	if kind == errs.Contention && r.crowded() {
+	kind, locked := errs.KindOf(v.err), errs.Locked(v.err)
+	contended := r.crowded() && (kind == errs.Contention || locked)
+	if contended {
 		r.s.solo.Store(time.Now().Add(soloPeriod).UnixMilli())
 	}
 	failpoint.Here("run.before_redo")
 	switch {
 	case v.late: // a time-out is not tried twice
 		t.blame(row.offset, v.err)
-	case kind == errs.Contention && r.crowded():
+	case contended:
 		return errCrowded
+	case locked && !v.blamed: // whoever holds the lock is to blame, and no guard is needed to know it
+		return errs.As(errs.Resource, v.err)
 	case !r.all && !v.guarded:
 		t.suspect(row.offset)
 	case !r.all:
@@ -253,6 +262,10 @@ func (r *batchRun) committed() {
 	r.s.t.Committed(r.out.Messages)
 	for _, f := range r.out.Commit {
 		f()
+	}
+	for _, d := range r.dead {
+		r.s.log.Error("message dead", "type", d.row.typ, "key", d.row.key, "message_id", d.row.id, "topic", d.topic, "attempts", d.attempts,
+			"kind", d.kind.String(), "error", d.text, "help", "millrace deadletters")
 	}
 }
 

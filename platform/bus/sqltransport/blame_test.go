@@ -70,7 +70,7 @@ func TestWhoFailsInARunIsBlamedAndNobodyBesideIt(t *testing.T) {
 			require.Eventually(t, func() bool {
 				var got string
 				require.NoError(t, db.QueryRowContext(t.Context(), `SELECT format('%s; %s', (SELECT string_agg(n::text, ',' ORDER BY n) FROM healthy),
-					(SELECT string_agg("offset" || ' ' || state || ' ' || kind, ', ') FROM aside))`).Scan(&got))
+					(SELECT string_agg("offset" || ' ' || state || ' ' || kind, ', ') FROM parked_messages))`).Scan(&got))
 				return got == "1,2,3,4; 1 "+c.says
 			}, 60*time.Second, 10*time.Millisecond)
 		})

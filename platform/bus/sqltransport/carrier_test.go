@@ -159,7 +159,7 @@ func TestWhatACarrierLosesIsADeadLetterAndNothingWaitsForItForEver(t *testing.T)
 		return effects(t, r.transport.DB("store")) == "pack/order:0,1,2,3,4 paid/order:0,3,4"
 	})
 	var dead string
-	require.NoError(t, r.transport.DB("store").QueryRowContext(t.Context(), `SELECT string_agg(state || ' ' || key, ', ') FROM aside`).Scan(&dead))
+	require.NoError(t, r.transport.DB("store").QueryRowContext(t.Context(), `SELECT string_agg(state || ' ' || key, ', ') FROM parked_messages`).Scan(&dead))
 	partition := strconv.Itoa(sqltransport.PartitionOf("order"))
 	require.Equal(t, "dead lost shop.events/"+partition+"/2-3", dead)
 }
@@ -177,13 +177,13 @@ func TestLostCommandsAreOneDeadLetterThatCanOnlyBeDiscarded(t *testing.T) {
 	db, err := postgres.Open(t.Context(), postgres.Config{URL: r.url, MaxConns: 1})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, db.Close()) })
-	letters, err := deadletter.List(t.Context(), db, []string{"store"})
+	letters, err := deadletter.List(t.Context(), db, []string{"store"}, 1000)
 	require.NoError(t, err)
 	require.Len(t, letters, 1)
 	require.ErrorContains(t, deadletter.Retry(t.Context(), db, []string{"store"}, letters[0].ID), "it never arrived")
 	require.NoError(t, deadletter.Discard(t.Context(), db, []string{"store"}, letters[0].ID, "operator", "a test"))
 	var open int
-	require.NoError(t, db.QueryRowContext(t.Context(), `SELECT count(*) FROM store.aside WHERE state <> 'discarded'`).Scan(&open))
+	require.NoError(t, db.QueryRowContext(t.Context(), `SELECT count(*) FROM store.parked_messages WHERE state <> 'discarded'`).Scan(&open))
 	require.Zero(t, open)
 }
 
@@ -214,30 +214,6 @@ func TestACarrierThatLostATopicGetsEverythingAgain(t *testing.T) {
 		return events["shop.paida"] && events["shop.paidb"] && events["shop.paidc"]
 	})
 	require.Equal(t, once, effects(t, r.transport.DB("store")), "nothing took effect twice")
-}
-
-func TestASubscriberBeginsAtATimeThoughItCannotLookWhereThatIs(t *testing.T) {
-	t.Parallel()
-	url := pgtest.URL(t)
-	shop := part{name: "shop", publishes: []bus.Event{paid{}}}
-	heard := make(chan int, 10)
-	store := part{name: "store", hears: []bus.Subscription{
-		bus.On(func(_ context.Context, _ *bus.Tx, p paid) error { heard <- p.N; return nil }).From(time.Unix(2000, 0)),
-	}}
-	r := start(t, url, sqltransport.Config{Carrier: &badCarrier{}}, shop, store)
-	var rows []sqltransport.Row
-	for n := range 4 {
-		rows = append(rows, sqltransport.Row{
-			Topic: "shop.events", Source: "shop", Partition: sqltransport.PartitionOf("a"), Sequence: int64(n + 1),
-			ID: uuid.Must(uuid.NewV7()), Type: "shop.paid", Key: "a", Payload: []byte(`{"order":"a","n":` + strconv.Itoa(n) + `}`),
-			Metadata: map[string]string{"ce_time": time.Unix(1998+int64(n), 0).UTC().Format(time.RFC3339Nano)},
-		})
-	}
-	require.NoError(t, r.transport.Receive(t.Context(), "store", rows[:1]))
-	require.NoError(t, r.transport.Receive(t.Context(), "store", rows))
-	require.NoError(t, r.transport.Receive(t.Context(), "store", rows[:2]))
-	require.Equal(t, 2, await(t, heard))
-	require.Equal(t, 3, await(t, heard))
 }
 
 func await[T any](t *testing.T, from <-chan T) T {

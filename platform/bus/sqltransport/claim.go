@@ -2,7 +2,6 @@ package sqltransport
 
 import (
 	"context"
-	"database/sql"
 	"fmt"
 
 	"github.com/google/uuid"
@@ -24,9 +23,7 @@ import (
 // before any of the run's messages, so that none of them is skipped that the
 // other version counts on.
 //
-// And it lets nobody wait long for a lock where several handlers share the
-// transaction: they take their locks in whatever order they like, and the server
-// looks for deadlocks only after a second.
+// And it sets how long the handlers wait for a lock, see lockLimit.
 const claimSQL = `
 WITH moved AS (
     %s RETURNING 1
@@ -34,42 +31,72 @@ WITH moved AS (
     INSERT INTO inbox (message_id, subscriber, topic, partition, "offset")
     SELECT m.id, $1, m.topic, m.partition, m."offset" FROM unnest($8::uuid[], $9::text[], $10::smallint[], $11::bigint[]) AS m(id, topic, partition, "offset")
     WHERE (SELECT count(*) FROM moved) = $7
-    AND (SELECT a.state FROM aside a WHERE a.subscriber = $1 AND a.message_id = m.id) IS DISTINCT FROM 'discarded'
+    AND (SELECT a.state FROM parked_messages a WHERE a.subscriber = $1 AND a.message_id = m.id) IS DISTINCT FROM 'discarded'
     ON CONFLICT DO NOTHING
     RETURNING message_id
 )
 SELECT (SELECT count(*) FROM moved),
     coalesce((SELECT array_agg(message_id::text) FROM fresh), '{}'),
     coalesce((SELECT array_agg(r.type) FROM bus.registrations r WHERE r.subscriber = $1 AND r.type = ANY($12)), '{}'),
-    CASE WHEN $13 THEN set_config('lock_timeout', '` + crowdLimit + `', true) END`
+    set_config('lock_timeout', $13, true)`
 
-// crowdLimit is how long a handler that shares its transaction waits for a lock, in milliseconds.
-const crowdLimit = "100"
+// How long a handler waits for one lock, as lock_timeout.
+const (
+	// crowdLimit is for handlers that share a transaction: they take their locks in
+	// whatever order they like, and the server looks for deadlocks only after a
+	// second. It is also for most tries of a partition that is paused for a lock, so
+	// that those tries do not occupy the module's executors.
+	crowdLimit = "100ms"
+	// aloneLimit is shorter than bus.HandlerTimeout, so that PostgreSQL itself
+	// reports the lock, and longer than its deadlock_timeout (1 s), so that a
+	// deadlock is reported as one.
+	aloneLimit = "1500ms"
+)
+
+// longTry is how often a partition that is paused for a lock waits as long as any
+// other: one that queues for a short time only may never be first in the queue.
+const longTry = 8
+
+// lockLimit is how long the run's handlers wait for a lock. While a partition of
+// the subscriber is paused for one, the others are likely to meet the same lock.
+func (r *batchRun) lockLimit() string {
+	if r.crowded() {
+		return crowdLimit
+	}
+	return r.s.lockLimit(r.parts[0].t)
+}
+
+func (s *subscriber) lockLimit(t *task) string {
+	if s.pauses.locked() && t.lockTries%longTry != longTry-1 {
+		return crowdLimit
+	}
+	return aloneLimit
+}
 
 // claimSingle is claimSQL for one message of a known type. It has no arrays: what
 // is asked with them is planned anew each time, which takes three times as long
 // as doing it, since a plan for arrays of any length looks worse to the server.
 const claimSingle = `
 WITH moved AS (
-    UPDATE positions SET position = $5
-    WHERE subscriber = $1 AND topic = $2 AND partition = $3 AND position = $4 AND owner = $6 RETURNING 1
+    UPDATE offsets SET committed_offset = $5
+    WHERE subscriber = $1 AND topic = $2 AND partition = $3 AND committed_offset = $4 AND node = $6 RETURNING 1
 ), fresh AS (
     INSERT INTO inbox (message_id, subscriber, topic, partition, "offset")
     SELECT $7, $1, $2, $3, $5 FROM moved
-    WHERE (SELECT a.state FROM aside a WHERE a.subscriber = $1 AND a.message_id = $7) IS DISTINCT FROM 'discarded'
+    WHERE (SELECT a.state FROM parked_messages a WHERE a.subscriber = $1 AND a.message_id = $7) IS DISTINCT FROM 'discarded'
     ON CONFLICT DO NOTHING
     RETURNING 1
 )
-SELECT EXISTS (SELECT FROM moved), EXISTS (SELECT FROM fresh)`
+SELECT EXISTS (SELECT FROM moved), EXISTS (SELECT FROM fresh), set_config('lock_timeout', $8, true)`
 
 // The first ANYs of claimSome are for the index, which a join would not use.
 var (
-	claimOne = fmt.Sprintf(claimSQL, `UPDATE positions SET position = $5
-    WHERE subscriber = $1 AND topic = $2 AND partition = $3 AND position = $4 AND owner = $6`)
-	claimSome = fmt.Sprintf(claimSQL, `UPDATE positions p SET position = w.becomes
+	claimOne = fmt.Sprintf(claimSQL, `UPDATE offsets SET committed_offset = $5
+    WHERE subscriber = $1 AND topic = $2 AND partition = $3 AND committed_offset = $4 AND node = $6`)
+	claimSome = fmt.Sprintf(claimSQL, `UPDATE offsets p SET committed_offset = w.becomes
     FROM unnest($2::text[], $3::smallint[], $4::bigint[], $5::bigint[]) AS w(topic, partition, was, becomes)
-    WHERE p.subscriber = $1 AND p.topic = ANY($2) AND p.partition = ANY($3) AND p.owner = $6
-    AND p.partition = w.partition AND p.position = w.was AND p.topic = w.topic`)
+    WHERE p.subscriber = $1 AND p.topic = ANY($2) AND p.partition = ANY($3) AND p.node = $6
+    AND p.partition = w.partition AND p.committed_offset = w.was AND p.topic = w.topic`)
 )
 
 // claim returns the ids of rows that this subscriber has not handled before.
@@ -98,11 +125,11 @@ func (r *batchRun) claim(ctx context.Context) (map[uuid.UUID]bool, error) {
 		positions = []any{pq.Array(mineTopics), pq.Array(minePartitions), pq.Array(was), pq.Array(becomes)}
 	}
 	args := append(append([]any{r.s.module}, positions...), r.s.t.process, len(r.parts),
-		pq.Array(ids), pq.Array(topics), pq.Array(partitions), pq.Array(offsets), pq.Array(unknown), r.crowded())
+		pq.Array(ids), pq.Array(topics), pq.Array(partitions), pq.Array(offsets), pq.Array(unknown), r.lockLimit())
 	var moved int
 	var fresh []string
-	var ignored sql.NullString
-	if err := r.tx.QueryRowContext(ctx, statement, args...).Scan(&moved, pq.Array(&fresh), pq.Array(&r.newer), &ignored); err != nil {
+	var limit string
+	if err := r.tx.QueryRowContext(ctx, statement, args...).Scan(&moved, pq.Array(&fresh), pq.Array(&r.newer), &limit); err != nil {
 		return nil, fmt.Errorf("claim: %w", err)
 	}
 	if moved < len(r.parts) {
@@ -121,8 +148,9 @@ func (r *batchRun) claim(ctx context.Context) (map[uuid.UUID]bool, error) {
 
 func (r *batchRun) claimSingle(ctx context.Context, t *task, row record) (map[uuid.UUID]bool, error) {
 	var moved, fresh bool
-	err := r.tx.QueryRowContext(ctx, claimSingle, r.s.module, t.topic, int64(t.partition), t.position, row.offset, r.s.t.process, row.id.String()).
-		Scan(&moved, &fresh)
+	var limit string
+	err := r.tx.QueryRowContext(ctx, claimSingle, r.s.module, t.topic, int64(t.partition), t.position, row.offset, r.s.t.process, row.id.String(), r.lockLimit()).
+		Scan(&moved, &fresh, &limit)
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("claim: %w", err)

@@ -51,7 +51,7 @@ func (t *Transport) Close() error {
 				t.cfg.Logger.Debug("lease left to expire", "error", err.Error())
 			}
 		}
-		pools := []*sql.DB{t.notifyDB, t.db}
+		pools := []*sql.DB{t.notifyDB, t.leaseDB, t.callDB, t.db}
 		for _, of := range []map[string]*sql.DB{t.modules, t.carrying} {
 			pools = slices.AppendSeq(pools, maps.Values(of))
 		}

@@ -33,6 +33,24 @@
 // waits longer gives its run up, and the subscriber makes runs of one message
 // for 10 s: rows that many handlers fight for cost no deadlocks.
 //
+// # Faults of the environment
+//
+// A fault that no message is to blame for (kinds whose reaction is errs.Pause: a
+// lock that something else holds, a missing table or right, a sequence behind its
+// table, a full disk, a database that is away) pauses the partition that meets it.
+// Its run is rolled back and tried again after 50 ms (250 ms for a lock), twice as
+// long each time, up to 10 s, and uses no attempt. The other partitions go on.
+//
+// A handler alone in its transaction waits 1.5 s for a lock. While a partition of
+// the module is paused for one, the tries wait 100 ms, and each eighth of a
+// partition 1.5 s, so that a long lock does not occupy the executors. A handler
+// whose time ends while it waits for a lock counts as held up and not as slow:
+// package postgres looks who blocks it.
+//
+// The log has one line when the first partition of a subscription pauses, with
+// who holds the lock or what to do, one for each further reason, and one when the
+// last partition goes on. Transport.Paused tells it to the readiness check.
+//
 // With a Carrier between databases only the road is different: commands go into
 // an outbox of the sender, a relay hands log and outbox to the carrier, and what
 // arrives is handled from an inbound table. See Carrier.
@@ -91,6 +109,6 @@
 //
 // adapter.go (writing), start.go (where to begin), reader.go (reading), task.go, executor.go, batch.go and claim.go (a run),
 // aside.go (what failed), lease.go, frozen.go and notify.go (several processes),
-// stream.go, relay.go, inbound.go, received.go and switch.go (with a carrier), present.go, durable.go and
+// pauses.go (faults of the environment), stream.go, relay.go, inbound.go, received.go and switch.go (with a carrier), present.go, durable.go and
 // housekeeping.go, rights.go and grant.go, subscriber.go, transport.go and close.go (the ends).
 package sqltransport

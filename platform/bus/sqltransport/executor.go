@@ -13,7 +13,9 @@ import (
 const (
 	runTarget    = 100 * time.Millisecond // a run that takes longer makes the next ones shorter
 	soloPeriod   = 10 * time.Second       // runs of one message after contention
-	maxPause     = 10 * time.Second       // the longest wait while the database is away
+	minPause     = 50 * time.Millisecond  // the first wait after a fault of the environment
+	lockPause    = 250 * time.Millisecond // the first wait after a lock was not had
+	maxPause     = 10 * time.Second       // the longest wait of both
 	leasePause   = 50 * time.Millisecond  // until the lease is looked at again
 	handlerGrace = time.Second            // for a handler to notice that its time is over
 )
@@ -95,7 +97,7 @@ func (s *subscriber) execute() {
 func (s *subscriber) step(t *task) {
 	ctx := context.Background() // work in flight is finished, whoever goes down
 	room := int(s.runSize.Load())
-	if time.Now().UnixMilli() < s.solo.Load() {
+	if time.Now().UnixMilli() < s.solo.Load() || t.lockTries > 0 {
 		room = 1
 	}
 	if s.relay() {
@@ -107,6 +109,7 @@ func (s *subscriber) step(t *task) {
 		return
 	}
 	if len(rows) == 0 {
+		s.works(t)
 		s.queue.done(t, more)
 		return
 	}
@@ -171,10 +174,6 @@ func (s *subscriber) next(ctx context.Context, t *task, limit int) (rows []recor
 			return nil, false, err
 		}
 	}
-	if t.position < 0 { // undecided: what arrives first decides
-		t.loaded = false
-		return nil, false, nil
-	}
 	if t.drain {
 		if err := s.drain(ctx, t); err != nil {
 			return nil, false, err
@@ -206,7 +205,7 @@ func (s *subscriber) attempt(ctx context.Context, parts []*part) error {
 func (s *subscriber) settle(t *task, err error) {
 	switch {
 	case err == nil:
-		t.failures = 0
+		s.works(t)
 		s.queue.done(t, true)
 	case errors.Is(err, errCrowded):
 		s.queue.done(t, true)
@@ -232,14 +231,24 @@ func (s *subscriber) fail(t *task, err error) {
 		return
 	}
 	t.failures++
-	wait := min(maxPause, 50*time.Millisecond<<min(t.failures-1, 10))
-	kind := errs.KindOf(err)
-	now := time.Now().UnixMilli()
-	if last := s.warned.Load(); kind != errs.Resource || now-last >= 1000 && s.warned.CompareAndSwap(last, now) {
-		// While the database is away all partitions pause: one of them says so.
-		s.log.Warn("partition pauses", "topic", t.topic, "partition", t.partition, "for", wait, "kind", kind.String(), "error", err.Error())
+	wait := minPause
+	if errs.Locked(err) {
+		t.lockTries++
+		wait = lockPause
+	} else {
+		t.lockTries = 0
 	}
+	wait = min(maxPause, wait<<min(t.failures-1, 10))
+	s.pauses.began(t, err)
 	s.queue.pause(t, wait)
+}
+
+// works notes that nothing troubles the task any more.
+func (s *subscriber) works(t *task) {
+	if t.failures > 0 {
+		t.failures, t.lockTries = 0, 0
+		s.pauses.ended(t)
+	}
 }
 
 // adapt keeps runs short.

@@ -23,57 +23,60 @@ import (
 // It changes what differs, in one transaction; called again it changes nothing.
 //
 // While a process lives, nothing is taken from a module's role: it may be of a
-// version that still needs it. kept then lists what the next call takes.
+// version that still needs it. What is left is returned, with the processes. With
+// revoke everything is taken at once: each module's role may write that a process
+// lives, and so could keep its rights.
 //
 // The URL's user must own the tables, and may create roles unless all are there:
 // else the error is Forbidden, and says what to have created. So it is, and
 // nothing is changed, if a module's role has rights that this cannot take: as a
 // superuser, as a member of another module's role or of the owner, or given by
 // somebody else than the owner. It names the statement that mends it.
-func (r Roles) Grant(ctx context.Context, url string, topo *bus.Topology, modules []string) (kept []string, err error) {
+func (r Roles) Grant(ctx context.Context, url string, topo *bus.Topology, modules []string, revoke bool) (left Left, err error) {
 	defer errs.Wrap(&err, "grant the modules their rights")
-	db, err := postgres.Open(ctx, postgres.Config{URL: url, MaxConns: 1, Application: "millrace migrate"})
+	db, err := postgres.Open(ctx, postgres.Config{URL: url, Schema: "bus", MaxConns: 1, Application: "millrace migrate"})
 	if err != nil {
-		return nil, err
+		return Left{}, err
 	}
 	defer func() { _ = db.Close() }() // the transaction has told what happened
 	if err := errors.Join(r.create(ctx, db, modules), r.apart(ctx, db, topo)); err != nil {
-		return nil, err
+		return Left{}, err
 	}
 	tx, err := db.BeginTx(ctx, nil)
 	if err != nil {
-		return nil, err
+		return Left{}, err
 	}
 	defer func() { _ = tx.Rollback() }() // after the commit it does nothing; else the first error is the one to tell
 	if _, err := tx.ExecContext(ctx, `SELECT pg_advisory_xact_lock(hashtextextended('millrace grant', 0))`); err != nil {
-		return nil, err
+		return Left{}, err
 	}
 	things, err := thingsOf(ctx, tx, modules)
 	if err != nil {
-		return nil, err
+		return Left{}, err
 	}
-	kept, taken, err := r.take(ctx, tx, topo, modules, things)
-	if err != nil {
-		return nil, err
+	if !revoke {
+		if left.Processes, err = livingProcesses(ctx, tx); err != nil {
+			return Left{}, err
+		}
+	}
+	var taken []grant
+	if left.Rights, taken, err = r.take(ctx, tx, topo, modules, things, len(left.Processes) > 0); err != nil {
+		return Left{}, err
 	}
 	if err := r.lost(ctx, tx, topo, things, taken); err != nil {
-		return nil, err
+		return Left{}, err
 	}
 	if err := r.give(ctx, tx, topo, modules, things); err != nil {
-		return nil, err
+		return Left{}, err
 	}
-	return kept, tx.Commit()
+	return left, tx.Commit()
 }
 
 // take takes what is too much, with what its holders gave to others. kept is what
-// has to wait, since processes live. Nobody has a right in order to hand it on.
-func (r Roles) take(ctx context.Context, tx *sql.Tx, topo *bus.Topology, modules []string, things []thing) (kept []string, taken []grant, err error) {
+// has to wait if processes live. Nobody has a right in order to hand it on.
+func (r Roles) take(ctx context.Context, tx *sql.Tx, topo *bus.Topology, modules []string, things []thing, living bool) (kept []string, taken []grant, err error) {
 	given, err := r.given(ctx, tx, topo, things)
 	if err != nil {
-		return nil, nil, err
-	}
-	var living bool
-	if err := tx.QueryRowContext(ctx, `SELECT EXISTS (SELECT FROM bus.processes WHERE expires_at > clock_timestamp())`).Scan(&living); err != nil {
 		return nil, nil, err
 	}
 	wanted := map[grant]bool{}

@@ -76,9 +76,9 @@ func (s *subscriber) pollAside(ctx context.Context) error {
 	}
 	rows, err := s.db.QueryContext(ctx, `
 		SELECT DISTINCT topic, partition FROM (
-			SELECT DISTINCT ON (topic, partition, key) topic, partition, state, next_at FROM aside
+			SELECT DISTINCT ON (topic, partition, key) topic, partition, state, next_attempt_at FROM parked_messages
 			WHERE subscriber = $1 AND state <> 'discarded' ORDER BY topic, partition, key, "offset") AS head
-		WHERE state = 'held' OR state = 'retrying' AND next_at <= clock_timestamp()`, s.module)
+		WHERE state IN ('blocked', 'awaiting_version') OR state = 'retry_scheduled' AND next_attempt_at <= clock_timestamp()`, s.module)
 	if err != nil {
 		return fmt.Errorf("poll aside: %w", err)
 	}
@@ -107,8 +107,8 @@ func (s *subscriber) sweep(ctx context.Context) error {
 		return nil
 	}
 	_, err := s.db.ExecContext(ctx, `
-		DELETE FROM queue q USING positions p
-		WHERE p.subscriber = $1 AND p.topic = $2 AND q.partition = p.partition AND q."offset" <= p.position
+		DELETE FROM queue q USING offsets p
+		WHERE p.subscriber = $1 AND p.topic = $2 AND q.partition = p.partition AND q."offset" <= p.committed_offset
 		AND q.created_at < clock_timestamp() - $3 * interval '1 millisecond'
 		AND q."offset" < (SELECT max(n."offset") FROM queue n WHERE n.partition = q.partition)`,
 		s.module, topic, s.t.cfg.KeepCommands.Milliseconds())

@@ -16,7 +16,7 @@ import (
 
 // receiveSQL writes what arrived under the numbers it came with. A row at or
 // below the subscriber's position was handled before: it is a repetition, as is
-// one that is there already. A subscriber that is undecided hears none yet.
+// one that is there already.
 //
 // What moves marks does not wait for the disk: what a crash of the server
 // forgets of it the marks forget too, and the carrier brings it again.
@@ -24,13 +24,13 @@ const receiveSQL = `
 WITH pace AS MATERIALIZED (
 	SELECT set_config('synchronous_commit', CASE WHEN cardinality($10::text[]) > 0 THEN 'off' ELSE current_setting('synchronous_commit') END, true)
 ),` + moveMarks + `, kept AS (
-INSERT INTO inbound (stream, partition, "offset", id, type, key, payload, metadata)
-SELECT m.stream, m.partition, m."offset", m.id, m.type, m.key, m.payload, m.metadata::json
+INSERT INTO inbound (topic, partition, "offset", id, type, key, payload, metadata)
+SELECT m.topic, m.partition, m."offset", m.id, m.type, m.key, m.payload, m.metadata::json
 FROM unnest($2::text[], $3::smallint[], $4::bigint[], $5::uuid[], $6::text[], $7::text[], $8::bytea[], $9::text[])
-    AS m(stream, partition, "offset", id, type, key, payload, metadata)
-LEFT JOIN positions p ON p.subscriber = $1 AND p.topic = m.stream AND p.partition = m.partition
-WHERE m."offset" > CASE WHEN p.position < 0 THEN 9223372036854775807 ELSE coalesce(p.position, 0) END
-ORDER BY m.stream, m.partition, m."offset"
+    AS m(topic, partition, "offset", id, type, key, payload, metadata)
+LEFT JOIN offsets p ON p.subscriber = $1 AND p.topic = m.topic AND p.partition = m.partition
+WHERE m."offset" > coalesce(p.committed_offset, 0)
+ORDER BY m.topic, m.partition, m."offset"
 ON CONFLICT DO NOTHING RETURNING 1)
 SELECT (SELECT count(*) FROM kept),` + isBehind + ` FROM pace`
 
@@ -75,7 +75,7 @@ func (t *Transport) Receive(ctx context.Context, module string, rows []Row, mark
 	var behind bool
 	given := false
 	failpoint.Here("inbound.before_commit")
-	if len(counted) == len(rows) && !t.beginsLater(module) {
+	if len(counted) == len(rows) {
 		// Most of the time it is one statement, which commits by itself.
 		var b columns
 		kept, behind, err = t.keep(ctx, t.carrying[module], module, &b, rows, marks)
@@ -107,11 +107,6 @@ func (t *Transport) receiveAll(ctx context.Context, db *sql.DB, module string, r
 		return false, fmt.Errorf("begin: %w", err)
 	}
 	defer func() { _ = tx.Rollback() }() // after the commit it does nothing; else the first error is the one to tell
-	if len(counted) > 0 && t.beginsLater(module) {
-		if err := t.decide(ctx, tx, module, counted); err != nil {
-			return false, err
-		}
-	}
 	var b columns
 	if _, behind, err = t.keep(ctx, tx, module, &b, counted, marks); err != nil {
 		return false, err
@@ -167,11 +162,6 @@ func (t *Transport) keep(ctx context.Context, db executing, module string, b *co
 	return kept, behind, nil
 }
 
-// beginsLater tells whether the module does not begin with the first message.
-func (t *Transport) beginsLater(module string) bool {
-	return slices.ContainsFunc(t.topo.SubscriptionsOf(module), func(s bus.Subscription) bool { return !s.Start.IsZero() })
-}
-
 // queue writes rows that nobody counted into the module's queue.
 func queue(ctx context.Context, tx *sql.Tx, rows []Row) error {
 	var b columns
@@ -201,6 +191,16 @@ const (
 // becomes a dead letter at once, which an operator looks at and discards.
 const TypeUnreadable = "unreadable"
 
+// MetaBadType is the metadata in which a carrier shows the type of what it cannot
+// read because no message may have that type, with escapes.
+const MetaBadType = "badtype"
+
+// Reserved reports whether a type is one that this package gives, and no record
+// may bring.
+func Reserved(messageType string) bool {
+	return messageType == TypeUnreadable || strings.HasPrefix(messageType, typeLost)
+}
+
 // fillHoles puts rows in the place of what never arrived, right behind the
 // subscriber's positions. Else its partitions would stand still for ever.
 func (s *subscriber) fillHoles(ctx context.Context) error {
@@ -209,19 +209,19 @@ func (s *subscriber) fillHoles(ctx context.Context) error {
 	}
 	rows, err := s.db.QueryContext(ctx, `
 		WITH hole AS (
-			SELECT p.topic AS stream, p.partition, p.position + 1 AS first, next."offset" - 1 AS last
-			FROM positions p CROSS JOIN LATERAL (
-				SELECT i."offset", i.created_at FROM inbound i WHERE i.stream = p.topic AND i.partition = p.partition AND i."offset" > p.position
+			SELECT p.topic AS topic, p.partition, p.committed_offset + 1 AS first, next."offset" - 1 AS last
+			FROM offsets p CROSS JOIN LATERAL (
+				SELECT i."offset", i.created_at FROM inbound i WHERE i.topic = p.topic AND i.partition = p.partition AND i."offset" > p.committed_offset
 				ORDER BY i."offset" LIMIT 1) next
-			WHERE p.subscriber = $1 AND next."offset" > p.position + 1 AND next.created_at < clock_timestamp() - $2 * interval '1 millisecond'
+			WHERE p.subscriber = $1 AND next."offset" > p.committed_offset + 1 AND next.created_at < clock_timestamp() - $2 * interval '1 millisecond'
 		), filled AS (
-			INSERT INTO inbound (stream, partition, "offset", id, type, key, payload, metadata)
-			SELECT stream, partition, n, gen_random_uuid(), CASE WHEN n = first THEN $3 ELSE $4 END,
-				format('lost %s/%s/%s-%s', stream, partition, first, last), '{}', '{}'
+			INSERT INTO inbound (topic, partition, "offset", id, type, key, payload, metadata)
+			SELECT topic, partition, n, gen_random_uuid(), CASE WHEN n = first THEN $3 ELSE $4 END,
+				format('lost %s/%s/%s-%s', topic, partition, first, last), '{}', '{}'
 			FROM hole CROSS JOIN LATERAL generate_series(first, least(last, first + 99999)) AS n
 			ON CONFLICT DO NOTHING
 		)
-		SELECT stream, partition, first, last FROM hole`, s.module, s.t.cfg.LostAfter.Milliseconds(), typeLost, restLost)
+		SELECT topic, partition, first, last FROM hole`, s.module, s.t.cfg.LostAfter.Milliseconds(), typeLost, restLost)
 	if err != nil {
 		return fmt.Errorf("look for what is lost: %w", err)
 	}
@@ -254,13 +254,13 @@ func (s *subscriber) sweepCarried(ctx context.Context) error {
 		return nil
 	}
 	text := `
-		DELETE FROM inbound i USING positions p
-		WHERE p.subscriber = $1 AND p.topic = i.stream AND p.partition = i.partition AND i."offset" <= p.position
+		DELETE FROM inbound i USING offsets p
+		WHERE p.subscriber = $1 AND p.topic = i.topic AND p.partition = i.partition AND i."offset" <= p.committed_offset
 		AND i.created_at < clock_timestamp() - $2 * interval '1 millisecond'`
 	if s.relay() {
 		text = `
-		DELETE FROM outbox o USING positions p
-		WHERE p.subscriber = $1 AND p.topic = o.topic || '/' || current_schema() AND p.partition = o.partition AND o."offset" <= p.position
+		DELETE FROM outbox o USING offsets p
+		WHERE p.subscriber = $1 AND p.topic = o.topic || '/' || current_schema() AND p.partition = o.partition AND o."offset" <= p.committed_offset
 		AND o.created_at < clock_timestamp() - $2 * interval '1 millisecond'
 		AND o."offset" < (SELECT max(n."offset") FROM outbox n WHERE n.topic = o.topic AND n.partition = o.partition)`
 	}
@@ -280,13 +280,13 @@ func (t *Transport) Incarnation(ctx context.Context, topic, incarnation string) 
 	}
 	defer func() { _ = tx.Rollback() }() // after the commit it does nothing; else the first error is the one to tell
 	var known string
-	if err := tx.QueryRowContext(ctx, `SELECT incarnation FROM topics WHERE name = $1 FOR UPDATE`, topic).Scan(&known); err != nil {
+	if err := tx.QueryRowContext(ctx, `SELECT topic_id FROM topics WHERE name = $1 FOR UPDATE`, topic).Scan(&known); err != nil {
 		return false, fmt.Errorf("incarnation of %s: %w", topic, err)
 	}
 	if known == incarnation {
 		return false, nil
 	}
-	if _, err := tx.ExecContext(ctx, `UPDATE topics SET incarnation = $2 WHERE name = $1`, topic, incarnation); err != nil {
+	if _, err := tx.ExecContext(ctx, `UPDATE topics SET topic_id = $2 WHERE name = $1`, topic, incarnation); err != nil {
 		return false, fmt.Errorf("incarnation of %s: %w", topic, err)
 	}
 	if known != "" {
@@ -307,13 +307,13 @@ func (t *Transport) Incarnation(ctx context.Context, topic, incarnation string) 
 // claims the partitions next learns their new positions.
 func rewind(ctx context.Context, tx *sql.Tx, module, topic string) error {
 	var here bool
-	if err := tx.QueryRowContext(ctx, `SELECT to_regclass($1) IS NOT NULL`, module+".positions").Scan(&here); err != nil || !here {
+	if err := tx.QueryRowContext(ctx, `SELECT to_regclass($1) IS NOT NULL`, module+".offsets").Scan(&here); err != nil || !here {
 		return err // another database's
 	}
 	_, err := tx.ExecContext(ctx, fmt.Sprintf(`
-		UPDATE %[1]s.positions p SET owner = NULL, position = least(p.position, CASE WHEN p.topic = $2
+		UPDATE %[1]s.offsets p SET node = NULL, committed_offset = least(p.committed_offset, CASE WHEN p.topic = $2
 			THEN (SELECT coalesce(min(l."offset"), 1) - 1 FROM %[1]s.log l WHERE l.partition = p.partition)
-			ELSE (SELECT coalesce(min(o."offset") - 1, p.position) FROM %[1]s.outbox o WHERE o.topic = $2 AND o.partition = p.partition) END)
+			ELSE (SELECT coalesce(min(o."offset") - 1, p.committed_offset) FROM %[1]s.outbox o WHERE o.topic = $2 AND o.partition = p.partition) END)
 		WHERE p.subscriber = $1 AND split_part(p.topic, '/', 1) = $2`, module), module+relaySuffix, topic)
 	return err
 }
@@ -326,7 +326,7 @@ func Hopeless(messageType string) (why string) {
 	case strings.HasPrefix(messageType, typeLost):
 		return "it never arrived, so there is nothing to try: mend what its sender's message should have done, and discard it"
 	case messageType == TypeUnreadable:
-		return "nobody can read it, so there is nothing to try: have its producer send it again as a CloudEvent with a type, and discard it"
+		return "nobody can read it, so there is nothing to try: have its producer send it again as a CloudEvent with a type of a–z, 0–9, '.', '_' and '-', and discard it"
 	}
 	return ""
 }

@@ -17,16 +17,31 @@ import (
 	"millrace/platform/failpoint"
 )
 
-// lease keeps this process's row in bus.processes alive, and shares the
+// lease keeps this process's row in bus.nodes alive, and shares the
 // partitions among the living. It is for efficiency and take-over only; safety
 // is the compare-and-set of the position.
+//
+// It has connections of its own, so that it waits for no reader, no sweep and no
+// request: one for the renewal, one for sharing.
 type lease struct {
 	t       *Transport
+	db      *sql.DB
 	trigger chan struct{}
 	renewed atomic.Pointer[time.Time] // taken before the renewal was sent, so on the safe side
 }
 
-func newLease(t *Transport) *lease { return &lease{t: t, trigger: make(chan struct{}, 1)} }
+// Living is the condition, in SQL, on a row of bus.nodes under which its
+// process counts as alive. Each module's role may write there: a lease that ends
+// later than twice the longest that there is counts as none, so that nobody keeps
+// a process alive that does not renew.
+const Living = `(expires_at > clock_timestamp() AND expires_at < clock_timestamp() + interval '2 minutes')`
+
+// maxLease is the longest LeaseTTL.
+const maxLease = time.Minute
+
+func newLease(t *Transport, db *sql.DB) *lease {
+	return &lease{t: t, db: db, trigger: make(chan struct{}, 1)}
+}
 
 // valid tells whether other processes still must believe in this one.
 func (l *lease) valid() bool {
@@ -42,55 +57,108 @@ func (l *lease) now() {
 	}
 }
 
-// loop renews, claims and gives back, twice per lease time, until ctx ends.
+// loop renews the lease twice per lease time, until ctx ends, and after each
+// renewal shares the partitions. The next renewal does not wait for that: what
+// shares them may wait for a lock, or for another module's table.
 func (l *lease) loop(ctx context.Context) {
 	tick := time.NewTicker(l.t.cfg.LeaseTTL / 2)
 	defer tick.Stop()
+	shared := make(chan struct{}, 1)
+	sharing, again := false, false
+	defer func() {
+		if sharing {
+			<-shared // cut off by ctx
+		}
+	}()
 	for {
-		if err := l.turn(ctx); err != nil && ctx.Err() == nil {
+		working, err := l.renew(ctx)
+		switch {
+		case err == nil && sharing:
+			again = true
+		case err == nil:
+			sharing = true
+			go func() {
+				if err := l.share(ctx, working); err != nil && ctx.Err() == nil {
+					l.t.cfg.Logger.Warn("partitions not shared", "kind", errs.KindOf(err).String(), "error", err.Error())
+				}
+				shared <- struct{}{}
+			}()
+		case ctx.Err() == nil:
 			l.t.cfg.Logger.Warn("lease not renewed", "kind", errs.KindOf(err).String(), "error", err.Error())
 		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		case <-l.trigger:
+		for wait := true; wait; {
+			select {
+			case <-ctx.Done():
+				return
+			case <-shared:
+				sharing, wait, again = false, !again, false
+			case <-tick.C:
+				wait = false
+			case <-l.trigger:
+				wait = false
+			}
 		}
 	}
 }
 
-func (l *lease) turn(parent context.Context) error {
+// turn renews the lease and shares the partitions, once.
+func (l *lease) turn(ctx context.Context) error {
+	working, err := l.renew(ctx)
+	if err != nil {
+		return err
+	}
+	return l.share(ctx, working)
+}
+
+// renew writes what this process works for, and that it lives.
+func (l *lease) renew(parent context.Context) (working []*subscriber, err error) {
 	ctx, cancel := context.WithTimeout(parent, l.t.cfg.LeaseTTL)
 	defer cancel()
 	before := time.Now()
 	hosts, hears := []string{}, []string{}
 	for _, s := range l.t.subscribers {
 		if s.isStarted() && !s.isStopping() {
+			working = append(working, s)
 			hosts = append(hosts, s.module)
-			for messageType := range s.channels {
-				hears = append(hears, s.module+"/"+messageType)
-			}
-			if s.relay() {
-				for stream := range s.tasks {
-					hears = append(hears, s.module+"/"+topicOf(stream))
-				}
-			}
+			hears = append(hears, s.hearing()...)
 		}
 	}
 	slices.Sort(hosts)
 	slices.Sort(hears)
-	if _, err := l.t.db.ExecContext(ctx, `
-		INSERT INTO processes (id, hosts, hears, expires_at) VALUES ($1, $2, $3, clock_timestamp() + $4 * interval '1 millisecond')
-		ON CONFLICT (id) DO UPDATE SET hosts = excluded.hosts, hears = excluded.hears, expires_at = excluded.expires_at`,
+	// A pool replaces connections that broke; the renewal does not fail by them.
+	if _, err := l.db.ExecContext(ctx, `
+		INSERT INTO nodes (id, modules, subscriptions, expires_at) VALUES ($1, $2, $3, clock_timestamp() + $4 * interval '1 millisecond')
+		ON CONFLICT (id) DO UPDATE SET modules = excluded.modules, subscriptions = excluded.subscriptions, expires_at = excluded.expires_at`,
 		l.t.process, pq.Array(hosts), pq.Array(hears), l.t.cfg.LeaseTTL.Milliseconds()); err != nil {
-		return fmt.Errorf("renew: %w", err)
+		return nil, fmt.Errorf("renew: %w", err)
 	}
 	// After the row is there: who switches the installation sees it, or is seen.
-	if err := l.t.sameRoad(ctx, l.t.db); err != nil {
-		return err
+	if err := l.t.sameRoad(ctx, l.db); err != nil {
+		return nil, err
 	}
 	l.renewed.Store(&before)
 	failpoint.Here("lease.renewed")
+	return working, nil
+}
+
+// hearing names what the subscriber gets, as "<subscriber>/<type or topic>".
+func (s *subscriber) hearing() (hears []string) {
+	for messageType := range s.channels {
+		hears = append(hears, s.module+"/"+messageType)
+	}
+	if s.relay() {
+		for stream := range s.tasks {
+			hears = append(hears, s.module+"/"+topicOf(stream))
+		}
+	}
+	return hears
+}
+
+// share claims partitions and gives them back. It is for what was renewed: the
+// others see in the lease for whom this process works.
+func (l *lease) share(parent context.Context, working []*subscriber) error {
+	ctx, cancel := context.WithTimeout(parent, l.t.cfg.LeaseTTL)
+	defer cancel()
 	living, err := l.living(ctx)
 	if err != nil {
 		return err
@@ -99,8 +167,8 @@ func (l *lease) turn(parent context.Context) error {
 		l.t.cfg.Logger.Debug("left to the server's time limit", "error", err.Error())
 	}
 	var failures []error // one module's trouble is not the others'
-	for _, s := range l.t.subscribers {
-		if s.isStarted() && !s.isStopping() {
+	for _, s := range working {
+		if !s.isStopping() {
 			failures = append(failures, s.balance(ctx, living))
 		}
 	}
@@ -114,9 +182,9 @@ type workers map[[2]string]map[uuid.UUID]bool
 // what was committed here. Two versions of a module may hear different topics,
 // so each topic's partitions are shared among those that hear it.
 func (l *lease) living(ctx context.Context) (workers, error) {
-	rows, err := l.t.db.QueryContext(ctx, `
-		SELECT id, coalesce(heard, '') FROM processes LEFT JOIN LATERAL unnest(hears) AS heard ON true
-		WHERE expires_at > clock_timestamp()`)
+	rows, err := l.db.QueryContext(ctx, `
+		SELECT id, coalesce(heard, '') FROM nodes LEFT JOIN LATERAL unnest(subscriptions) AS heard ON true
+		WHERE `+Living)
 	if err != nil {
 		return nil, fmt.Errorf("read the living: %w", err)
 	}
@@ -182,7 +250,7 @@ func (s *subscriber) balance(ctx context.Context, living workers) error {
 // claimed again. A task that wrongly believes in owning a quiet partition would
 // keep its place in the share, and a free partition would wait for ever.
 func (s *subscriber) reconcile(ctx context.Context) error {
-	rows, err := s.t.db.QueryContext(ctx, `SELECT topic, partition FROM `+s.positions()+` WHERE subscriber = $1 AND owner = $2`, s.module, s.t.process)
+	rows, err := s.t.lease.db.QueryContext(ctx, `SELECT topic, partition FROM `+s.positions()+` WHERE subscriber = $1 AND node = $2`, s.module, s.t.process)
 	if err != nil {
 		return fmt.Errorf("read the partitions of %s: %w", s.module, err)
 	}
@@ -207,13 +275,13 @@ func (s *subscriber) reconcile(ctx context.Context) error {
 // claim takes up to limit partitions of a topic that nobody living owns. A process that
 // lives but no longer works for the subscriber (it is going down) counts as gone.
 func (s *subscriber) claim(ctx context.Context, topic string, limit int) error {
-	rows, err := s.t.db.QueryContext(ctx, `
+	rows, err := s.t.lease.db.QueryContext(ctx, `
 		WITH free AS (
 			SELECT topic, partition FROM `+s.positions()+` p
-			WHERE subscriber = $1 AND topic = $4 AND (owner IS NULL OR owner <> $2 AND NOT EXISTS (
-				SELECT 1 FROM processes l WHERE l.id = p.owner AND l.expires_at > clock_timestamp() AND p.subscriber = ANY(l.hosts)))
+			WHERE subscriber = $1 AND topic = $4 AND (node IS NULL OR node <> $2 AND NOT EXISTS (
+				SELECT 1 FROM nodes l WHERE l.id = p.node AND `+Living+` AND p.subscriber = ANY(l.modules)))
 			LIMIT $3 FOR UPDATE SKIP LOCKED)
-		UPDATE `+s.positions()+` p SET owner = $2 FROM free
+		UPDATE `+s.positions()+` p SET node = $2 FROM free
 		WHERE p.subscriber = $1 AND p.topic = free.topic AND p.partition = free.partition
 		RETURNING p.topic, p.partition`, s.module, s.t.process, limit, topic)
 	if err != nil {
@@ -230,9 +298,8 @@ func (s *subscriber) claim(ctx context.Context, topic string, limit int) error {
 	return nil
 }
 
-// positions is the table, for the shared pool: the module's own pool may be
-// exhausted by its requests, and the lease must not wait for it.
-func (s *subscriber) positions() string { return pq.QuoteIdentifier(s.schema) + ".positions" }
+// positions is the table, for the lease's connections.
+func (s *subscriber) positions() string { return pq.QuoteIdentifier(s.schema) + ".offsets" }
 
 func (s *subscriber) scanTasks(rows *sql.Rows) (map[*task]bool, error) {
 	defer rows.Close()
@@ -259,7 +326,8 @@ func (q *readyQueue) owns(t *task) (claimed, release bool) {
 
 // end gives the lease up, so that others take over at once.
 func (l *lease) end(ctx context.Context) error {
-	if _, err := l.t.db.ExecContext(ctx, `DELETE FROM processes WHERE id = $1 OR expires_at < clock_timestamp() - interval '1 hour'`, l.t.process); err != nil {
+	if _, err := l.db.ExecContext(ctx, `DELETE FROM nodes
+		WHERE id = $1 OR expires_at < clock_timestamp() - interval '1 hour' OR expires_at > clock_timestamp() + interval '1 hour'`, l.t.process); err != nil {
 		return fmt.Errorf("end the lease: %w", err)
 	}
 	failpoint.Here("shutdown.lease_ended")

@@ -37,9 +37,9 @@ func TestOffsetsGoOnBehindTwoBillion(t *testing.T) {
 	p := sqltransport.PartitionOf("x")
 	for _, query := range []string{
 		`INSERT INTO shop.log (partition, "offset", id, type, key, payload, metadata) VALUES ($1, $2, gen_random_uuid(), 'shop.paid', 'x', '{}', '{}')`,
-		`INSERT INTO store.positions (subscriber, topic, partition, position) VALUES ('store', 'shop.events', $1, $2)`,
+		`INSERT INTO store.offsets (subscriber, topic, partition, committed_offset) VALUES ('store', 'shop.events', $1, $2)`,
 		`INSERT INTO store.queue (partition, "offset", id, type, key, payload, metadata) VALUES ($1, $2, gen_random_uuid(), 'store.pack', 'x', '{}', '{}')`,
-		`INSERT INTO store.positions (subscriber, topic, partition, position) VALUES ('store', 'store.commands', $1, $2)`,
+		`INSERT INTO store.offsets (subscriber, topic, partition, committed_offset) VALUES ('store', 'store.commands', $1, $2)`,
 	} {
 		_, err = db.ExecContext(t.Context(), query, p, math.MaxInt32)
 		require.NoError(t, err)

@@ -86,11 +86,14 @@ func (n *notifier) loop(ctx context.Context) {
 			continue
 		}
 		failpoint.Here("notify.before_send")
-		if err := n.notify(ctx, encodeWakeup(n.process, sending)); err != nil && ctx.Err() == nil {
-			n.tell(sending)
-			select {
-			case <-ctx.Done():
-			case <-time.After(200 * time.Millisecond):
+		for _, payload := range encodeWakeup(n.process, sending) {
+			if err := n.notify(ctx, payload); err != nil && ctx.Err() == nil {
+				n.tell(sending)
+				select {
+				case <-ctx.Done():
+				case <-time.After(200 * time.Millisecond):
+				}
+				break
 			}
 		}
 	}
@@ -106,15 +109,24 @@ func (n *notifier) notify(ctx context.Context, payload string) error {
 }
 
 // The payloads: "hello <process>", "log <process> <topic>=<hex bits> …", and
-// from an operator's tool "aside <subscriber> <topic> <partition>".
+// from an operator's tool "parked <subscriber> <topic> <partition>".
 
-func encodeWakeup(process string, dirty wakeup) string {
-	var b strings.Builder
-	b.WriteString("log " + process)
+// maxNotification is how long a payload may be: PostgreSQL refuses 8,000 bytes.
+const maxNotification = 7999
+
+// encodeWakeup makes one payload, or several if the topics are too many for one.
+func encodeWakeup(process string, dirty wakeup) (payloads []string) {
+	start := "log " + process
+	payload := start
 	for topic, partitions := range dirty {
-		b.WriteString(" " + topic + "=" + strconv.FormatUint(partitions, 16))
+		word := " " + topic + "=" + strconv.FormatUint(partitions, 16)
+		if len(payload)+len(word) > maxNotification {
+			payloads = append(payloads, payload)
+			payload = start
+		}
+		payload += word
 	}
-	return b.String()
+	return append(payloads, payload)
 }
 
 // listen hears other processes until ctx ends. A connection that comes back
@@ -213,7 +225,7 @@ func (t *Transport) heard(payload string) {
 			}
 		}
 		t.wake(dirty)
-	case len(words) == 4 && words[0] == "aside":
+	case len(words) == 4 && words[0] == "parked":
 		s := t.subscribers[words[1]]
 		partition, err := strconv.Atoi(words[3])
 		if s == nil || err != nil || s.tasks[words[2]] == nil || partition < 0 || partition >= Partitions {
@@ -226,7 +238,7 @@ func (t *Transport) heard(payload string) {
 // AsideChanged is the notification with which an operator's tool tells the
 // partition's owner, in whatever process, that it changed a state.
 func AsideChanged(ctx context.Context, tx *sql.Tx, subscriber, topic string, partition int) error {
-	if _, err := tx.ExecContext(ctx, `SELECT pg_notify($1, $2)`, channel, fmt.Sprintf("aside %s %s %d", subscriber, topic, partition)); err != nil {
+	if _, err := tx.ExecContext(ctx, `SELECT pg_notify($1, $2)`, channel, fmt.Sprintf("parked %s %s %d", subscriber, topic, partition)); err != nil {
 		return fmt.Errorf("notify: %w", err)
 	}
 	return nil

@@ -2,11 +2,15 @@ package sqltransport
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"math"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/google/uuid"
 	"github.com/lib/pq"
 	"github.com/stretchr/testify/require"
 )
@@ -73,4 +77,40 @@ func TestAPollWakesASubscriberThatWasNotToldOfWhatAnotherHasRead(t *testing.T) {
 	late.tasks["shop.events"][7].state = idle
 	require.NoError(t, tr.poll(t.Context(), "shop.events", r))
 	require.Equal(t, idle, late.tasks["shop.events"][7].state, "nothing new, and nobody is woken")
+}
+
+// PostgreSQL refuses a payload of 8,000 bytes: it was sent again without end.
+func TestNotifier_SendsManyTopicsInSeveralPayloads(t *testing.T) {
+	t.Parallel()
+	db := shop(t)
+	n := newNotifier(db, uuid.NewString(), time.Minute)
+	dirty := wakeup{}
+	for i := range 300 {
+		dirty[fmt.Sprintf("module%023d.commands", i)] = math.MaxUint64
+	}
+	payloads := encodeWakeup(n.process, dirty)
+	require.Greater(t, len(payloads), 1)
+	tr := &Transport{process: uuid.New(), notifier: n, subscribers: map[string]*subscriber{}, readers: map[string]*reader{}}
+	got := wakeup{}
+	for _, payload := range payloads {
+		require.NoError(t, n.notify(t.Context(), payload))
+		tr.heard(payload)
+		for _, word := range strings.Fields(payload)[2:] {
+			topic, bits, _ := strings.Cut(word, "=")
+			require.Equal(t, "ffffffffffffffff", bits)
+			got[topic] = math.MaxUint64
+		}
+	}
+	require.Equal(t, dirty, got)
+}
+
+// The server cuts an application's name off after 63 bytes, and with it the
+// process: transactions of an expired process of such a module were never ended.
+func TestApplicationName_EndsWithTheProcessHoweverLongTheModulesName(t *testing.T) {
+	t.Parallel()
+	process := uuid.New()
+	require.Equal(t, "millrace delivery "+process.String(), applicationName("delivery", process))
+	name := applicationName("abcdefghijklmnopqrstuvwxyz0123", process)
+	require.Len(t, name, 63)
+	require.True(t, strings.HasSuffix(name, " "+process.String()), name)
 }

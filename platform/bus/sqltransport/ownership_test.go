@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lib/pq"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/sync/errgroup"
 
@@ -38,7 +39,7 @@ func TestWhoeverLostAPartitionHandlesNothingOfIt(t *testing.T) {
 		t.Helper()
 		require.Eventually(t, func() bool {
 			var position int
-			require.NoError(t, db.QueryRowContext(t.Context(), `SELECT max(position) FROM store.positions`).Scan(&position))
+			require.NoError(t, db.QueryRowContext(t.Context(), `SELECT max(committed_offset) FROM store.offsets`).Scan(&position))
 			return position == want
 		}, 60*time.Second, 10*time.Millisecond)
 	}
@@ -46,13 +47,13 @@ func TestWhoeverLostAPartitionHandlesNothingOfIt(t *testing.T) {
 	// Another process takes the partition over and handles the second; this one
 	// has not heard of it.
 	_, err = db.ExecContext(t.Context(), `
-		INSERT INTO bus.processes (id, hosts, hears, expires_at) VALUES ('00000000-0000-0000-0000-000000000001', '{store}', '{}', 'infinity');
-		UPDATE store.positions SET owner = '00000000-0000-0000-0000-000000000001', position = 2 WHERE position = 1`)
+		INSERT INTO bus.nodes (id, modules, subscriptions, expires_at) VALUES ('00000000-0000-0000-0000-000000000001', '{store}', '{}', clock_timestamp() + interval '100 seconds');
+		UPDATE store.offsets SET node = '00000000-0000-0000-0000-000000000001', committed_offset = 2 WHERE committed_offset = 1`)
 	require.NoError(t, err)
 	say(2)
 	say(3)
 	// It goes, and this process claims the partition anew.
-	_, err = db.ExecContext(t.Context(), `DELETE FROM bus.processes WHERE expires_at = 'infinity'`)
+	_, err = db.ExecContext(t.Context(), `DELETE FROM bus.nodes WHERE id = '00000000-0000-0000-0000-000000000001'`)
 	require.NoError(t, err)
 	require.Equal(t, 3, waitFor(t, "the third", handled), "the second was another's")
 	require.Empty(t, handled)
@@ -203,7 +204,7 @@ func TestWithoutThePublishLockWritersCollide(t *testing.T) {
 	require.Contains(t, definition, "PERFORM 1")
 	_, err = db.ExecContext(t.Context(), definition)
 	require.NoError(t, err)
-	require.Equal(t, errs.Conflict, errs.KindOf(write(t, url, 8, 200)), "two writers computed the same offset")
+	require.NotNil(t, pq.As(write(t, url, 8, 200), "23505"), "two writers computed the same offset")
 }
 
 func TestAProcessThatGoesDownGivesItsPartitionsToTheOthersAtOnce(t *testing.T) {
@@ -220,7 +221,7 @@ func TestAProcessThatGoesDownGivesItsPartitionsToTheOthersAtOnce(t *testing.T) {
 		t.Helper()
 		require.Eventually(t, func() bool {
 			var got string
-			require.NoError(t, db.QueryRowContext(t.Context(), `SELECT string_agg(n::text, ',') FROM (SELECT count(*) AS n FROM store.positions GROUP BY owner) AS o`).Scan(&got))
+			require.NoError(t, db.QueryRowContext(t.Context(), `SELECT string_agg(n::text, ',') FROM (SELECT count(*) AS n FROM store.offsets GROUP BY node) AS o`).Scan(&got))
 			return got == want
 		}, 60*time.Second, 10*time.Millisecond, want)
 	}

@@ -30,15 +30,15 @@ var ErrBehind = errors.New("the database does not have what was received before"
 // moveMarks is the part of receiveSQL that moves marks, by compare-and-set.
 const moveMarks = `
 marks AS (
-	SELECT * FROM unnest($10::text[], $11::int[], $12::text[], $13::bigint[], $14::bigint[]) AS m(topic, partition, incarnation, was, becomes)
+	SELECT * FROM unnest($10::text[], $11::int[], $12::text[], $13::bigint[], $14::bigint[]) AS m(topic, partition, topic_id, was, becomes)
 ), moved AS (
-	UPDATE received r SET "offset" = m.becomes FROM marks m
-	WHERE r.topic = m.topic AND r.partition = m.partition AND r.incarnation = m.incarnation AND r."offset" >= m.was AND r."offset" < m.becomes
+	UPDATE checkpoints r SET "offset" = m.becomes FROM marks m
+	WHERE r.topic = m.topic AND r.partition = m.partition AND r.topic_id = m.topic_id AND r."offset" >= m.was AND r."offset" < m.becomes
 )`
 
 // isBehind is what receiveSQL answers of them.
 const isBehind = `
-EXISTS (SELECT 1 FROM marks m LEFT JOIN received r ON r.topic = m.topic AND r.partition = m.partition AND r.incarnation = m.incarnation
+EXISTS (SELECT 1 FROM marks m LEFT JOIN checkpoints r ON r.topic = m.topic AND r.partition = m.partition AND r.topic_id = m.topic_id
 	WHERE r."offset" IS NULL OR r."offset" < m.was)`
 
 // markColumns are marks as receiveSQL takes them, in one order for everybody.
@@ -65,7 +65,7 @@ func (t *Transport) marks(ctx context.Context, module, with string) (marks []Mar
 	if db == nil {
 		return nil, errs.New(errs.Invalid, "it is not hosted here with a carrier")
 	}
-	rows, err := db.QueryContext(ctx, with+` SELECT topic, partition, incarnation, "offset" FROM received`)
+	rows, err := db.QueryContext(ctx, with+` SELECT topic, partition, topic_id, "offset" FROM checkpoints`)
 	if err != nil {
 		return nil, err
 	}
@@ -86,8 +86,8 @@ func (t *Transport) Flush(ctx context.Context, module string) (marks []Mark, err
 	// A commit that waits for the disk takes along what was committed before.
 	return t.marks(ctx, module, `
 		WITH written AS (
-			UPDATE received r SET "offset" = r."offset"
-			WHERE (r.topic, r.partition) = (SELECT topic, partition FROM received ORDER BY topic, partition LIMIT 1)
+			UPDATE checkpoints r SET "offset" = r."offset"
+			WHERE (r.topic, r.partition) = (SELECT topic, partition FROM checkpoints ORDER BY topic, partition LIMIT 1)
 		)`)
 }
 
@@ -104,10 +104,10 @@ func (t *Transport) BeginAt(ctx context.Context, module string, marks []Mark) (e
 	}
 	args := markColumns(marks)
 	_, err = db.ExecContext(ctx, `
-		INSERT INTO received AS r (topic, partition, incarnation, "offset")
+		INSERT INTO checkpoints AS r (topic, partition, topic_id, "offset")
 		SELECT * FROM unnest($1::text[], $2::int[], $3::text[], $4::bigint[])
-		ON CONFLICT (topic, partition) DO UPDATE SET incarnation = excluded.incarnation, "offset" = excluded."offset"
-		WHERE r.incarnation <> excluded.incarnation`, args[0], args[1], args[2], args[4])
+		ON CONFLICT (topic, partition) DO UPDATE SET topic_id = excluded.topic_id, "offset" = excluded."offset"
+		WHERE r.topic_id <> excluded.topic_id`, args[0], args[1], args[2], args[4])
 	return err
 }
 
@@ -135,7 +135,7 @@ func (t *Transport) Undone(ctx context.Context, rows []Row) (undone []bool, err 
 		var here bool
 		// Tables that nobody works on are perhaps a copy: the speaker has gone elsewhere.
 		if err := t.db.QueryRowContext(ctx, `SELECT coalesce(has_table_privilege(to_regclass($1), 'SELECT'), false)
-			AND ($3 OR EXISTS (SELECT FROM processes WHERE $2 = ANY(hosts) AND expires_at > clock_timestamp()))`,
+			AND ($3 OR EXISTS (SELECT FROM nodes WHERE $2 = ANY(modules) AND `+Living+`))`,
 			bare, source+relaySuffix, t.modules[source] != nil).Scan(&here); err != nil {
 			return nil, err
 		}

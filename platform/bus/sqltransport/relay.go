@@ -147,10 +147,10 @@ func (s *subscriber) outgoing(p *part) []Row {
 // receivers drop, and the compare-and-set of whoever believed it fails.
 const moveSQL = `
 WITH quiet AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true))
-UPDATE positions p SET position = w.becomes
+UPDATE offsets p SET committed_offset = w.becomes
 FROM quiet, unnest($2::text[], $3::smallint[], $4::bigint[], $5::bigint[]) AS w(topic, partition, was, becomes)
-WHERE p.subscriber = $1 AND p.topic = ANY($2) AND p.partition = ANY($3) AND p.owner = $6
-AND p.partition = w.partition AND p.position = w.was AND p.topic = w.topic
+WHERE p.subscriber = $1 AND p.topic = ANY($2) AND p.partition = ANY($3) AND p.node = $6
+AND p.partition = w.partition AND p.committed_offset = w.was AND p.topic = w.topic
 RETURNING p.topic, p.partition`
 
 // move moves the positions behind what was confirmed. What a crash before it

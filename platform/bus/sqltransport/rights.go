@@ -20,7 +20,11 @@ import (
 //     closed;
 //   - in bus it leases, registers and looks. What is there is what the processes
 //     of an installation tell each other, and no message: a role could disturb
-//     there, but neither read nor forge what others say.
+//     there, but not read what others publish: see docs/security.md for what it can do.
+//
+// PostgreSQL has no rights on advisory locks and on notifications: a role can hold
+// the publish locks, so that others wait (errors of kind Resource, no attempt is
+// used up), and flood the channel, which costs every process reads and no memory.
 //
 // A module's own tables are found in the catalogue: what a later migration adds
 // is covered by the next Grant.
@@ -63,21 +67,21 @@ var versions = []string{"bus_version"}
 var inBus = map[string][]string{
 	"topics":        {"SELECT", "INSERT"},
 	"registrations": {"SELECT", "INSERT"},
-	"processes":     {"SELECT", "INSERT", "UPDATE", "DELETE"},
+	"nodes":         {"SELECT", "INSERT", "UPDATE", "DELETE"},
 	"bus_version":   {"SELECT"},
 }
 
 // inOwn are the rights of a module's role on its part of the bus, whichever way
 // messages travel.
 var inOwn = map[string][]string{
-	"log":       {"SELECT"}, // appended by append_log
-	"queue":     {"SELECT", "DELETE"},
-	"positions": {"SELECT", "INSERT", "UPDATE"},
-	"inbox":     {"SELECT", "INSERT", "DELETE"},
-	"aside":     {"SELECT", "INSERT", "UPDATE", "DELETE"},
-	"outbox":    {"SELECT", "INSERT", "DELETE"},
-	"inbound":   {"SELECT", "INSERT", "DELETE"},
-	"received":  {"SELECT", "INSERT", "UPDATE"},
+	"log":             {"SELECT"}, // appended by append_log
+	"queue":           {"SELECT", "DELETE"},
+	"offsets":         {"SELECT", "INSERT", "UPDATE"},
+	"inbox":           {"SELECT", "INSERT", "DELETE"},
+	"parked_messages": {"SELECT", "INSERT", "UPDATE", "DELETE"},
+	"outbox":          {"SELECT", "INSERT", "DELETE"},
+	"inbound":         {"SELECT", "INSERT", "DELETE"},
+	"checkpoints":     {"SELECT", "INSERT", "UPDATE"},
 }
 
 // rights lists what a module's role may do with the things that there are.
@@ -92,11 +96,11 @@ func (r Roles) rights(topo *bus.Topology, module string, things []thing) (all []
 			}
 		case t.schema == "bus":
 			verbs = inBus[t.name]
-			if t.kind == aRoutine && t.name == "lock" {
+			if t.kind == aRoutine && (t.name == "lock" || t.name == "check_deferred") {
 				verbs = []string{"EXECUTE"}
 			}
 			if t.name == "topics" {
-				all = append(all, right{t, "UPDATE", "incarnation"})
+				all = append(all, right{t, "UPDATE", "topic_id"})
 			}
 		case t.schema == module:
 			verbs = r.own(t)

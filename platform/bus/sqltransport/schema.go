@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"embed"
+	"fmt"
 	"io/fs"
 
 	"millrace/platform/bus"
@@ -22,16 +23,20 @@ func Migrate(ctx context.Context, url string, topo *bus.Topology) error {
 }
 
 // MigrateModules creates, or brings up to date, the schema bus, and in each
-// module's schema its log, outbox, queue, inbound, inbox, positions and aside.
+// module's schema its tables: see migrations/module.
 // It may run while other processes run, and twice at once. The URL's user must
-// own the schemas, or be able to create them.
+// own the schemas, or be able to create them. A database of a version before 0.1.0
+// is Invalid, and stays as it is.
 func MigrateModules(ctx context.Context, url string, modules []string) (err error) {
 	defer errs.Wrap(&err, "migrate the bus")
-	db, err := postgres.Open(ctx, postgres.Config{URL: url, MaxConns: 2, Application: "millrace migrate"})
+	db, err := postgres.Open(ctx, postgres.Config{URL: url, Schema: "bus", MaxConns: 2, Application: "millrace migrate"})
 	if err != nil {
 		return err
 	}
 	defer db.Close()
+	if err := refuseUnreleased(ctx, db); err != nil {
+		return err
+	}
 	for _, s := range schemas(modules) {
 		if err := postgres.Migrate(ctx, db, s.name, "bus_version", s.files); err != nil {
 			return err
@@ -44,6 +49,9 @@ func MigrateModules(ctx context.Context, url string, modules []string) (err erro
 // needs no right to change anything, and says nothing of schemas that the
 // connection's user may not see.
 func Behind(ctx context.Context, db *sql.DB, modules []string) (behind []string, err error) {
+	if err := refuseUnreleased(ctx, db); err != nil {
+		return nil, err
+	}
 	for _, s := range schemas(modules) {
 		older, err := postgres.Behind(ctx, db, s.name, "bus_version", s.files)
 		if err != nil {
@@ -54,6 +62,22 @@ func Behind(ctx context.Context, db *sql.DB, modules []string) (behind []string,
 		}
 	}
 	return behind, nil
+}
+
+// refuseUnreleased refuses a database of a development version before 0.1.0: its
+// migrations are not those that there are now, and none leads from one to the
+// other. bus.processes is a table that only those versions had.
+func refuseUnreleased(ctx context.Context, db *sql.DB) error {
+	var older bool
+	if err := db.QueryRowContext(ctx, `
+		SELECT EXISTS (SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = 'bus' AND c.relname = 'processes')`).
+		Scan(&older); err != nil {
+		return fmt.Errorf("look for the tables of an older version: %w", err)
+	}
+	if older {
+		return errs.New(errs.Invalid, "the database was created before 0.1.0, and cannot be upgraded: start with a new database (nothing in this one was changed)")
+	}
+	return nil
 }
 
 type schema struct {

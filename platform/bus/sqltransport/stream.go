@@ -122,7 +122,7 @@ func (t *Transport) feed(s *subscriber) {
 			from = outboxOf(source, topic)
 		default:
 			name = arrived(s.schema, stream)
-			from = "(SELECT * FROM " + s.schema + ".inbound WHERE stream = '" + stream + "') AS arrived"
+			from = "(SELECT * FROM " + s.schema + ".inbound WHERE topic = '" + stream + "') AS arrived"
 		}
 		if t.readers[name] == nil {
 			r := newReader(t.db, stream, from)

@@ -44,7 +44,7 @@ type subscriber struct {
 	staff     staff
 	closeOnce sync.Once
 
-	warned  atomic.Int64 // when a pause was last logged, in Unix milliseconds
+	pauses  *pauses
 	solo    atomic.Int64 // runs of one message until then, in Unix milliseconds
 	runSize atomic.Int64 // how many messages a run may hold
 }
@@ -67,6 +67,7 @@ func emptySubscriber(t *Transport, schema, name string, db *sql.DB) *subscriber 
 		channels: map[string]chan *message.Message{},
 		started:  make(chan struct{}), stopping: make(chan struct{}), closed: make(chan struct{}),
 	}
+	s.pauses = &pauses{log: s.log, paused: map[*task]reason{}}
 	s.runSize.Store(int64(t.cfg.MaxRun))
 	return s
 }
@@ -111,18 +112,11 @@ func (s *subscriber) Subscribe(ctx context.Context, messageType string) (<-chan 
 
 // start registers the subscriber in the database, and begins to work.
 func (s *subscriber) start(ctx context.Context) error {
-	for messageType := range s.channels {
-		if _, err := s.db.ExecContext(ctx, `INSERT INTO bus.registrations (subscriber, type) VALUES ($1, $2) ON CONFLICT DO NOTHING`, s.module, messageType); err != nil {
-			return fmt.Errorf("register %s for %s: %w", s.module, messageType, err)
-		}
-	}
-	if err := s.warnOfUnknown(ctx); err != nil {
+	if err := s.t.retryStart(ctx, "registering subscriber "+s.module, s.register); err != nil {
 		return err
 	}
-	for topic := range s.tasks {
-		if err := s.begin(ctx, topic); err != nil {
-			return fmt.Errorf("positions of %s in %s: %w", s.module, topic, err)
-		}
+	if err := s.t.retryStart(ctx, "comparing the types of "+s.module, s.warnOfUnknown); err != nil {
+		return err
 	}
 	failpoint.Here("start.registered")
 	s.employ()
@@ -131,11 +125,28 @@ func (s *subscriber) start(ctx context.Context) error {
 	return nil
 }
 
+// register notes what the subscriber subscribes to, and its offsets if it is
+// new. Repeating it changes nothing.
+func (s *subscriber) register(ctx context.Context) error {
+	for messageType := range s.channels {
+		if _, err := s.db.ExecContext(ctx, `INSERT INTO bus.registrations (subscriber, type) VALUES ($1, $2) ON CONFLICT DO NOTHING`, s.module, messageType); err != nil {
+			return fmt.Errorf("register %s for %s: %w", s.module, messageType, err)
+		}
+	}
+	for topic := range s.tasks {
+		if err := s.begin(ctx, topic); err != nil {
+			return fmt.Errorf("positions of %s in %s: %w", s.module, topic, err)
+		}
+	}
+	return nil
+}
+
 // warnOfUnknown tells of types that other versions of the module have subscribed
 // to, and this one does not know: it holds their messages, and what is behind.
 func (s *subscriber) warnOfUnknown(ctx context.Context) error {
 	var types []string
-	err := s.db.QueryRowContext(ctx, `SELECT coalesce(array_agg(type ORDER BY type), '{}') FROM bus.registrations WHERE subscriber = $1 AND type <> ALL($2)`,
+	err := s.db.QueryRowContext(ctx, `SELECT coalesce(array_agg(type ORDER BY type), '{}') FROM (
+		SELECT type FROM bus.registrations WHERE subscriber = $1 AND type <> ALL($2) LIMIT 20) AS r`,
 		s.module, pq.Array(slices.Collect(maps.Keys(s.channels)))).Scan(pq.Array(&types))
 	if err != nil {
 		return fmt.Errorf("what other versions of %s subscribed to: %w", s.module, err)

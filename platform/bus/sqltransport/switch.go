@@ -61,11 +61,6 @@ func Switch(ctx context.Context, url string, topo *bus.Topology, carrier string)
 			return err
 		}
 	}
-	if carrier == onPostgres {
-		if err := decideAll(ctx, tx, topo); err != nil {
-			return err
-		}
-	}
 	if _, err := tx.ExecContext(ctx, `UPDATE topics SET transport = $1`, carrier); err != nil {
 		return err
 	}
@@ -77,11 +72,11 @@ const onPostgres = "postgres"
 
 // alone makes sure that nobody works while the registry changes.
 func alone(ctx context.Context, tx *sql.Tx) error {
-	if _, err := tx.ExecContext(ctx, `LOCK TABLE topics, processes IN ACCESS EXCLUSIVE MODE`); err != nil {
+	if _, err := tx.ExecContext(ctx, `LOCK TABLE topics, nodes IN ACCESS EXCLUSIVE MODE`); err != nil {
 		return err
 	}
 	var living int
-	if err := tx.QueryRowContext(ctx, `SELECT count(*) FROM processes WHERE expires_at > clock_timestamp()`).Scan(&living); err != nil {
+	if err := tx.QueryRowContext(ctx, `SELECT count(*) FROM nodes WHERE `+Living).Scan(&living); err != nil {
 		return err
 	}
 	if living > 0 {
@@ -111,8 +106,8 @@ func toOutbox(ctx context.Context, tx *sql.Tx, owner string, senders []string) e
 	var strangers sql.NullString
 	err := tx.QueryRowContext(ctx, fmt.Sprintf(`
 		SELECT string_agg(DISTINCT q.metadata->>'ce_source', ', ') FROM %[1]s.queue q
-		LEFT JOIN %[1]s.positions p ON p.subscriber = $1 AND p.topic = $2 AND p.partition = q.partition
-		WHERE q."offset" > coalesce(p.position, 0) AND NOT (coalesce(q.metadata->>'ce_source', '') = ANY($3))`, owner), owner, topic, pq.Array(senders)).Scan(&strangers)
+		LEFT JOIN %[1]s.offsets p ON p.subscriber = $1 AND p.topic = $2 AND p.partition = q.partition
+		WHERE q."offset" > coalesce(p.committed_offset, 0) AND NOT (coalesce(q.metadata->>'ce_source', '') = ANY($3))`, owner), owner, topic, pq.Array(senders)).Scan(&strangers)
 	if err != nil {
 		return err
 	}
@@ -125,8 +120,8 @@ func toOutbox(ctx context.Context, tx *sql.Tx, owner string, senders []string) e
 			SELECT $2, q.partition,
 				coalesce((SELECT max(o."offset") FROM %[2]s.outbox o WHERE o.topic = $2 AND o.partition = q.partition), 0) + row_number() OVER (PARTITION BY q.partition ORDER BY q."offset"),
 				q.id, q.type, q.key, q.payload, q.metadata, q.created_at
-			FROM %[1]s.queue q LEFT JOIN %[1]s.positions p ON p.subscriber = $1 AND p.topic = $2 AND p.partition = q.partition
-			WHERE q."offset" > coalesce(p.position, 0) AND q.metadata->>'ce_source' = $3`, owner, sender), owner, topic, sender); err != nil {
+			FROM %[1]s.queue q LEFT JOIN %[1]s.offsets p ON p.subscriber = $1 AND p.topic = $2 AND p.partition = q.partition
+			WHERE q."offset" > coalesce(p.committed_offset, 0) AND q.metadata->>'ce_source' = $3`, owner, sender), owner, topic, sender); err != nil {
 			return err
 		}
 		if err := rename(ctx, tx, owner, topic, topic+"/"+sender, sender); err != nil {
@@ -134,7 +129,7 @@ func toOutbox(ctx context.Context, tx *sql.Tx, owner string, senders []string) e
 		}
 	}
 	_, err = tx.ExecContext(ctx, fmt.Sprintf(`
-		UPDATE %[1]s.positions p SET position = greatest(p.position, (SELECT coalesce(max(q."offset"), 0) FROM %[1]s.queue q WHERE q.partition = p.partition))
+		UPDATE %[1]s.offsets p SET committed_offset = greatest(p.committed_offset, (SELECT coalesce(max(q."offset"), 0) FROM %[1]s.queue q WHERE q.partition = p.partition))
 		WHERE p.subscriber = $1 AND p.topic = $2`, owner), owner, topic)
 	return err
 }
@@ -146,15 +141,15 @@ func toQueue(ctx context.Context, tx *sql.Tx, owner string, senders []string) er
 		stream := topic + "/" + sender
 		waiting := fmt.Sprintf(`(
 			SELECT DISTINCT ON (w.partition, w."offset") w.* FROM ( -- the sender's own rather than what stands for a lost one
-				SELECT partition, "offset", id, type, key, payload, metadata, created_at FROM %[1]s.inbound WHERE stream = '%[3]s'
+				SELECT partition, "offset", id, type, key, payload, metadata, created_at FROM %[1]s.inbound WHERE topic = '%[3]s'
 				UNION ALL SELECT partition, "offset", id, type, key, payload, metadata, created_at FROM %[2]s.outbox WHERE topic = '%[4]s'
-			) w LEFT JOIN %[1]s.positions p ON p.subscriber = '%[1]s' AND p.topic = '%[3]s' AND p.partition = w.partition
-			WHERE w."offset" > coalesce(p.position, 0) ORDER BY w.partition, w."offset", w.type LIKE '`+typeLost+`%%')`, owner, sender, stream, topic)
+			) w LEFT JOIN %[1]s.offsets p ON p.subscriber = '%[1]s' AND p.topic = '%[3]s' AND p.partition = w.partition
+			WHERE w."offset" > coalesce(p.committed_offset, 0) ORDER BY w.partition, w."offset", w.type LIKE '`+typeLost+`%%')`, owner, sender, stream, topic)
 		var missing sql.NullString
 		err := tx.QueryRowContext(ctx, fmt.Sprintf(`
 			SELECT string_agg(format('%%s of partition %%s', gone, partition), ', ') FROM (
-				SELECT w.partition, max(w."offset") - coalesce(max(p.position), 0) - count(*) AS gone
-				FROM %[2]s w LEFT JOIN %[1]s.positions p ON p.subscriber = '%[1]s' AND p.topic = '%[3]s' AND p.partition = w.partition
+				SELECT w.partition, max(w."offset") - coalesce(max(p.committed_offset), 0) - count(*) AS gone
+				FROM %[2]s w LEFT JOIN %[1]s.offsets p ON p.subscriber = '%[1]s' AND p.topic = '%[3]s' AND p.partition = w.partition
 				GROUP BY w.partition) g WHERE gone > 0`, owner, waiting, stream)).Scan(&missing)
 		if err != nil {
 			return err
@@ -169,9 +164,9 @@ func toQueue(ctx context.Context, tx *sql.Tx, owner string, senders []string) er
 			return err
 		}
 		if _, err := tx.ExecContext(ctx, fmt.Sprintf(`
-			UPDATE %[1]s.positions p SET position = greatest(p.position,
+			UPDATE %[1]s.offsets p SET committed_offset = greatest(p.committed_offset,
 				(SELECT coalesce(max(o."offset"), 0) FROM %[2]s.outbox o WHERE o.topic = $2 AND o.partition = p.partition),
-				(SELECT coalesce(max(i."offset"), 0) FROM %[1]s.inbound i WHERE i.stream = $1 AND i.partition = p.partition))
+				(SELECT coalesce(max(i."offset"), 0) FROM %[1]s.inbound i WHERE i.topic = $1 AND i.partition = p.partition))
 			WHERE p.subscriber = '%[1]s' AND p.topic = $1`, owner, sender), stream, topic); err != nil {
 			return err
 		}
@@ -184,27 +179,9 @@ func toQueue(ctx context.Context, tx *sql.Tx, owner string, senders []string) er
 	return nil
 }
 
-// decideAll gives the subscribers that were undecided where to begin their place
-// in the logs, which can be looked into now.
-func decideAll(ctx context.Context, tx *sql.Tx, topo *bus.Topology) error {
-	for _, subscriber := range topo.Modules() {
-		for _, owner := range topo.Modules() {
-			_, err := tx.ExecContext(ctx, fmt.Sprintf(`
-				UPDATE %[1]s.positions p SET position = coalesce(
-					(SELECT min(l."offset") - 1 FROM %[2]s.log l WHERE l.partition = p.partition AND l.created_at >= to_timestamp(-p.position / 1e6)),
-					(SELECT max(l."offset") FROM %[2]s.log l WHERE l.partition = p.partition), 0)
-				WHERE p.topic = $1 AND p.position < 0`, subscriber, owner), bus.EventsOf(owner))
-			if err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
 // rename gives what is aside of one stream to another, before all that it brings.
 func rename(ctx context.Context, tx *sql.Tx, owner, from, to, sender string) error {
-	text := `UPDATE ` + owner + `.aside SET topic = $2, "offset" = "offset" - $3 WHERE topic = $1 AND state <> 'discarded'`
+	text := `UPDATE ` + owner + `.parked_messages SET topic = $2, "offset" = "offset" - $3 WHERE topic = $1 AND state <> 'discarded'`
 	args := []any{from, to, before}
 	if !strings.Contains(from, "/") {
 		text, args = text+` AND metadata->>'ce_source' = $4`, append(args, sender)

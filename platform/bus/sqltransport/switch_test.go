@@ -102,7 +102,7 @@ func TestCommandsKeepTheirOrderWhenTheCarrierChangesAndChangesBack(t *testing.T)
 	during(nil, both, "pack/free:0,1,2,3,4,5,6 paid/free:0,1,2,3,4,5,6 paid/stuck:0,1,2,3,4,5,6", 6)
 
 	mended.Store(true)
-	_, err = db.ExecContext(t.Context(), `UPDATE aside SET state = 'retrying', next_at = now() WHERE state = 'dead'`)
+	_, err = db.ExecContext(t.Context(), `UPDATE parked_messages SET state = 'retry_scheduled', next_attempt_at = now() WHERE state = 'dead'`)
 	require.NoError(t, err)
 	during(nil, both, "pack/free:0,1,2,3,4,5,6,7 pack/stuck:0,1,2,3,4,5,6,7 paid/free:0,1,2,3,4,5,6,7 paid/stuck:0,1,2,3,4,5,6,7", 7)
 	require.NoError(t, sqltransport.Switch(t.Context(), url, topo, "nowhere"))
@@ -119,35 +119,12 @@ func TestAProcessWhoseInstallationWasSwitchedBehindItsBackStops(t *testing.T) {
 	db, err := postgres.Open(t.Context(), postgres.Config{URL: url, MaxConns: 1})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, db.Close()) })
+	_, err = db.ExecContext(t.Context(), `INSERT INTO bus.topics (name, transport) VALUES ('shop.nothing', 'nowhere')`)
+	require.NoError(t, err)
+	require.NoError(t, r.transport.DB("shop").InTx(t.Context(), func(tx *bus.Tx) error { return tx.Publish(paid{"order", 0}) }), "a row of no topic stops nobody")
 	_, err = db.ExecContext(t.Context(), `UPDATE bus.topics SET transport = 'nowhere'`)
 	require.NoError(t, err)
 	require.Eventually(t, func() bool { return r.transport.Healthy() != nil }, 60*time.Second, 10*time.Millisecond)
 	err = r.transport.DB("shop").InTx(t.Context(), func(tx *bus.Tx) error { return tx.Publish(paid{"order", 1}) })
 	require.ErrorContains(t, err, "messages travel by nowhere in this database now")
-}
-
-func TestASubscriberThatWasUndecidedHearsAfterTheSwitch(t *testing.T) {
-	t.Parallel()
-	url := pgtest.URL(t)
-	handled := make(chan int, 10)
-	parts := []bus.Module{
-		part{name: "shop", publishes: []bus.Event{paid{}}},
-		part{name: "store", hears: []bus.Subscription{
-			bus.On(func(_ context.Context, _ *bus.Tx, p paid) error { handled <- p.N; return nil }).From(bus.Now)}},
-	}
-	topo, err := bus.NewTopology(parts...)
-	require.NoError(t, err)
-	require.NoError(t, sqltransport.Migrate(t.Context(), url, topo))
-	both := []string{"shop", "store"}
-	tr, err := sqltransport.Open(t.Context(), sqltransport.Config{URL: url, Carrier: refusing{}, Logger: slog.New(slog.DiscardHandler)}, topo, both)
-	require.NoError(t, err)
-	for _, messageType := range []string{"shop.paid"} { // as the router does
-		_, err = tr.Subscriber("store").Subscribe(t.Context(), messageType)
-		require.NoError(t, err)
-	}
-	require.NoError(t, tr.Close())
-	require.NoError(t, sqltransport.Switch(t.Context(), url, topo, "postgres"))
-	r := start(t, url, sqltransport.Config{}, parts...)
-	require.NoError(t, r.transport.DB("shop").InTx(t.Context(), func(tx *bus.Tx) error { return tx.Publish(paid{"order", 7}) }))
-	require.Equal(t, 7, await(t, handled))
 }

@@ -28,15 +28,16 @@ type task struct {
 	poked   bool      // likewise: aside rows may be due
 	reload  bool      // likewise: claimed anew, what is known of it may be old
 
-	loaded   bool // position and aside are known; false makes the executor ask the database
-	position int64
-	aside    map[string]bool // keys that have open aside rows
-	drain    bool            // aside rows are to be looked at
-	failures int             // in a row, that paused the task
-	suspects map[int64]bool  // offsets that failed in an unguarded run: a savepoint stands around them
-	guardAll bool            // a savepoint stands around each message
-	blamed   map[int64]error // offsets whose handler is known to fail
-	timer    *time.Timer     // wakes the task when the next retry is due
+	loaded    bool // position and aside are known; false makes the executor ask the database
+	position  int64
+	aside     map[string]bool // keys that have open aside rows
+	drain     bool            // aside rows are to be looked at
+	failures  int             // in a row, that paused the task
+	lockTries int             // likewise, and each because of a lock
+	suspects  map[int64]bool  // offsets that failed in an unguarded run: a savepoint stands around them
+	guardAll  bool            // a savepoint stands around each message
+	blamed    map[int64]error // offsets whose handler is known to fail
+	timer     *time.Timer     // wakes the task when the next retry is due
 }
 
 func (t *task) suspect(offset int64) {
@@ -53,8 +54,11 @@ func (t *task) blame(offset int64, cause error) {
 	t.blamed[offset] = cause
 }
 
-// marked says that some of its messages failed, or took long, in the present run.
-func (t *task) marked() bool { return t.guardAll || t.suspects != nil || t.blamed != nil }
+// marked says that some of its messages failed, or took long, in the present run,
+// or met a lock in the last one.
+func (t *task) marked() bool {
+	return t.guardAll || t.suspects != nil || t.blamed != nil || t.lockTries > 0
+}
 
 // forgive forgets who failed: the run is over.
 func (t *task) forgive() { t.suspects, t.guardAll, t.blamed = nil, false, nil }

@@ -6,16 +6,17 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/url"
 	"sync"
 	"time"
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/google/uuid"
+	"github.com/lib/pq"
 
 	"millrace/platform/bus"
 	"millrace/platform/errs"
 	"millrace/platform/postgres"
+	"millrace/platform/postgres/pgurl"
 )
 
 // Config says how the transport works. URL is needed; the rest has defaults.
@@ -37,7 +38,7 @@ type Config struct {
 	// with 1 each message has a transaction of its own.
 	MaxRun int
 	// LeaseTTL is how long this process is believed in after it was last heard
-	// of, default 2 s. It is renewed twice in that time.
+	// of, default 2 s, at most 1 min. It is renewed twice in that time.
 	LeaseTTL time.Duration
 	// Backoff are the waits before a failed message is tried again; after the
 	// last it is dead. Default 250 ms, 1 s, 4 s, 10 s.
@@ -63,10 +64,14 @@ type Config struct {
 const CarrierConns = 2
 
 // SharedConns is how many connections a process uses beside its modules' pools:
-// reading and leases, the notifier, the listener.
-const SharedConns = sharedPool + 2
+// for reading, for its lease, for the leases of calls, the notifier, the listener.
+const SharedConns = sharedPool + leaseConns + callConns + 2
 
-const sharedPool = 4
+const (
+	sharedPool = 4
+	leaseConns = 2
+	callConns  = 2
+)
 
 // statementTimeout is what one statement of the bus or of a module may take. A
 // connection that died without a word is noticed 5 s later.
@@ -94,6 +99,9 @@ func (c *Config) setDefaults() error {
 	if c.LeaseTTL == 0 {
 		c.LeaseTTL = 2 * time.Second
 	}
+	if c.LeaseTTL > maxLease {
+		return errs.InvalidField("LeaseTTL", "is %s: it is at most %s", c.LeaseTTL, maxLease)
+	}
 	if c.Backoff == nil {
 		c.Backoff = []time.Duration{250 * time.Millisecond, time.Second, 4 * time.Second, 10 * time.Second}
 	}
@@ -117,7 +125,10 @@ type Transport struct {
 	cfg         Config
 	topo        *bus.Topology
 	process     uuid.UUID
-	db          *sql.DB // schema bus; reads every log
+	topics      pq.StringArray // of all modules
+	db          *sql.DB        // schema bus; reads every log
+	leaseDB     *sql.DB        // of lease alone
+	callDB      *sql.DB        // of the leases of outbound calls alone
 	notifyDB    *sql.DB
 	modules     map[string]*sql.DB
 	carrying    map[string]*sql.DB // likewise, for the carrier
@@ -146,6 +157,9 @@ func Open(ctx context.Context, cfg Config, topo *bus.Topology, hosted []string) 
 		cfg: cfg, topo: topo, process: process,
 		modules: map[string]*sql.DB{}, carrying: map[string]*sql.DB{}, subscribers: map[string]*subscriber{}, readers: map[string]*reader{},
 	}
+	for _, module := range topo.Modules() {
+		t.topics = append(t.topics, bus.EventsOf(module), bus.CommandsOf(module))
+	}
 	// Offsets follow the commit order only if each statement sees what was
 	// committed before it, whatever the server's default is.
 	if t.cfg.URL, err = withParameter(cfg.URL, "default_transaction_isolation", "read committed"); err != nil {
@@ -165,6 +179,12 @@ func Open(ctx context.Context, cfg Config, topo *bus.Topology, hosted []string) 
 	if err := durable(ctx, t.db); err != nil {
 		return nil, err
 	}
+	if t.leaseDB, err = postgres.Open(ctx, postgres.Config{URL: cfg.URL, Schema: "bus", Application: "millrace lease", MaxConns: leaseConns, StatementTimeout: statementTimeout}); err != nil {
+		return nil, err
+	}
+	if t.callDB, err = postgres.Open(ctx, postgres.Config{URL: cfg.URL, Schema: "bus", Application: "millrace calls", MaxConns: callConns, StatementTimeout: statementTimeout, LockTimeout: time.Second}); err != nil {
+		return nil, err
+	}
 	quiet, err := withParameter(cfg.URL, "synchronous_commit", "off")
 	if err != nil {
 		return nil, err
@@ -172,8 +192,8 @@ func Open(ctx context.Context, cfg Config, topo *bus.Topology, hosted []string) 
 	if t.notifyDB, err = postgres.Open(ctx, postgres.Config{URL: quiet, Schema: "bus", Application: "millrace notifier", MaxConns: 1, StatementTimeout: statementTimeout}); err != nil {
 		return nil, err
 	}
-	t.lease, t.notifier = newLease(t), newNotifier(t.notifyDB, process.String(), 5*cfg.LeaseTTL)
-	if err := t.register(ctx); err != nil {
+	t.lease, t.notifier = newLease(t, t.leaseDB), newNotifier(t.notifyDB, process.String(), 5*cfg.LeaseTTL)
+	if err := t.retryStart(ctx, "registering topics", t.register); err != nil {
 		return nil, err
 	}
 	for _, module := range hosted {
@@ -181,7 +201,7 @@ func Open(ctx context.Context, cfg Config, topo *bus.Topology, hosted []string) 
 		if cfg.RolePrefix != "" {
 			role = Roles{Prefix: cfg.RolePrefix}.Of(module)
 		}
-		pool := postgres.Config{URL: cfg.URL, Schema: module, Role: role, Application: "millrace " + module + " " + process.String(), MaxConns: cfg.MaxConnsPerModule, StatementTimeout: statementTimeout}
+		pool := postgres.Config{URL: cfg.URL, Schema: module, Role: role, Application: applicationName(module, process), MaxConns: cfg.MaxConnsPerModule, StatementTimeout: statementTimeout}
 		db, err := postgres.Open(ctx, pool)
 		if err != nil {
 			return nil, err
@@ -213,7 +233,7 @@ func Open(ctx context.Context, cfg Config, topo *bus.Topology, hosted []string) 
 	if err := t.notifier.notify(ctx, "hello "+process.String()); err != nil {
 		return nil, err
 	}
-	if err := t.lease.turn(ctx); err != nil {
+	if err := t.retryStart(ctx, "renewing the lease", t.lease.turn); err != nil {
 		return nil, err
 	}
 	for _, s := range t.subscribers {
@@ -268,18 +288,27 @@ func (t *Transport) carrier() string {
 }
 
 // sameRoad makes sure that the installation was not switched to another carrier
-// behind this process's back.
+// behind this process's back. Rows of topics that this version does not have are
+// not looked at: every module's role may insert some.
 func (t *Transport) sameRoad(ctx context.Context, db interface {
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }) error {
 	var other sql.NullString
-	if err := db.QueryRowContext(ctx, `SELECT max(transport) FROM bus.topics WHERE transport <> $1`, t.carrier()).Scan(&other); err != nil {
+	if err := db.QueryRowContext(ctx, `SELECT max(transport) FROM bus.topics WHERE transport <> $1 AND name = ANY($2)`, t.carrier(), t.topics).Scan(&other); err != nil {
 		return fmt.Errorf("read the registry: %w", err)
 	}
 	if other.Valid {
-		return errs.New(errs.Resource, "messages travel by %s in this database now, and this process is configured for %s: end it, and start it anew", other.String, t.carrier())
+		return errs.As(errs.Resource, switchedError{other.String, t.carrier()})
 	}
 	return nil
+}
+
+// switchedError is the error of a process whose configuration the installation
+// left. It does not pass by itself.
+type switchedError struct{ now, configured string }
+
+func (e switchedError) Error() string {
+	return fmt.Sprintf("messages travel by %s in this database now, and this process is configured for %s: end it, and start it with the present configuration", e.now, e.configured)
 }
 
 // DB is a hosted module's handle to its schema; nil for a module that is not hosted.
@@ -287,11 +316,17 @@ func (t *Transport) DB(module string) *bus.DB {
 	if t.modules[module] == nil {
 		return nil
 	}
-	return bus.NewDB(t.modules[module], module, t.topo, t)
+	return bus.NewDB(t.modules[module], module, t.topo, t).WithReserved(t.callDB)
 }
 
-// Subscriber is what the router subscribes to for a hosted module.
-func (t *Transport) Subscriber(module string) message.Subscriber { return t.subscribers[module] }
+// Subscriber is what the router subscribes to for a hosted module; nil for a
+// module that is not hosted.
+func (t *Transport) Subscriber(module string) message.Subscriber {
+	if s := t.subscribers[module]; s != nil {
+		return s
+	}
+	return nil // not a nil *subscriber, which a caller would take for one
+}
 
 // Healthy is nil while this process's lease is valid: then it may handle messages.
 func (t *Transport) Healthy() error {
@@ -336,12 +371,9 @@ func (t *Transport) wakeAll() {
 }
 
 func withParameter(target, name, value string) (string, error) {
-	parsed, err := url.Parse(target)
+	u, err := pgurl.Parse(target)
 	if err != nil {
-		return "", errs.InvalidField("URL", "is not a postgres:// URL")
+		return "", errs.InvalidField("URL", "%s", err)
 	}
-	query := parsed.Query()
-	query.Set(name, value)
-	parsed.RawQuery = query.Encode()
-	return parsed.String(), nil
+	return u.With(name, value).String(), nil
 }

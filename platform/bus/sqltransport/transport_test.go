@@ -1,6 +1,7 @@
 package sqltransport_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -57,7 +58,7 @@ func start(t *testing.T, url string, cfg sqltransport.Config, parts ...bus.Modul
 	tr, err := sqltransport.Open(ctx, cfg, topo, topo.Modules())
 	require.NoError(t, err)
 	said := watermill.NewCaptureLogger()
-	router, err := bus.NewRouter(topo, topo.Modules(), tr.Subscriber, slog.Default(), said)
+	router, err := bus.NewRouter(topo, topo.Modules(), tr.Subscriber, cmp.Or(cfg.Logger, slog.Default()), said)
 	require.NoError(t, err)
 	done := make(chan error, 1)
 	go func() { done <- router.Run(context.Background()) }()
@@ -151,7 +152,7 @@ func TestAMessageThatFailsForGoodHoldsItsKeyOnly(t *testing.T) {
 	store := r.transport.DB("store")
 	require.Eventually(t, func() bool {
 		var states string
-		require.NoError(t, store.QueryRowContext(t.Context(), `SELECT coalesce(string_agg(key || ' ' || state, ', ' ORDER BY key, "offset"), '') FROM aside`).Scan(&states))
-		return states == "bad dead, bad held, flaky dead, flaky held"
+		require.NoError(t, store.QueryRowContext(t.Context(), `SELECT coalesce(string_agg(key || ' ' || state, ', ' ORDER BY key, "offset"), '') FROM parked_messages`).Scan(&states))
+		return states == "bad dead, bad blocked, flaky dead, flaky blocked"
 	}, 60*time.Second, 10*time.Millisecond)
 }

@@ -21,8 +21,8 @@ import (
 	"cmp"
 	"context"
 	"database/sql"
+	"encoding/json"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -43,24 +43,35 @@ type Said struct {
 	Topic     string
 	Partition int
 	Sequence  int64
-	By        string    // the module that said it
+	By        string    // the publisher or sender, or "" if the metadata has none
 	Cause     string    // the id of the message that caused it, or ""
-	At        time.Time // when it was said
+	At        time.Time // when it was published or sent; zero if the metadata has no valid time
 	Hops      []Hop     // in the order of their times
+}
+
+// Verb is what the module did with the message: "published" an event, "sent" a
+// command.
+func (s Said) Verb() string {
+	owner, _, _ := strings.Cut(s.Type, ".")
+	if strings.HasPrefix(s.Topic, bus.CommandsOf(owner)) {
+		return "sent"
+	}
+	return "published"
 }
 
 // Hop is one subscriber's outcome. One that is missing is still pending, or
 // does not hear the type.
 type Hop struct {
 	Subscriber string
-	Outcome    string    // "handled", "retrying", "held", "dead" or "discarded"
+	Outcome    string    // "handled", or the state of a parked message
+	Attempts   int       // of a parked message: how often its handler failed
 	At         time.Time // when its transaction recorded that
 	Source     string    // the handler, as "modules/delivery/handlers.go:12"; "" if this version has none
 	Error      string    // why it is aside, or ""
 }
 
-// Conversation returns what was said, oldest first, as far as these databases
-// know. A key that nobody knows has none.
+// Conversation returns the messages, oldest first and those without a time last, as
+// far as these databases know. A key that nobody knows has none.
 func Conversation(ctx context.Context, topo *bus.Topology, key string, dbs ...*sql.DB) (_ []Said, err error) {
 	defer errs.Wrap(&err, "trace %s", key)
 	parts := make([]*part, 0, len(dbs))
@@ -81,7 +92,7 @@ func Conversation(ctx context.Context, topo *bus.Topology, key string, dbs ...*s
 	var all []Said
 	at := map[uuid.UUID]int{}
 	for _, p := range parts {
-		if err := p.messages(ctx, key, slices.Collect(maps.Keys(conversations)), func(s Said) {
+		if err := p.messages(ctx, key, conversations, func(s Said) {
 			if _, known := at[s.ID]; !known {
 				at[s.ID] = 0
 				all = append(all, s)
@@ -90,7 +101,9 @@ func Conversation(ctx context.Context, topo *bus.Topology, key string, dbs ...*s
 			return nil, err
 		}
 	}
-	slices.SortStableFunc(all, func(a, b Said) int { return cmp.Or(a.At.Compare(b.At), cmp.Compare(a.Sequence, b.Sequence)) })
+	slices.SortStableFunc(all, func(a, b Said) int {
+		return cmp.Or(unknownLast(a.At, b.At), a.At.Compare(b.At), cmp.Compare(a.Sequence, b.Sequence))
+	})
 	for i, s := range all {
 		at[s.ID] = i
 	}
@@ -105,6 +118,17 @@ func Conversation(ctx context.Context, topo *bus.Topology, key string, dbs ...*s
 		})
 	}
 	return all, nil
+}
+
+// unknownLast compares times by whether they are known.
+func unknownLast(a, b time.Time) int {
+	switch {
+	case a.IsZero() && !b.IsZero():
+		return 1
+	case !a.IsZero() && b.IsZero():
+		return -1
+	}
+	return 0
 }
 
 // part is a snapshot of a database, and the modules that are there.
@@ -126,9 +150,7 @@ func begin(ctx context.Context, db *sql.DB, topo *bus.Topology) (_ *part, err er
 	var said []string
 	for _, kept := range sqltransport.Everything(topo) {
 		if slices.Contains(p.here, kept.Schema) {
-			said = append(said, fmt.Sprintf(`SELECT '%s' AS topic, partition, "offset", id, type, key,
-				metadata->>'ce_source' AS source, metadata->>'correlationid' AS conversation, metadata->>'causationid' AS cause, metadata->>'ce_time' AS said
-				FROM %s`, kept.Topic, kept.Table))
+			said = append(said, fmt.Sprintf(`SELECT '%s' AS topic, partition, "offset", id, type, key, metadata::text AS metadata FROM %s`, kept.Topic, kept.Table))
 		}
 	}
 	p.everything = "(" + strings.Join(said, " UNION ALL ") + ") AS everything"
@@ -138,21 +160,52 @@ func begin(ctx context.Context, db *sql.DB, topo *bus.Topology) (_ *part, err er
 // conversations adds those that the messages of the key belong to.
 func (p *part) conversations(ctx context.Context, key string, all map[string]bool) error {
 	return p.each(ctx, func(scan func(...any) error) error {
-		var conversation string
-		err := scan(&conversation)
-		all[conversation] = true
+		var metadata []byte
+		err := scan(&metadata)
+		if conversation := metadataOf(metadata)["correlationid"]; conversation != "" {
+			all[conversation] = true
+		}
 		return err
-	}, `SELECT DISTINCT conversation FROM `+p.everything+` WHERE key = $1 AND conversation IS NOT NULL`, key)
+	}, `SELECT metadata FROM `+p.everything+` WHERE key = $1`, key)
 }
 
-func (p *part) messages(ctx context.Context, key string, conversations []string, add func(Said)) error {
+// messages adds those of the key, and of the conversations. PostgreSQL does not
+// read the metadata: one that it refused, as a time that is none, would fail the
+// query, and so hide all other messages.
+func (p *part) messages(ctx context.Context, key string, conversations map[string]bool, add func(Said)) error {
+	var quoted []string // as they stand in the metadata
+	for conversation := range conversations {
+		text, err := json.Marshal(conversation)
+		if err != nil {
+			return err
+		}
+		quoted = append(quoted, string(text))
+	}
 	return p.each(ctx, func(scan func(...any) error) error {
 		var s Said
-		err := scan(&s.Topic, &s.Partition, &s.Sequence, &s.ID, &s.Type, &s.Key, &s.By, &s.Cause, &s.At)
+		var text []byte
+		if err := scan(&s.Topic, &s.Partition, &s.Sequence, &s.ID, &s.Type, &s.Key, &text); err != nil {
+			return err
+		}
+		metadata := metadataOf(text)
+		if s.Key != key && !conversations[metadata["correlationid"]] {
+			return nil // a conversation's id stands elsewhere in it
+		}
+		s.By, s.Cause = metadata["ce_source"], metadata["causationid"]
+		if at, err := time.Parse(time.RFC3339Nano, metadata["ce_time"]); err == nil {
+			s.At = at
+		}
 		add(s)
-		return err
-	}, `SELECT topic, partition, "offset", id, type, key, source, coalesce(cause, ''), said::timestamptz FROM `+p.everything+`
-		WHERE key = $1 OR conversation = ANY($2)`, key, pq.Array(conversations))
+		return nil
+	}, `SELECT topic, partition, "offset", id, type, key, metadata FROM `+p.everything+`
+		WHERE key = $1 OR EXISTS (SELECT FROM unnest($2::text[]) AS c WHERE strpos(metadata, c) > 0)`, key, pq.Array(quoted))
+}
+
+// metadataOf reads what it can: of an object, all values that are text.
+func metadataOf(text []byte) map[string]string {
+	var metadata map[string]string
+	_ = json.Unmarshal(text, &metadata) // what it cannot read is left out
+	return metadata
 }
 
 func (p *part) outcomes(ctx context.Context, topo *bus.Topology, all []Said, at map[uuid.UUID]int) error {
@@ -165,8 +218,8 @@ func (p *part) outcomes(ctx context.Context, topo *bus.Topology, all []Said, at 
 		if !slices.Contains(p.here, module) {
 			continue
 		}
-		parts = append(parts, fmt.Sprintf(`SELECT message_id, subscriber, 'handled' AS outcome, handled_at AS at, '' AS error FROM %[1]s.inbox
-			UNION ALL SELECT message_id, subscriber, state, coalesce(failed_at, created_at), error FROM %[1]s.aside`, module))
+		parts = append(parts, fmt.Sprintf(`SELECT message_id, subscriber, 'handled' AS outcome, handled_at AS at, 0 AS attempts, '' AS error FROM %[1]s.inbox
+			UNION ALL SELECT message_id, subscriber, state, coalesce(failed_at, created_at), attempts, error FROM %[1]s.parked_messages`, module))
 	}
 	ids := make([]string, 0, len(all))
 	for _, s := range all {
@@ -175,7 +228,7 @@ func (p *part) outcomes(ctx context.Context, topo *bus.Topology, all []Said, at 
 	return p.each(ctx, func(scan func(...any) error) error {
 		var id uuid.UUID
 		var h Hop
-		if err := scan(&id, &h.Subscriber, &h.Outcome, &h.At, &h.Error); err != nil {
+		if err := scan(&id, &h.Subscriber, &h.Outcome, &h.At, &h.Attempts, &h.Error); err != nil {
 			return err
 		}
 		s := &all[at[id]]
@@ -184,7 +237,7 @@ func (p *part) outcomes(ctx context.Context, topo *bus.Topology, all []Said, at 
 		}
 		s.Hops = append(s.Hops, h)
 		return nil
-	}, `SELECT message_id, subscriber, outcome, at, error FROM (`+strings.Join(parts, " UNION ALL ")+`) o WHERE message_id = ANY($1::uuid[])`, pq.Array(ids))
+	}, `SELECT message_id, subscriber, outcome, at, attempts, error FROM (`+strings.Join(parts, " UNION ALL ")+`) o WHERE message_id = ANY($1::uuid[])`, pq.Array(ids))
 }
 
 // each reads all rows of a query.

@@ -20,5 +20,8 @@ CREATE TABLE dispatch (
 CREATE INDEX dispatch_open ON dispatch (name, next_at) WHERE state IN ('pending', 'leased');
 CREATE INDEX dispatch_key ON dispatch (key);
 
+-- What an operator lists: failures are few, finished rows are many.
+CREATE INDEX dispatch_failed ON dispatch (finished_at) WHERE state = 'failed';
+
 -- +goose Down
 DROP TABLE dispatch;

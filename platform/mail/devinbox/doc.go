@@ -1,21 +1,25 @@
-// Package devinbox is a mail server for development and tests: it speaks real
-// SMTP on loopback, delivers nothing to anybody, and shows what it received on
-// a page.
+// Package devinbox is a mail server for development and tests: it accepts mails
+// over SMTP on loopback, delivers none, and shows them on a web page.
 //
-// What it promises:
+// # Guarantees
 //
-//   - A mail is in Messages before the client hears that it was accepted.
-//   - Messages are kept in the order of their acceptance, each as often as it
-//     was accepted: two with one Message-ID are a mail that was sent twice.
-//   - The page runs no script, and nothing of a mail is ever part of it but as
-//     text. A mail's HTML is shown in a sandboxed frame, under a policy that
-//     loads nothing.
+//   - A mail is in Messages before the client gets the answer that it was
+//     accepted.
+//   - Messages are in the order of acceptance, and every acceptance is one
+//     entry: a mail that was sent twice appears twice, with the same
+//     Message-ID.
+//   - The pages run no script, and contain data of mails only as escaped text.
+//     A mail's HTML is shown in a sandboxed frame, under a policy that loads
+//     nothing.
 //
-// Its pages lead back to the start page of the server that it is part of, at /.
+// The pages link to the start page of the surrounding server, at /.
 //
-// What it does not: it keeps mails in memory only, the newest Config.Keep of
-// them; it listens on loopback only and asks for no password.
+// # Limits
 //
-// [Inbox.Misbehave] makes it refuse, put off, hang or break, by recipient, so
-// that a sender's answer to each can be tested.
+// Mails are kept in memory only: the newest Config.Keep, and at most
+// Config.KeepBytes. Mails over 1 MiB are refused. The server listens on
+// loopback only and requires no password.
+//
+// [Inbox.Misbehave] makes the server refuse, delay, hang or disconnect by
+// recipient, to test how a sender reacts.
 package devinbox

@@ -15,27 +15,32 @@ import (
 	"github.com/emersion/go-smtp"
 
 	"millrace/platform/errs"
+	"millrace/platform/loopback"
 )
 
-// Config says where to listen and how much to keep.
+// Config configures where to listen and how much to keep.
 type Config struct {
 	Addr string // host:port on loopback; ":2525" is loopback too; "" is ":0", any free port
-	Keep int    // how many mails are kept, the oldest go first; 0 means 20,000
+	Keep int    // maximum number of mails kept, the newest; 0 means 20,000
+	// KeepBytes is the maximum size of the mails kept, the newest; 0 means 64
+	// MiB. The newest mail is always kept; its size is at most 1 MiB.
+	KeepBytes int
 }
 
 const (
 	defaultKeep     = 20_000
+	defaultBytes    = 64 << 20
 	maxMessageBytes = 1 << 20
-	idle            = time.Minute // a client that says nothing for so long is dropped
+	idle            = time.Minute // a client that sends nothing for this long is disconnected
 )
 
-// Message is a mail as it was accepted.
+// Message is an accepted mail.
 type Message struct {
-	Seq        int64     `json:"seq"` // 1 for the first ever accepted, without gaps
+	Seq        int64     `json:"seq"` // 1 for the first mail ever accepted, without gaps
 	ReceivedAt time.Time `json:"receivedAt"`
-	MessageID  string    `json:"messageId"` // without angle brackets; "" if the mail had none
-	From       string    `json:"from"`      // of the envelope
-	To         []string  `json:"to"`        // of the envelope
+	MessageID  string    `json:"messageId"` // without angle brackets; "" if the mail has none
+	From       string    `json:"from"`      // from the envelope
+	To         []string  `json:"to"`        // from the envelope
 	Subject    string    `json:"subject"`   // decoded
 	Raw        []byte    `json:"-"`         // header and body, as sent
 }
@@ -44,35 +49,40 @@ type Message struct {
 type Inbox struct {
 	listener net.Listener
 	server   *smtp.Server
-	keep     int
+	keep     int // maximum number of mails
+	room     int // maximum bytes of mails
 	closed   chan struct{}
 
 	mu        sync.Mutex
 	messages  []Message
+	bytes     int // of messages
 	total     int64
 	changed   chan struct{} // closed and replaced when a mail arrives
 	misbehave func(recipient string) Fault
-	forgiven  chan struct{} // closed and replaced by Misbehave: ends what hangs
+	released  chan struct{} // closed and replaced by Misbehave: releases sessions that hang
 }
 
-// Start listens and serves until Close.
+// Start starts a server that runs until Close.
 func Start(cfg Config) (*Inbox, error) {
 	if cfg.Addr == "" || strings.HasPrefix(cfg.Addr, ":") {
 		cfg.Addr = "127.0.0.1" + cmp.Or(cfg.Addr, ":0")
 	}
-	if host, _, err := net.SplitHostPort(cfg.Addr); err != nil || !loopback(host) {
+	if host, _, err := net.SplitHostPort(cfg.Addr); err != nil || !loopback.Host(host) {
 		return nil, errs.InvalidField("addr", "%q is not a host and a port on loopback; everybody who reaches the inbox can read every mail", cfg.Addr)
 	}
 	if cfg.Keep <= 0 {
 		cfg.Keep = defaultKeep
+	}
+	if cfg.KeepBytes <= 0 {
+		cfg.KeepBytes = defaultBytes
 	}
 	listener, err := new(net.ListenConfig).Listen(context.Background(), "tcp", cfg.Addr)
 	if err != nil {
 		return nil, fmt.Errorf("mail inbox: %w", err)
 	}
 	i := &Inbox{
-		listener: listener, keep: cfg.Keep, closed: make(chan struct{}),
-		changed: make(chan struct{}), forgiven: make(chan struct{}),
+		listener: listener, keep: cfg.Keep, room: cfg.KeepBytes, closed: make(chan struct{}),
+		changed: make(chan struct{}), released: make(chan struct{}),
 	}
 	i.server = smtp.NewServer(smtp.BackendFunc(func(c *smtp.Conn) (smtp.Session, error) { return &session{inbox: i, conn: c}, nil }))
 	i.server.Domain = "devinbox.localhost"
@@ -80,24 +90,25 @@ func Start(cfg Config) (*Inbox, error) {
 	i.server.MaxRecipients = 50
 	i.server.ReadTimeout, i.server.WriteTimeout = idle, idle
 	i.server.EnableSMTPUTF8 = true
-	i.server.ErrorLog = log.New(io.Discard, "", 0) // a client that is killed is nothing to report
-	go func() { _ = i.server.Serve(listener) }()   // ends with Close; there is nobody to tell
+	i.server.ErrorLog = log.New(io.Discard, "", 0) // a killed client is not worth a log line
+	go func() { _ = i.server.Serve(listener) }()   // ends with Close
 	return i, nil
 }
 
-// Addr is where the inbox listens, as "127.0.0.1:41234".
+// Addr returns the inbox's address, such as "127.0.0.1:41234".
 func (i *Inbox) Addr() string { return i.listener.Addr().String() }
 
-// HostPort is Addr in the two parts that a sender's configuration wants.
+// HostPort returns Addr as the host and port of a sender's configuration.
 func (i *Inbox) HostPort() (host string, port int) {
 	addr, ok := i.listener.Addr().(*net.TCPAddr)
 	if !ok {
-		return "", 0 // a listener on "tcp" has no other
+		return "", 0 // impossible for a listener on "tcp"
 	}
 	return addr.IP.String(), addr.Port
 }
 
-// Close ends the server and every conversation. What was received stays readable.
+// Close stops the server and closes every session. Received mails can still be
+// read.
 func (i *Inbox) Close() error {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -107,26 +118,26 @@ func (i *Inbox) Close() error {
 	default:
 		close(i.closed)
 		err := i.server.Close()
-		_ = i.listener.Close() // the server closes it only once Serve has begun
+		_ = i.listener.Close() // before Serve, server.Close does not close the listener
 		return err
 	}
 }
 
-// Messages returns the mails that are kept, oldest first.
+// Messages returns the kept mails, oldest first.
 func (i *Inbox) Messages() []Message {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	return slices.Clone(i.messages)
 }
 
-// Total is how many mails were ever accepted, kept or not.
+// Total returns how many mails were ever accepted, kept or not.
 func (i *Inbox) Total() int64 {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	return i.total
 }
 
-// Wait returns nil once the mails that are kept are enough, or ctx's error.
+// Wait returns nil once enough returns true for the kept mails, or ctx's error.
 func (i *Inbox) Wait(ctx context.Context, enough func([]Message) bool) error {
 	for {
 		i.mu.Lock()
@@ -162,14 +173,23 @@ func (i *Inbox) accept(from string, to []string, raw []byte) {
 	i.total++
 	m.Seq = i.total
 	i.messages = append(i.messages, m)
-	if over := len(i.messages) - i.keep; over > 0 {
-		i.messages = slices.Delete(i.messages, 0, over)
+	i.bytes += m.size()
+	over := 0
+	for len(i.messages)-over > i.keep || i.bytes > i.room && over < len(i.messages)-1 {
+		i.bytes -= i.messages[over].size()
+		over++
 	}
+	i.messages = slices.Delete(i.messages, 0, over)
 	close(i.changed)
 	i.changed = make(chan struct{})
 }
 
-func loopback(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
+// size returns the memory that the mail uses in bytes, without the fixed part
+// of every mail.
+func (m Message) size() int {
+	n := len(m.Raw) + len(m.MessageID) + len(m.From) + len(m.Subject)
+	for _, to := range m.To {
+		n += len(to)
+	}
+	return n
 }

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -40,7 +41,7 @@ func get(t *testing.T, inbox *devinbox.Inbox, path string) *httptest.ResponseRec
 
 const hostile = `<script>alert("mail")</script>`
 
-func TestNothingOfAMailIsPartOfThePageButAsText(t *testing.T) {
+func TestPage_EscapesContentOfMails(t *testing.T) {
 	t.Parallel()
 	inbox := start(t, devinbox.Config{})
 	send(t, inbox, mail.Message{ID: "1", To: "kim@example.com", Subject: hostile, Text: hostile, HTML: "<p>" + hostile + "</p>"})
@@ -60,7 +61,7 @@ func TestNothingOfAMailIsPartOfThePageButAsText(t *testing.T) {
 	require.Equal(t, "text/css; charset=utf-8", get(t, inbox, "/style.css").Header().Get("Content-Type"))
 }
 
-func TestAMailThatIsNotThereIs404(t *testing.T) {
+func TestPage_MissingMailIs404(t *testing.T) {
 	t.Parallel()
 	inbox := start(t, devinbox.Config{})
 	for _, path := range []string{"/messages/1", "/messages/x", "/messages/1/html", "/other"} {
@@ -68,7 +69,7 @@ func TestAMailThatIsNotThereIs404(t *testing.T) {
 	}
 }
 
-func TestTheListForChecksIsInTheOrderOfAcceptance(t *testing.T) {
+func TestMessagesJSON_IsInOrderOfAcceptance(t *testing.T) {
 	t.Parallel()
 	inbox := start(t, devinbox.Config{})
 	for n := range 3 {
@@ -86,7 +87,7 @@ func TestTheListForChecksIsInTheOrderOfAcceptance(t *testing.T) {
 	require.Equal(t, http.StatusBadRequest, get(t, inbox, "/messages.json?after=x").Code)
 }
 
-func TestTheOldestMailsAreForgottenFirst(t *testing.T) {
+func TestInbox_DropsOldestMailsFirst(t *testing.T) {
 	t.Parallel()
 	inbox := start(t, devinbox.Config{Keep: 2})
 	for n := range 3 {
@@ -100,7 +101,7 @@ func TestTheOldestMailsAreForgottenFirst(t *testing.T) {
 	require.Equal(t, http.StatusOK, get(t, inbox, "/messages/3").Code)
 }
 
-func TestItListensOnLoopbackOnly(t *testing.T) {
+func TestStart_ListensOnLoopbackOnly(t *testing.T) {
 	t.Parallel()
 	for _, addr := range []string{"0.0.0.0:0", "example.com:25", "127.0.0.1"} {
 		_, err := devinbox.Start(devinbox.Config{Addr: addr})
@@ -110,4 +111,28 @@ func TestItListensOnLoopbackOnly(t *testing.T) {
 		host, _ := start(t, devinbox.Config{Addr: addr}).HostPort()
 		require.True(t, net.ParseIP(host).IsLoopback(), addr)
 	}
+}
+
+// Large mails do not fill the memory.
+func TestInbox_LimitsBytesOfKeptMails(t *testing.T) {
+	t.Parallel()
+	const large = 300 << 10
+	inbox := start(t, devinbox.Config{KeepBytes: 1 << 20})
+	text := strings.Repeat(strings.Repeat("a", 75)+"\n", large/76)
+	for n := range 6 {
+		send(t, inbox, mail.Message{ID: fmt.Sprint(n), To: "kim@example.com", Subject: "s", Text: text})
+	}
+	kept, bytes := inbox.Messages(), 0
+	for _, m := range kept {
+		bytes += len(m.Raw)
+	}
+	require.LessOrEqual(t, bytes, 1<<20)
+	require.Len(t, kept, 3)
+	require.EqualValues(t, 6, kept[2].Seq, "the oldest went")
+
+	small := start(t, devinbox.Config{KeepBytes: 1})
+	for range 2 {
+		send(t, small, mail.Message{ID: "1", To: "kim@example.com", Subject: "s", Text: "t"})
+	}
+	require.Len(t, small.Messages(), 1, "the newest is kept")
 }

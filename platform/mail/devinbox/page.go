@@ -15,20 +15,20 @@ var assets embed.FS
 
 var pages = template.Must(template.ParseFS(assets, "assets/*.html"))
 
-// The page loads its own style sheet and shows its own frames, and nothing else.
+// The pages load their own style sheet and their own frames, and nothing else.
 const (
 	pagePolicy = "default-src 'none'; style-src 'self'; frame-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'self'"
 	mailPolicy = "sandbox; default-src 'none'; frame-ancestors 'self'"
 	listed     = 200 // mails on the first page
 )
 
-// Handler serves the page; mount it under any path that ends in a slash, with
-// http.StripPrefix: its links are relative.
+// Handler serves the pages. Its links are relative: mount it with
+// http.StripPrefix under any path that ends in a slash.
 //
 //	GET /                     the newest 200 mails
 //	GET /messages/{seq}       one mail
 //	GET /messages/{seq}/html  its HTML, for the frame
-//	GET /messages.json        {"total", "messages": [...]}, oldest first; ?after=SEQ leaves out what is older
+//	GET /messages.json        {"total", "messages": [...]}, oldest first; ?after=SEQ omits SEQ and older ones
 func (i *Inbox) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", i.list)
@@ -38,7 +38,7 @@ func (i *Inbox) Handler() http.Handler {
 	mux.HandleFunc("GET /style.css", func(w http.ResponseWriter, _ *http.Request) {
 		style, _ := fs.ReadFile(assets, "assets/style.css") // embedded
 		w.Header().Set("Content-Type", "text/css; charset=utf-8")
-		_, _ = w.Write(style) // the reader went away
+		_, _ = w.Write(style) // the client has disconnected
 	})
 	return mux
 }
@@ -78,7 +78,7 @@ func (i *Inbox) json(w http.ResponseWriter, r *http.Request) {
 	}
 	kept := slices.DeleteFunc(i.Messages(), func(m Message) bool { return m.Seq <= after })
 	headers(w, "application/json", pagePolicy)
-	_ = json.NewEncoder(w).Encode(map[string]any{"total": i.Total(), "messages": kept}) // the reader went away
+	_ = json.NewEncoder(w).Encode(map[string]any{"total": i.Total(), "messages": kept}) // the client has disconnected
 }
 
 func (i *Inbox) named(r *http.Request) (Message, bool) {
@@ -91,14 +91,14 @@ func (i *Inbox) named(r *http.Request) (Message, bool) {
 
 func render(w http.ResponseWriter, page string, data any) {
 	headers(w, "text/html; charset=utf-8", pagePolicy)
-	_ = pages.ExecuteTemplate(w, page, data) // the reader went away
+	_ = pages.ExecuteTemplate(w, page, data) // the client has disconnected
 }
 
 func headers(w http.ResponseWriter, contentType, policy string) {
 	w.Header().Set("Content-Type", contentType)
 	w.Header().Set("Content-Security-Policy", policy)
 	w.Header().Set("X-Content-Type-Options", "nosniff")
-	w.Header().Set("X-Frame-Options", "SAMEORIGIN") // stricter around us; a mail's HTML is in a frame of ours
+	w.Header().Set("X-Frame-Options", "SAMEORIGIN") // other handlers use a stricter value; here a frame shows a mail's HTML
 	w.Header().Set("Referrer-Policy", "no-referrer")
 	w.Header().Set("Cache-Control", "no-store")
 }

@@ -12,7 +12,8 @@ import (
 	"strings"
 )
 
-// headersOf reads what the list shows. A mail that cannot be read has neither.
+// headersOf returns the headers that the list shows; both are "" if the mail
+// cannot be parsed.
 func headersOf(raw []byte) (messageID, subject string) {
 	m, err := mail.ReadMessage(bytes.NewReader(raw))
 	if err != nil {
@@ -25,7 +26,7 @@ func headersOf(raw []byte) (messageID, subject string) {
 	return strings.Trim(m.Header.Get("Message-ID"), "<> "), subject
 }
 
-// Bodies returns a mail's text and its HTML, decoded; either may be "".
+// Bodies returns a mail's decoded text and HTML; either may be "".
 func (m Message) Bodies() (text, html string) {
 	read, err := mail.ReadMessage(bytes.NewReader(m.Raw))
 	if err != nil {
@@ -36,7 +37,7 @@ func (m Message) Bodies() (text, html string) {
 }
 
 func collect(header textproto.MIMEHeader, body io.Reader, text, html *string, depth int) {
-	const deepest = 5 // of parts within parts; ours have one level
+	const deepest = 5 // nested parts; our mails have one level
 	kind, params, err := mime.ParseMediaType(header.Get("Content-Type"))
 	if err != nil {
 		kind = "text/plain"
@@ -46,7 +47,7 @@ func collect(header textproto.MIMEHeader, body io.Reader, text, html *string, de
 		for {
 			part, err := parts.NextRawPart()
 			if err != nil {
-				return // the end, or what cannot be read
+				return // the end, or invalid
 			}
 			collect(part.Header, part, text, html, depth+1)
 		}
@@ -57,7 +58,7 @@ func collect(header textproto.MIMEHeader, body io.Reader, text, html *string, de
 	case "base64":
 		body = base64.NewDecoder(base64.StdEncoding, body)
 	}
-	read, _ := io.ReadAll(body) // as far as it can be read
+	read, _ := io.ReadAll(body) // as far as it can be decoded
 	switch kind {
 	case "text/plain":
 		*text += string(read)

@@ -6,46 +6,47 @@ import (
 	"github.com/emersion/go-smtp"
 )
 
-// Fault is what the inbox does to a mail instead of accepting it.
+// Fault is what the inbox does instead of accepting a mail.
 type Fault int
 
 // The faults.
 const (
 	None            Fault = iota
-	RefuseRecipient       // 550 5.1.1 to RCPT: no such mailbox, for good
+	RefuseRecipient       // 550 5.1.1 to RCPT: no such mailbox, permanent
 	PutOff                // 451 4.3.0 to RCPT: try again later
-	RefuseContent         // 554 5.7.1 after DATA: refused for good
+	RefuseContent         // 554 5.7.1 after DATA: refused permanently
 	Hang                  // no answer to RCPT until Misbehave is called again
-	BreakAccepted         // accepts the mail, and hangs up without saying so
+	RefuseAccount         // 550 5.4.5 to RCPT: the sender's limit is reached
+	BreakAccepted         // accepts the mail, then closes the connection without an answer
 )
 
-// Misbehave makes the inbox ask f what to do with each mail, by recipient; nil
-// ends it. It also ends what hangs, which then gets the answer of a mailbox
-// that is busy.
+// Misbehave makes the inbox call f for each recipient to get a fault; nil turns
+// faults off. Sessions that hang continue with the answer of a busy mailbox.
 func (i *Inbox) Misbehave(f func(recipient string) Fault) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	i.misbehave = f
-	close(i.forgiven)
-	i.forgiven = make(chan struct{})
+	close(i.released)
+	i.released = make(chan struct{})
 }
 
 func (i *Inbox) fault(recipient string) (Fault, <-chan struct{}) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
 	if i.misbehave == nil {
-		return None, i.forgiven
+		return None, i.released
 	}
-	return i.misbehave(recipient), i.forgiven
+	return i.misbehave(recipient), i.released
 }
 
 var (
 	errNoMailbox = &smtp.SMTPError{Code: 550, EnhancedCode: smtp.EnhancedCode{5, 1, 1}, Message: "no such mailbox"}
 	errBusy      = &smtp.SMTPError{Code: 451, EnhancedCode: smtp.EnhancedCode{4, 3, 0}, Message: "try again later"}
+	errLimit     = &smtp.SMTPError{Code: 550, EnhancedCode: smtp.EnhancedCode{5, 4, 5}, Message: "daily sending quota exceeded"}
 	errContent   = &smtp.SMTPError{Code: 554, EnhancedCode: smtp.EnhancedCode{5, 7, 1}, Message: "content refused"}
 )
 
-// session is one conversation.
+// session is one SMTP session.
 type session struct {
 	inbox *Inbox
 	conn  *smtp.Conn
@@ -60,15 +61,17 @@ func (s *session) Mail(from string, _ *smtp.MailOptions) error {
 }
 
 func (s *session) Rcpt(to string, _ *smtp.RcptOptions) error {
-	fault, forgiven := s.inbox.fault(to)
+	fault, released := s.inbox.fault(to)
 	switch fault {
 	case RefuseRecipient:
 		return errNoMailbox
 	case PutOff:
 		return errBusy
+	case RefuseAccount:
+		return errLimit
 	case Hang:
 		select {
-		case <-forgiven:
+		case <-released:
 		case <-s.inbox.closed:
 		}
 		return errBusy

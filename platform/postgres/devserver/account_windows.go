@@ -10,44 +10,37 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// noSockets: lib/pq finds no Unix sockets here, so the server listens on loopback.
+// noSockets is set because lib/pq does not support Unix sockets on Windows. The server
+// listens on loopback.
 const noSockets = true
 
-// account is whom PostgreSQL's programs run as: always us. PostgreSQL refuses
-// to run for an administrator, and says so itself.
-type account struct{ uid int }
-
-func serverUser() account { return account{} }
-
-func (account) canReach(string, string) error { return nil }
-func (account) own(string) error              { return nil }
-
-func (account) writeFile(path, text string) error { return os.WriteFile(path, []byte(text), 0o600) }
-
-func (account) copyTree(from, to string) error {
-	return filepath.WalkDir(from, func(at string, entry fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		rel, err := filepath.Rel(from, at)
-		if err != nil {
-			return err
-		}
-		if entry.IsDir() {
-			return os.Mkdir(filepath.Join(to, rel), 0o700)
-		}
-		return copyFile(at, filepath.Join(to, rel))
-	})
+// account is the user that runs PostgreSQL's programs: always this process's user. If
+// that is an administrator, PostgreSQL refuses to run and reports it.
+type account struct {
+	uid   int
+	other bool // always false
 }
+
+func serverUser(*os.Root) account { return account{} }
+
+func anybody() account { return account{} }
+
+func (account) canReach(string, string) error   { return nil }
+func (account) own(place) error                 { return nil }
+func (account) giveFile(*os.File) error         { return nil }
+func (account) mayServe(*os.Root, string) error { return nil }
+
+// names is 1: on Windows, a user who may create a hard link may also write to the file.
+func names(fs.FileInfo) int { return 1 }
 
 func (account) command(ctx context.Context, found programs, name string, args ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, filepath.Join(found.dir, name+".exe"), args...)
-	cmd.Env = append(os.Environ(), "LC_ALL=C", "LC_MESSAGES=C", "TZ=UTC")
+	cmd.Env = environment()
 	return cmd
 }
 
-// interrupt ends the postmaster at once: Windows has no signals, and pg_ctl's
-// events need its own console. The next start recovers.
+// interrupt ends the postmaster at once, because Windows has no signals and pg_ctl's
+// events need a console of their own. The next start recovers.
 func interrupt(pid int) error { return abort(pid) }
 
 func abort(pid int) error {
@@ -64,7 +57,7 @@ func alive(pid int) bool {
 	if err != nil {
 		return false
 	}
-	defer windows.CloseHandle(handle) //nolint:errcheck // it was only looked at
+	defer windows.CloseHandle(handle) //nolint:errcheck // opened only to query it
 	var code uint32
 	return windows.GetExitCodeProcess(handle, &code) == nil && code == stillActive
 }

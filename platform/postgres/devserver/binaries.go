@@ -5,46 +5,51 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
 	"runtime"
 	"slices"
 	"strconv"
+	"strings"
 
 	"millrace/platform/errs"
 )
 
-// Binaries says where PostgreSQL's programs come from.
+// Binaries is where to find PostgreSQL's programs.
 type Binaries struct {
-	// Dir is a folder with initdb and postgres; only it is looked at. Empty:
-	// PATH, then the usual places of distributions and installers, then
+	// Dir is a folder with initdb and postgres. If it is set, no other place is searched.
+	// If it is empty: PATH, then the usual folders of distributions and installers, then
 	// downloads.
 	Dir string
 
-	// Search replaces PATH and the usual places; patterns as filepath.Glob has
-	// them. For tests.
+	// Search replaces PATH and the usual folders by patterns of filepath.Glob. For tests.
 	Search []string
 
-	// Repository is a Maven repository that has io.zonky.test.postgres.
-	// Default https://repo1.maven.org/maven2; "off" downloads nothing.
+	// Repository is the https:// URL of a Maven repository with io.zonky.test.postgres. An
+	// archive is used only if its SHA-256 is pinned in this package.
+	// Default https://repo1.maven.org/maven2; "off" disables downloads.
 	Repository string
 
-	// Major is the version that is downloaded for a new cluster. Default 17.
+	// Major is the major version to download for a new cluster. Default 17.
 	Major int
 
-	// Cache is where downloads are kept. Default: DataDir/postgresql.
+	// Cache is the folder for downloads. Default: DataDir/postgresql.
 	Cache string
+
+	sums      string            // in tests, replaces pinned
+	transport http.RoundTripper // in tests, replaces the network
 }
 
 // programs is a folder with initdb and postgres of one version.
 type programs struct {
 	dir     string
-	version string // as "15.19"
+	version string // for example "15.19"
 	major   int
 }
 
-// usualPlaces are where distributions and installers put the programs, outside PATH.
+// usualPlaces are the programs' usual folders outside PATH.
 var usualPlaces = []string{
 	"/usr/lib/postgresql/*/bin", // Debian, Ubuntu, Alpine
 	"/usr/pgsql-*/bin",          // the project's own RPMs
@@ -62,14 +67,17 @@ var usualPlaces = []string{
 
 const oldestMajor = 13 // older servers lack DROP DATABASE … WITH (FORCE)
 
-// find returns the programs to use: those of the cluster's own major version if
-// they are installed, else the newest.
-func (b Binaries) find(ctx context.Context, files layout, who account, log *slog.Logger) (programs, error) {
-	wanted, err := clusterMajor(files.cluster)
+// find returns the programs to use: those of the cluster's major version if they are
+// installed, otherwise the newest.
+func (b Binaries) find(ctx context.Context, dir *os.Root, setting string, who account, log *slog.Logger) (programs, error) {
+	wanted, err := clusterMajor(dir, who)
 	if err != nil {
-		wanted = 0 // prepareCluster tells
+		wanted = 0 // prepareCluster reports the error
 	}
 	installed := b.installed(ctx, who, log)
+	if ctx.Err() != nil { // the search may be incomplete
+		return programs{}, errs.As(errs.Shutdown, ctx.Err())
+	}
 	for _, p := range installed {
 		if p.major == wanted || wanted == 0 {
 			return p, nil
@@ -81,15 +89,35 @@ func (b Binaries) find(ctx context.Context, files layout, who account, log *slog
 		}
 		return installed[0], nil
 	}
-	got, err := b.download(ctx, wanted, files, who, log)
-	if err == nil {
-		return got, nil
+	cluster := filepath.Join(dir.Name(), clusterName)
+	if wanted != 0 {
+		log.Info("the data folder needs a PostgreSQL that is not installed", "folder", cluster, "needed", wanted, "installed", versions(installed))
 	}
-	if len(installed) > 0 { // of another version than the cluster: prepareCluster refuses it and says both
-		return installed[0], nil
+	got, err := b.download(ctx, wanted, dir, who, log)
+	switch {
+	case err == nil:
+		return got, nil
+	case ctx.Err() != nil:
+		return programs{}, errs.As(errs.Shutdown, ctx.Err())
+	}
+	if wanted != 0 {
+		return programs{}, errs.InvalidField(setting, "%s was written by PostgreSQL %d. Installed here: %s; and PostgreSQL %d could not be downloaded (%s). "+
+			"Install PostgreSQL %d (%s), or choose another folder. Nothing was changed", cluster, wanted, versions(installed), wanted, err, wanted, howToInstall())
 	}
 	return programs{}, errs.New(errs.Resource, "no PostgreSQL was found on this machine, and it could not be downloaded (%w): "+
 		"install PostgreSQL (%s), or set DATABASE_URL to a server", err, howToInstall())
+}
+
+// versions lists the installed versions for an error message.
+func versions(installed []programs) string {
+	if len(installed) == 0 {
+		return "none"
+	}
+	all := make([]string, len(installed))
+	for i, p := range installed {
+		all[i] = p.version + " in " + p.dir
+	}
+	return strings.Join(all, ", ")
 }
 
 func howToInstall() string {
@@ -116,7 +144,7 @@ func (b Binaries) installed(ctx context.Context, who account, log *slog.Logger) 
 	for _, pattern := range patterns {
 		dirs, err := filepath.Glob(pattern)
 		if err != nil {
-			continue // a folder of PATH with a bracket in its name
+			continue // an invalid pattern: a folder of PATH with a bracket in its name
 		}
 		for _, dir := range dirs {
 			real, err := realDir(dir)
@@ -138,8 +166,8 @@ func (b Binaries) installed(ctx context.Context, who account, log *slog.Logger) 
 	return found
 }
 
-// realDir follows postgres itself, which may be a link from a folder of PATH;
-// the server looks for its libraries beside the real one.
+// realDir returns the folder of the real postgres program. In PATH it may be a symbolic
+// link, but the server looks for its libraries relative to the real one.
 func realDir(dir string) (string, error) {
 	name := "postgres"
 	if runtime.GOOS == "windows" {
@@ -154,21 +182,21 @@ func realDir(dir string) (string, error) {
 
 var versionText = regexp.MustCompile(`\(PostgreSQL\) ((\d+)[^\s]*)`)
 
-// inspect asks the programs in dir for their version, as the account that will
-// run them.
+// inspect asks the programs in dir for their version. It runs them as the account that
+// will run the server.
 func inspect(ctx context.Context, dir string, who account) (programs, error) {
 	if err := who.canReach(dir, "PATH"); err != nil {
 		return programs{}, err
 	}
 	p := programs{dir: dir}
 	for _, name := range []string{"initdb", "postgres"} {
-		said, err := keepingThread(who.command(ctx, p, name, "--version").Output)
+		output, err := keepingThread(who.command(ctx, p, name, "--version").Output)
 		if err != nil {
 			return programs{}, fmt.Errorf("%s --version: %w", name, err)
 		}
-		match := versionText.FindSubmatch(said)
+		match := versionText.FindSubmatch(output)
 		if match == nil {
-			return programs{}, fmt.Errorf("%s --version says %q", name, said)
+			return programs{}, fmt.Errorf("%s --version says %q", name, output)
 		}
 		p.version = string(match[1])
 		if p.major, err = strconv.Atoi(string(match[2])); err != nil {

@@ -18,33 +18,31 @@ import (
 	"millrace/platform/errs"
 	"millrace/platform/postgres/devserver"
 	"millrace/platform/postgres/pgtest"
+	"millrace/platform/privatedir"
 )
 
-// childVariable makes the test binary play a program that is killed.
+// childVariable makes the test binary run as a child program that the tests kill.
 const childVariable = "MILLRACE_DEVSERVER_CHILD"
 
 func TestMain(m *testing.M) {
 	if role, dir, _ := strings.Cut(os.Getenv(childVariable), ":"); role != "" {
 		os.Exit(child(role, dir))
 	}
-	home, err := os.MkdirTemp("", "devserver-")
-	if err == nil {
-		err = os.Chmod(home, 0o755) //nolint:gosec // the user whom the server runs as must pass
-	}
+	home, err := privatedir.Temp("", "devserver-")
 	if err != nil {
 		fmt.Println(err)
 		os.Exit(1)
 	}
 	template = filepath.Join(home, "template")
 	code := m.Run()
-	_ = os.RemoveAll(home) // in the folder for temporary files
+	_ = os.RemoveAll(home) // a temporary folder
 	os.Exit(code)
 }
 
-// template saves each test the second of an initdb.
+// template is a folder with an initialised cluster: it saves each test a second.
 var template string
 
-// child says "ready" when it is what its role asks for, and then waits for its end.
+// child plays a role, prints "ready", and waits until it is killed.
 func child(role, dir string) int {
 	switch role {
 	case "serve":
@@ -54,7 +52,7 @@ func child(role, dir string) int {
 			return 1
 		}
 		fmt.Println("ready", server.PID(), server.URL("postgres"))
-	case "parent": // of a program that wants to die with it
+	case "parent": // the parent of a program that dies with it
 		cmd := exec.Command(os.Args[0])
 		cmd.Env = append(os.Environ(), childVariable+"=follower:")
 		cmd.Stdout = os.Stdout
@@ -69,7 +67,7 @@ func child(role, dir string) int {
 	select {}
 }
 
-// startChild starts a child and returns it with the number and the URL that it said.
+// startChild starts a child and returns the process id and the URL that it printed.
 func startChild(t *testing.T, role, dir string) (cmd *exec.Cmd, out *bufio.Reader, pid int, address string) {
 	t.Helper()
 	cmd = exec.Command(os.Args[0])
@@ -77,7 +75,7 @@ func startChild(t *testing.T, role, dir string) (cmd *exec.Cmd, out *bufio.Reade
 	pipe, err := cmd.StdoutPipe()
 	require.NoError(t, err)
 	require.NoError(t, cmd.Start())
-	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }) // most tests have killed it already
+	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }) // most tests have already killed it
 	out = bufio.NewReader(pipe)
 	line, err := out.ReadString('\n')
 	require.NoError(t, err)
@@ -86,7 +84,7 @@ func startChild(t *testing.T, role, dir string) (cmd *exec.Cmd, out *bufio.Reade
 	return cmd, out, pid, address
 }
 
-// dataDir is where a new server's folder will be.
+// dataDir returns a folder for a new server, which does not exist yet.
 func dataDir(t *testing.T) string { return filepath.Join(pgtest.Dir(t), "data") }
 
 func config(dir string) devserver.Config {
@@ -115,7 +113,7 @@ func connect(t *testing.T, server *devserver.Server, database string) *sql.DB {
 	t.Helper()
 	db, err := sql.Open("postgres", server.URL(database))
 	require.NoError(t, err)
-	t.Cleanup(func() { _ = db.Close() }) // its server may have stopped before it
+	t.Cleanup(func() { _ = db.Close() }) // the server may already have stopped
 	return db
 }
 
@@ -132,7 +130,7 @@ func value(t *testing.T, db *sql.DB, query string) string {
 	return got
 }
 
-func TestDataSurvivesARestart(t *testing.T) {
+func TestServer_KeepsDataAfterRestart(t *testing.T) {
 	t.Parallel()
 	dir := dataDir(t)
 	first := start(t, config(dir))
@@ -146,12 +144,12 @@ func TestDataSurvivesARestart(t *testing.T) {
 	require.Equal(t, "17", value(t, connect(t, second, "orders"), "SELECT x FROM a"))
 }
 
-func TestDataSurvivesAKilledProgramAndNoServerIsLeft(t *testing.T) {
+func TestServer_KeepsDataAndEndsWhenProgramIsKilled(t *testing.T) {
 	t.Parallel()
 	gone := func(pid int) {
 		require.Eventually(t, func() bool { return !running(pid) }, time.Minute, 5*time.Millisecond, "the server outlived its program")
 	}
-	for _, wait := range []bool{true, false} { // for the server's end, or start again at once
+	for _, wait := range []bool{true, false} { // wait until the server has ended, or start again at once
 		dir := dataDir(t)
 		cfg := config(dir)
 		cmd, _, pid, address := startChild(t, "serve", dir)
@@ -159,18 +157,18 @@ func TestDataSurvivesAKilledProgramAndNoServerIsLeft(t *testing.T) {
 		require.NoError(t, err)
 		exec1(t, db, "CREATE TABLE a AS SELECT 17 AS x")
 		require.NoError(t, cmd.Process.Kill())
-		_ = cmd.Wait() // it was killed; its server may live on for a moment
+		_ = cmd.Wait() // it was killed; its server may still be ending
 		if wait {
 			gone(pid)
 		}
 		again := start(t, cfg)
 		require.Equal(t, "17", value(t, connect(t, again, "postgres"), "SELECT x FROM a"))
 		gone(pid)
-		_ = db.Close() // its server is gone
+		_ = db.Close() // its server has ended
 	}
 }
 
-func TestASecondStartIsToldWhoHasTheFolder(t *testing.T) {
+func TestStart_SecondStartErrorNamesHolder(t *testing.T) {
 	t.Parallel()
 	dir := dataDir(t)
 	first := start(t, config(dir))
@@ -181,7 +179,7 @@ func TestASecondStartIsToldWhoHasTheFolder(t *testing.T) {
 	require.Equal(t, "1", value(t, connect(t, first, "postgres"), "SELECT 1"), "and the first goes on")
 }
 
-func TestAFolderOfAnotherMajorVersionIsRefusedAndNotTouched(t *testing.T) {
+func TestStart_RefusesClusterOfAnotherMajorUnchanged(t *testing.T) {
 	t.Parallel()
 	dir := dataDir(t)
 	cluster := filepath.Join(dir, "cluster")
@@ -193,13 +191,14 @@ func TestAFolderOfAnotherMajorVersionIsRefusedAndNotTouched(t *testing.T) {
 	err := startError(t, cfg)
 	require.Equal(t, "data_dir", errs.FieldOf(err))
 	require.ErrorContains(t, err, "was written by PostgreSQL 12")
-	require.ErrorContains(t, err, "install PostgreSQL 12")
+	require.ErrorContains(t, err, "Install PostgreSQL 12")
+	require.ErrorContains(t, err, "Installed here: ")
 	kept, err := os.ReadFile(filepath.Join(cluster, "money"))
 	require.NoError(t, err)
 	require.Equal(t, "all of it", string(kept))
 }
 
-func TestAFolderThatIsNoClusterIsRefusedAndNotTouched(t *testing.T) {
+func TestStart_RefusesOtherFolderUnchanged(t *testing.T) {
 	t.Parallel()
 	dir := dataDir(t)
 	photo := filepath.Join(dir, "cluster", "photo.jpg")
@@ -210,7 +209,7 @@ func TestAFolderThatIsNoClusterIsRefusedAndNotTouched(t *testing.T) {
 	require.NoError(t, err)
 }
 
-func TestAnInitdbThatDidNotEndIsDoneAgain(t *testing.T) {
+func TestStart_RepeatsInterruptedInitdb(t *testing.T) {
 	t.Parallel()
 	dir := dataDir(t)
 	require.NoError(t, os.MkdirAll(filepath.Join(dir, "cluster.new", "base"), 0o755))
@@ -219,7 +218,7 @@ func TestAnInitdbThatDidNotEndIsDoneAgain(t *testing.T) {
 	start(t, cfg)
 }
 
-func TestANumberInPostmasterPidThatBelongsToAnotherProcessIsNoObstacle(t *testing.T) {
+func TestStart_IgnoresReusedProcessID(t *testing.T) {
 	t.Parallel()
 	dir := dataDir(t)
 	require.NoError(t, start(t, config(dir)).Stop())
@@ -228,7 +227,7 @@ func TestANumberInPostmasterPidThatBelongsToAnotherProcessIsNoObstacle(t *testin
 	start(t, config(dir))
 }
 
-func TestAServerThatDiesIsNoticedAndTheNextStartRecovers(t *testing.T) {
+func TestServer_DoneIsClosedOnCrashAndNextStartRecovers(t *testing.T) {
 	t.Parallel()
 	cfg := config(dataDir(t))
 	server := start(t, cfg)
@@ -245,7 +244,7 @@ func TestAServerThatDiesIsNoticedAndTheNextStartRecovers(t *testing.T) {
 	require.Equal(t, "17", value(t, connect(t, start(t, cfg), "postgres"), "SELECT x FROM a"))
 }
 
-func TestADroppedDatabaseIsGoneWithItsClients(t *testing.T) {
+func TestDropDatabase_DisconnectsClients(t *testing.T) {
 	t.Parallel()
 	server := start(t, config(dataDir(t)))
 	require.NoError(t, server.CreateDatabase(t.Context(), "demo"))
@@ -255,7 +254,7 @@ func TestADroppedDatabaseIsGoneWithItsClients(t *testing.T) {
 	require.Equal(t, "0", value(t, connect(t, server, "postgres"), "SELECT count(*) FROM pg_database WHERE datname = 'demo'"))
 }
 
-func TestOnTCPTheServerAsksForItsPassword(t *testing.T) {
+func TestServer_RequiresPasswordOnTCP(t *testing.T) {
 	t.Parallel()
 	dir := dataDir(t)
 	cfg := config(dir)
@@ -272,14 +271,14 @@ func TestOnTCPTheServerAsksForItsPassword(t *testing.T) {
 	}
 }
 
-func TestAPathTooLongForASocketIsServedOnTCP(t *testing.T) {
+func TestServer_UsesTCPForLongPath(t *testing.T) {
 	t.Parallel()
 	server := start(t, config(filepath.Join(dataDir(t), strings.Repeat("long", 25))))
 	require.Contains(t, server.URL("postgres"), "@127.0.0.1:")
 	require.Equal(t, "1", value(t, connect(t, server, "postgres"), "SELECT 1"))
 }
 
-func TestCommittedDataIsSyncedUnlessATestSaysOtherwise(t *testing.T) {
+func TestServer_SyncsUnlessNoSync(t *testing.T) {
 	t.Parallel()
 	cfg := config(dataDir(t))
 	cfg.NoSync, cfg.Template = false, ""
@@ -289,7 +288,7 @@ func TestCommittedDataIsSyncedUnlessATestSaysOtherwise(t *testing.T) {
 	}
 }
 
-func TestAFolderWithoutANameIsRefused(t *testing.T) {
+func TestStart_RequiresDataDir(t *testing.T) {
 	t.Parallel()
 	require.Equal(t, "data_dir", errs.FieldOf(startError(t, devserver.Config{Setting: "data_dir"})))
 }

@@ -15,124 +15,114 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"time"
 
 	"github.com/xi2/xz"
-)
 
-// published are the releases that io.zonky.test.postgres has for every system
-// that we know, by major version.
-var published = map[int]string{14: "14.18.0", 15: "15.13.0", 16: "16.9.0", 17: "17.5.0", 18: "18.3.0"}
+	"millrace/platform/datadir"
+)
 
 const (
 	mavenCentral     = "https://repo1.maven.org/maven2"
 	preferredMajor   = 17
-	largestDownload  = 200 << 20 // bytes; the archives have 10 to 60 MB
+	largestDownload  = 64 << 20  // bytes; the archives have 10 to 35 MB
+	largestUnpacked  = 512 << 20 // bytes of the .txz
 	downloadPatience = 5 * time.Minute
 )
 
-// download fetches PostgreSQL's programs once and keeps them.
-func (b Binaries) download(ctx context.Context, wanted int, files layout, who account, log *slog.Logger) (programs, error) {
+// download downloads PostgreSQL's programs, unless they are in the cache.
+func (b Binaries) download(ctx context.Context, wanted int, dir *os.Root, who account, log *slog.Logger) (programs, error) {
 	if b.Repository == "off" {
 		return programs{}, errors.New("downloading is switched off")
 	}
 	wanted = cmp.Or(wanted, b.Major, preferredMajor)
-	version, ok := published[wanted]
-	if !ok {
-		return programs{}, fmt.Errorf("no download of PostgreSQL %d is known", wanted)
-	}
-	cache := b.Cache
-	if cache == "" {
-		cache = filepath.Join(files.dir, "postgresql")
-	}
-	dir := filepath.Join(cache, version)
-	if p, err := inspect(ctx, filepath.Join(dir, "bin"), who); err == nil && p.major == wanted {
-		return p, nil
-	}
-	if err := makeDir(cache); err != nil {
+	found, err := findArchive(cmp.Or(b.sums, pinned), wanted, platform())
+	if err != nil {
 		return programs{}, err
 	}
-	lock, err := waitLock(dir + ".lock") // another process may be fetching the same
+	cache, err := b.openCache(dir)
+	if err != nil {
+		return programs{}, err
+	}
+	defer cache.Close() //nolint:errcheck // nothing is buffered in it
+	bin := filepath.Join(cache.Name(), found.version, "bin")
+	if p, err := inspect(ctx, bin, who); err == nil && p.major == wanted {
+		return p, nil
+	}
+	lock, err := waitLock(cache, found.version+".lock") // another process may be downloading the same archive
 	if err != nil {
 		return programs{}, err
 	}
 	defer lock.Close() //nolint:errcheck // releases the lock
-	if p, err := inspect(ctx, filepath.Join(dir, "bin"), who); err == nil && p.major == wanted {
+	if p, err := inspect(ctx, bin, who); err == nil && p.major == wanted {
 		return p, nil
 	}
-	if err := b.fetchInto(ctx, dir, version, log); err != nil {
+	if err := b.fetchInto(ctx, cache, found, log); err != nil {
 		return programs{}, err
 	}
-	p, err := inspect(ctx, filepath.Join(dir, "bin"), who)
+	p, err := inspect(ctx, bin, who)
 	if err != nil {
 		return programs{}, fmt.Errorf("the downloaded PostgreSQL does not run here: %w", err)
 	}
 	if p.major != wanted {
-		return programs{}, fmt.Errorf("the archive of PostgreSQL %s holds %s", version, p.version)
+		return programs{}, fmt.Errorf("the archive of PostgreSQL %s holds %s", found.version, p.version)
 	}
 	return p, nil
 }
 
-// fetchInto downloads a release, checks it, and unpacks it beside dir before
-// it takes the name.
-func (b Binaries) fetchInto(ctx context.Context, dir, version string, log *slog.Logger) error {
+// openCache opens the folder for downloads, and creates it if necessary.
+func (b Binaries) openCache(dir *os.Root) (*os.Root, error) {
+	const name = "postgresql"
+	if b.Cache != "" {
+		return datadir.OpenAny(b.Cache, 0o700)
+	}
+	return datadir.OpenIn(dir, name, 0o700)
+}
+
+// fetchInto downloads an archive, checks its SHA-256, and unpacks it into a temporary
+// folder that is then renamed.
+func (b Binaries) fetchInto(ctx context.Context, cache *os.Root, wanted archive, log *slog.Logger) error {
 	ctx, cancel := context.WithTimeout(ctx, downloadPatience)
 	defer cancel()
-	repository := b.Repository
-	if repository == "" {
-		repository = mavenCentral
-	}
-	artifact := "embedded-postgres-binaries-" + platform()
-	address := fmt.Sprintf("%s/io/zonky/test/postgres/%s/%s/%s-%s.jar", strings.TrimSuffix(repository, "/"), artifact, version, artifact, version)
-	log.Info("no PostgreSQL is installed: downloading one, once", "from", address)
-	jar, err := get(ctx, address)
+	address, err := wanted.address(cmp.Or(b.Repository, mavenCentral))
 	if err != nil {
 		return err
 	}
-	sum, err := get(ctx, address+".sha256")
+	log.Info("downloading PostgreSQL, once: no fitting version is installed", "from", address)
+	jar, err := b.get(ctx, address)
 	if err != nil {
 		return err
 	}
-	if got := sha256.Sum256(jar); hex.EncodeToString(got[:]) != strings.ToLower(strings.TrimSpace(string(sum))) {
-		return fmt.Errorf("%s does not have the checksum that the repository names", address)
+	if got := sha256.Sum256(jar); hex.EncodeToString(got[:]) != wanted.sum {
+		return fmt.Errorf("%s has the SHA-256 %x, not %s, which this program expects: it was changed on its way or in the repository, and is not used",
+			address, got, wanted.sum)
 	}
-	making := dir + ".new"
-	if err := os.RemoveAll(making); err != nil {
+	making := place{cache, wanted.version + ".new"}
+	if err := cache.RemoveAll(making.name); err != nil {
 		return err
 	}
-	if err := os.RemoveAll(dir); err != nil { // what lies there does not run
+	if err := cache.RemoveAll(wanted.version); err != nil { // a broken earlier download
 		return err
 	}
 	if err := unpackJar(jar, making); err != nil {
 		return fmt.Errorf("unpack %s: %w", address, err)
 	}
-	return os.Rename(making, dir)
+	return cache.Rename(making.name, wanted.version)
 }
 
-// platform is the part of an artifact's name that says where it runs.
-func platform() string {
-	arch := runtime.GOARCH
-	if arch == "arm64" {
-		arch = "arm64v8"
-	}
-	if _, err := os.Stat("/etc/alpine-release"); err == nil {
-		arch += "-alpine"
-	}
-	return runtime.GOOS + "-" + arch
-}
-
-func get(ctx context.Context, address string) ([]byte, error) {
+// get downloads an archive. It refuses plain HTTP, also in redirects.
+func (b Binaries) get(ctx context.Context, address string) ([]byte, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
 		return nil, err
 	}
-	response, err := http.DefaultClient.Do(request) //nolint:forbidigo // ctx is its time limit
+	client := http.Client{Transport: b.transport, CheckRedirect: httpsOnly} // ctx is its time limit
+	response, err := client.Do(request)
 	if err != nil {
 		return nil, err
 	}
-	defer response.Body.Close() //nolint:errcheck // it was only read
+	defer response.Body.Close() //nolint:errcheck // opened only for reading
 	if response.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("GET %s: %s", address, response.Status)
 	}
@@ -146,8 +136,18 @@ func get(ctx context.Context, address string) ([]byte, error) {
 	return body, nil
 }
 
-// unpackJar unpacks the one .txz in a jar.
-func unpackJar(jar []byte, into string) error {
+func httpsOnly(next *http.Request, before []*http.Request) error {
+	if next.URL.Scheme != "https" {
+		return fmt.Errorf("redirect to %s is refused: it is not https", next.URL.Redacted())
+	}
+	if len(before) >= 5 {
+		return errors.New("more than 5 redirects")
+	}
+	return nil
+}
+
+// unpackJar unpacks the only .txz in a jar.
+func unpackJar(jar []byte, into place) error {
 	archive, err := zip.NewReader(bytes.NewReader(jar), int64(len(jar)))
 	if err != nil {
 		return err
@@ -160,22 +160,23 @@ func unpackJar(jar []byte, into string) error {
 		if err != nil {
 			return err
 		}
-		defer packed.Close() //nolint:errcheck // it was only read
+		defer packed.Close() //nolint:errcheck // opened only for reading
 		unpacked, err := xz.NewReader(packed, 0)
 		if err != nil {
 			return err
 		}
-		return unpackTar(tar.NewReader(unpacked), into)
+		return unpackTar(tar.NewReader(io.LimitReader(unpacked, largestUnpacked)), into)
 	}
 	return errors.New("there is no .txz in it")
 }
 
-// unpackTar unpacks folders, files and links; os.Root keeps them inside.
-func unpackTar(archive *tar.Reader, into string) error {
-	if err := os.Mkdir(into, 0o755); err != nil {
+// unpackTar unpacks folders, files, and links that stay inside the folder. Any other
+// entry is an error. os.Root guarantees that nothing is written outside the folder.
+func unpackTar(archive *tar.Reader, into place) error {
+	if err := into.dir.Mkdir(into.name, 0o755); err != nil {
 		return err
 	}
-	root, err := os.OpenRoot(into)
+	root, err := into.dir.OpenRoot(into.name)
 	if err != nil {
 		return err
 	}
@@ -189,6 +190,9 @@ func unpackTar(archive *tar.Reader, into string) error {
 			return err
 		}
 		name := filepath.Clean(filepath.FromSlash(entry.Name))
+		if err := checkEntry(entry, name); err != nil {
+			return err
+		}
 		if err := root.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 			return err
 		}
@@ -200,12 +204,33 @@ func unpackTar(archive *tar.Reader, into string) error {
 		case tar.TypeLink:
 			err = root.Link(filepath.Clean(filepath.FromSlash(entry.Linkname)), name)
 		case tar.TypeReg:
-			err = writeEntry(root, name, entry.FileInfo().Mode().Perm()|0o444, archive)
+			err = writeEntry(root, name, entry.FileInfo().Mode().Perm()&0o755|0o444, archive)
 		}
 		if err != nil {
 			return err
 		}
 	}
+}
+
+func checkEntry(entry *tar.Header, name string) error {
+	target := filepath.FromSlash(entry.Linkname)
+	switch entry.Typeflag {
+	case tar.TypeDir, tar.TypeReg:
+	case tar.TypeLink:
+		if !filepath.IsLocal(target) {
+			return fmt.Errorf("entry %q: its link %q leaves the archive", entry.Name, entry.Linkname)
+		}
+	case tar.TypeSymlink:
+		if filepath.IsAbs(target) || !filepath.IsLocal(filepath.Join(filepath.Dir(name), target)) {
+			return fmt.Errorf("entry %q: its link %q leaves the archive", entry.Name, entry.Linkname)
+		}
+	default:
+		return fmt.Errorf("entry %q is neither a file, a folder nor a link", entry.Name)
+	}
+	if !filepath.IsLocal(name) {
+		return fmt.Errorf("entry %q leaves the archive", entry.Name)
+	}
+	return nil
 }
 
 func writeEntry(root *os.Root, name string, mode os.FileMode, from io.Reader) (err error) {

@@ -2,36 +2,39 @@ package devserver
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/lib/pq"
 
+	"millrace/platform/datadir"
 	"millrace/platform/errs"
 )
 
-// launch starts the server on its prepared cluster and waits until it takes
+// launch starts the server on its prepared cluster and waits until it accepts
 // connections.
 func (s *Server) launch(ctx context.Context, programs programs, who account) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.StartTimeout)
 	defer cancel()
-	if err := os.Rename(s.files.log, s.files.log+".old"); err != nil && !os.IsNotExist(err) {
+	if err := s.dir.Rename(logName, logName+".old"); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return s.explain(err, "")
 	}
-	log, err := os.OpenFile(s.files.log, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	log, err := datadir.CreateIn(s.dir, logName)
 	if err != nil {
 		return s.explain(err, "")
 	}
-	defer log.Close() //nolint:errcheck // the server has its own handle
-	if err := s.writeAccess(ctx, programs, who); err != nil {
+	defer log.Close() //nolint:errcheck // the server has its own file descriptor
+	if err := s.preparePassword(ctx, programs, who); err != nil {
 		return err
+	}
+	if err := s.writeAccess(who); err != nil {
+		return s.explain(err, "")
 	}
 	if s.socket == "" {
 		if s.port, err = freePort(); err != nil {
@@ -45,7 +48,7 @@ func (s *Server) launch(ctx context.Context, programs programs, who account) (er
 		if err == nil || !strings.Contains(err.Error(), sharedByOrphans) {
 			return err
 		}
-		select { // they end with the statement that they are at
+		select { // orphaned processes end after their current statement
 		case <-ctx.Done():
 			return err
 		case <-again.C:
@@ -53,18 +56,18 @@ func (s *Server) launch(ctx context.Context, programs programs, who account) (er
 	}
 }
 
-// sharedByOrphans is what the server says while processes of an earlier one work,
-// whose main process was killed: those notice that when they next wait.
+// sharedByOrphans is the server's message while child processes of a killed server still
+// run. They end when they next wait.
 const sharedByOrphans = "pre-existing shared memory block"
 
-// run starts the server once and waits until it takes connections.
+// run starts the server once and waits until it accepts connections.
 func (s *Server) run(ctx context.Context, programs programs, who account, log *os.File) (err error) {
 	cmd := who.command(context.WithoutCancel(ctx), programs, "postgres", s.arguments()...)
 	cmd.Stdout, cmd.Stderr = log, log
 	if s.process, err = startProcess(cmd, s.files, s.cfg.Ephemeral); err != nil {
 		return s.explain(fmt.Errorf("start %s: %w", cmd.Path, err), "")
 	}
-	if err := s.awaitReady(ctx); err != nil {
+	if err := s.awaitReady(ctx, who); err != nil {
 		return errors.Join(err, s.process.end(5*time.Second))
 	}
 	return nil
@@ -75,17 +78,19 @@ func (s *Server) arguments() []string {
 	set := func(name, value string) { args = append(args, "-c", name+"="+value) }
 	if s.socket != "" {
 		set("listen_addresses", "")
-		set("unix_socket_directories", s.socket)
+		set("unix_socket_directories", `"`+strings.ReplaceAll(s.socket, `"`, `""`)+`"`) // the setting is a list
 		set("unix_socket_permissions", "0700")
 	} else {
 		set("listen_addresses", "127.0.0.1")
 		set("unix_socket_directories", "")
-		set("password_encryption", "scram-sha-256")
 	}
+	set("hba_file", s.files.access)
+	set("password_encryption", "scram-sha-256")
 	set("max_connections", strconv.Itoa(s.cfg.MaxConnections))
 	set("timezone", "UTC")
 	set("log_timezone", "UTC")
-	set("jit", "off") // it costs short statements more than it gives them
+	set("dynamic_shared_memory_type", "mmap") // files in the cluster: /dev/shm is missing or tiny in many containers
+	set("jit", "off")                         // it makes short statements slower
 	set("logging_collector", "off")
 	if s.cfg.NoSync {
 		set("fsync", "off")
@@ -94,42 +99,19 @@ func (s *Server) arguments() []string {
 	return args
 }
 
-// writeAccess lets in whoever reaches the socket, whose folder is closed to
-// others; on TCP everybody must know the password.
-func (s *Server) writeAccess(ctx context.Context, programs programs, who account) error {
-	rules := "local all all trust\n"
-	if s.socket == "" {
-		rules = "host all all 127.0.0.1/32 scram-sha-256\n"
-		if err := s.setPassword(ctx, programs, who); err != nil {
-			return err
-		}
-	}
-	return s.explain(who.writeFile(filepath.Join(s.files.cluster, "pg_hba.conf"), rules), "")
-}
-
-// setPassword gives the superuser its password while nobody can connect.
-func (s *Server) setPassword(ctx context.Context, programs programs, who account) error {
-	cmd := who.command(ctx, programs, "postgres", "--single", "-D", s.files.cluster, "-c", "password_encryption=scram-sha-256", "postgres")
-	cmd.Stdin = strings.NewReader("ALTER ROLE " + superuser + " PASSWORD '" + s.password + "'\n")
-	if said, err := keepingThread(cmd.CombinedOutput); err != nil {
-		return s.explain(fmt.Errorf("set the password: %w: %s", err, lastLines(string(said), 3)), string(said))
-	}
-	return nil
-}
-
-// awaitReady returns when the server takes connections. postmaster.pid says so
-// in its last line, as pg_ctl reads it.
-func (s *Server) awaitReady(ctx context.Context) error {
+// awaitReady waits until the last line of postmaster.pid shows that the server accepts
+// connections, as pg_ctl does.
+func (s *Server) awaitReady(ctx context.Context, who account) error {
 	look := time.NewTicker(5 * time.Millisecond)
 	defer look.Stop()
 	for {
-		if postmasterStatus(s.files.cluster, s.process.pid) == "ready" {
+		if postmasterStatus(s.dir, who, s.process.pid) == "ready" {
 			return s.ping(ctx)
 		}
 		select {
 		case <-s.process.done:
-			said := s.logged()
-			return s.explain(errs.New(errs.Resource, "PostgreSQL ended while it started; its log is %s: %s", s.files.log, lastLines(said, 3)), said)
+			logged := s.logged()
+			return s.explain(errs.New(errs.Resource, "PostgreSQL ended while it started; its log is %s: %s", s.files.log, lastLines(logged, 3)), logged)
 		case <-ctx.Done():
 			return errs.New(errs.Resource, "PostgreSQL is not ready: %w; its log is %s", ctx.Err(), s.files.log)
 		case <-look.C:
@@ -137,13 +119,14 @@ func (s *Server) awaitReady(ctx context.Context) error {
 	}
 }
 
+// ping connects, and prepares the server for OwnerURL.
 func (s *Server) ping(ctx context.Context) (err error) {
-	db, err := sql.Open("postgres", s.URL("postgres"))
+	db, err := s.open("postgres")
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, db.Close()) }()
-	_, err = db.ExecContext(ctx, "SELECT 1")
+	err = s.makeOwner(ctx, db)
 	var pg *pq.Error
 	if errors.As(err, &pg) {
 		return s.explain(errs.New(errs.Resource, "PostgreSQL started and refuses us: %w", err), pg.Message)
@@ -152,18 +135,24 @@ func (s *Server) ping(ctx context.Context) (err error) {
 }
 
 func (s *Server) logged() string {
-	text, err := os.ReadFile(s.files.log)
+	text, err := readFile(s.dir, logName)
 	if err != nil {
 		return err.Error()
 	}
 	return string(text)
 }
 
-// postmasterStatus reads the eighth line of postmaster.pid, if it is of that process.
-func postmasterStatus(cluster string, pid int) string {
-	text, err := os.ReadFile(filepath.Join(cluster, "postmaster.pid"))
+// postmasterStatus returns the eighth line of postmaster.pid, the status, if the file
+// belongs to that process.
+func postmasterStatus(dir *os.Root, who account, pid int) string {
+	cluster, err := who.openCluster(dir)
 	if err != nil {
-		return "" // not yet written
+		return ""
+	}
+	defer cluster.Close() //nolint:errcheck // nothing is buffered in it
+	text, err := readFile(cluster, pidName)
+	if err != nil {
+		return "" // not written yet
 	}
 	lines := strings.Split(string(text), "\n")
 	if len(lines) < 8 || strings.TrimSpace(lines[0]) != strconv.Itoa(pid) {
@@ -177,6 +166,6 @@ func freePort() (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	defer listener.Close() //nolint:errcheck // it was only asked for its number
+	defer listener.Close() //nolint:errcheck // opened only to get a free port
 	return listener.Addr().(*net.TCPAddr).Port, nil
 }

@@ -9,23 +9,24 @@ import (
 	"strings"
 	"time"
 
+	"millrace/platform/datadir"
 	"millrace/platform/errs"
 )
 
-// lockGrace is how long a start waits for a holder to go: one that was killed a
-// moment ago still holds the lock while the kernel takes it apart.
+// lockGrace is how long a start waits for a lock: a process that was just killed holds
+// its locks until the kernel has cleaned up.
 const lockGrace = 500 * time.Millisecond
 
-// lockDir makes this process the one user of a data folder, or says who is.
-// The lock ends with the process, however it ends. The file stays.
-func lockDir(path string, cfg Config) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
+// lockDir locks a data folder for this process, or returns an error that names the
+// holder. The lock ends with the process, even if that is killed. The file stays.
+func lockDir(dir *os.Root, cfg Config) (*os.File, error) {
+	f, err := openLock(dir, lockName)
 	if err != nil {
-		return nil, errs.InvalidField(cfg.Setting, "%s cannot be written: %s; choose a folder that can", cfg.DataDir, err)
+		return nil, err
 	}
 	mine, err := tryLock(f)
 	for end := time.Now().Add(lockGrace); err == nil && !mine && time.Now().Before(end); {
-		time.Sleep(10 * time.Millisecond) //nolint:forbidigo // nothing tells when a file lock is free
+		time.Sleep(10 * time.Millisecond) //nolint:forbidigo // there is no notification when a file lock becomes free
 		mine, err = tryLock(f)
 	}
 	if err == nil && !mine {
@@ -40,7 +41,19 @@ func lockDir(path string, cfg Config) (*os.File, error) {
 	return f, nil
 }
 
-// sign writes into the lock file who holds it.
+// openLock opens a lock file, and creates it if necessary.
+func openLock(dir *os.Root, name string) (*os.File, error) {
+	f, err := datadir.OpenFileIn(dir, name, os.O_CREATE|os.O_RDWR)
+	if err != nil {
+		return nil, err
+	}
+	if err := datadir.Adopt(f, dir); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// sign writes this process's name and id into the lock file.
 func sign(f *os.File) error {
 	if err := f.Truncate(0); err != nil {
 		return err
@@ -57,9 +70,9 @@ func holder(f *os.File) string {
 	return strings.TrimSpace(string(text))
 }
 
-// waitLock takes the lock on a file, waiting for as long as another has it.
-func waitLock(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o644)
+// waitLock locks a file, and waits as long as another process holds the lock.
+func waitLock(dir *os.Root, name string) (*os.File, error) {
+	f, err := openLock(dir, name)
 	if err != nil {
 		return nil, err
 	}
@@ -77,20 +90,26 @@ func waitLock(path string) (*os.File, error) {
 	}
 }
 
-// RemoveUnused removes a data folder, with all that is in it, unless a process
-// holds it or its server is still ending. It is for folders that tests leave.
+// RemoveUnused removes a data folder that tests left.
+//
+// WARNING: it deletes all data in the folder, unless a process holds the lock or the
+// server is still ending.
 func RemoveUnused(dir string) {
-	files := layoutOf(dir)
-	f, err := os.OpenFile(files.lock, os.O_RDWR, 0)
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return
+	}
+	defer root.Close() //nolint:errcheck // nothing is buffered in it
+	f, err := datadir.OpenFileIn(root, lockName, os.O_RDWR)
 	if err != nil {
 		return
 	}
 	defer f.Close() //nolint:errcheck // releases the lock
-	if mine, err := tryLock(f); err != nil || !mine || earlierPID(files.cluster) != 0 {
+	if mine, err := tryLock(f); err != nil || !mine || earlierPID(root, serverUser(root)) != 0 {
 		return
 	}
 	if info, err := f.Stat(); err != nil || info.Size() == 0 {
-		return // made a moment ago, and about to be locked and signed
+		return // just created; its process is about to lock and sign it
 	}
-	_ = os.RemoveAll(dir) // what resists is tried again by the next
+	_ = os.RemoveAll(dir) // the next call tries again
 }

@@ -8,9 +8,9 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// tryLock takes the lock on an open file, without waiting. The kernel lets go
-// of it when the process ends. It covers a byte that nobody writes, so that the
-// text in the file stays readable.
+// tryLock tries to lock an open file, without waiting. The kernel releases the lock when
+// the process ends. It locks a byte behind the text, so that others can still read the
+// text.
 func tryLock(f *os.File) (bool, error) {
 	at := windows.Overlapped{OffsetHigh: math.MaxInt32}
 	err := windows.LockFileEx(windows.Handle(f.Fd()), windows.LOCKFILE_EXCLUSIVE_LOCK|windows.LOCKFILE_FAIL_IMMEDIATELY, 0, 1, 0, &at)

@@ -8,13 +8,13 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestAFollowerDiesWithItsParent(t *testing.T) {
+func TestDieWithParent_EndsChildOfKilledParent(t *testing.T) {
 	t.Parallel()
 	cmd, out, _, _ := startChild(t, "parent", "")
 	require.NoError(t, cmd.Process.Kill())
 	ended := make(chan error, 1)
 	go func() {
-		_, err := io.Copy(io.Discard, out) // ends when nobody holds the pipe's other end
+		_, err := io.Copy(io.Discard, out) // ends when the last process with the pipe's other end has ended
 		ended <- err
 	}()
 	select {

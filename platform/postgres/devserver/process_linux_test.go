@@ -9,15 +9,15 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The kernel takes the end of the thread that started a program for our end, and
-// a thread ends with the goroutine that is locked to it: a server's, when it stops.
-func TestAProgramIsNotEndedByAThreadThatEndsBesideIt(t *testing.T) {
+// A thread ends with the goroutine that is locked to it, for example when a server stops.
+// The kernel then signals the programs that the thread started.
+func TestKeepingThread_ProgramSurvivesEndOfOtherThread(t *testing.T) {
 	t.Parallel()
 	failed := make(chan error, 40)
 	var all sync.WaitGroup
 	for range cap(failed) {
 		all.Go(func() {
-			_, err := keepingThread(serverUser().command(t.Context(), programs{dir: "/bin"}, "sleep", "0.2").CombinedOutput)
+			_, err := keepingThread(account{}.command(t.Context(), programs{dir: "/bin"}, "sleep", "0.2").CombinedOutput)
 			failed <- err
 		})
 	}
@@ -26,7 +26,7 @@ func TestAProgramIsNotEndedByAThreadThatEndsBesideIt(t *testing.T) {
 	end := time.NewTicker(time.Millisecond)
 	defer end.Stop()
 	for ended := false; !ended; {
-		go runtime.LockOSThread() // as startProcess does; never unlocked
+		go runtime.LockOSThread() // like startProcess; never unlocked
 		select {
 		case <-over:
 			ended = true

@@ -12,13 +12,13 @@ import (
 
 const kernelEndsServer = false
 
-// dieWithUs does nothing: this system has no such wish, and a watchdog does it.
+// dieWithUs does nothing: this system has no parent-death signal; the watchdog does it.
 func dieWithUs(*syscall.SysProcAttr) {}
 
 func attach(*os.Process) {}
 
-// serves says whether the process is the postmaster of that cluster, by its
-// command line, for numbers are used again.
+// serves reports whether the process is the postmaster of that cluster. It checks the
+// command line, because process ids are reused.
 func serves(pid int, cluster string) bool {
 	if !alive(pid) {
 		return false

@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/windows"
 )
 
-// job holds every server that this process started; the kernel ends what is in
-// it when our handle closes, which it does when we die.
+// job holds every server that this process started. The kernel ends them when the job's
+// handle is closed, which happens when this process dies.
 var job = sync.OnceValue(func() windows.Handle {
 	made, err := windows.CreateJobObject(nil, nil)
 	if err != nil {
@@ -24,8 +24,8 @@ var job = sync.OnceValue(func() windows.Handle {
 	return made
 })
 
-// attach puts the server into the job. Where that fails, a server that outlives
-// a killed program is ended by the next start on its folder.
+// attach puts the server into the job. If that fails and the program is killed, the next
+// start on the folder ends the server.
 func attach(p *os.Process) {
 	handle, err := windows.OpenProcess(windows.PROCESS_SET_QUOTA|windows.PROCESS_TERMINATE, false, uint32(p.Pid))
 	if err != nil {
@@ -35,6 +35,5 @@ func attach(p *os.Process) {
 	_ = windows.AssignProcessToJobObject(job(), handle) // see above
 }
 
-// serves says whether the process lives; Windows does not give its numbers
-// again soon.
+// serves reports whether the process is alive; Windows does not reuse process ids soon.
 func serves(pid int, _ string) bool { return alive(pid) }

@@ -7,6 +7,6 @@ func running(pid int) bool {
 	if err != nil {
 		return false
 	}
-	_ = found.Release() // it was only looked for
+	_ = found.Release() // opened only to find it
 	return true
 }

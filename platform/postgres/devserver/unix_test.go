@@ -20,19 +20,19 @@ import (
 
 func running(pid int) bool { return !errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) }
 
-// fakePrograms writes an initdb and a postgres that print and fail.
-func fakePrograms(t *testing.T, says string) string {
+// fakePrograms writes an initdb and a postgres that print a message and fail.
+func fakePrograms(t *testing.T, message string) string {
 	t.Helper()
 	dir := filepath.Join(dataDir(t), "bin")
 	require.NoError(t, os.MkdirAll(dir, 0o755))
 	for _, name := range []string{"initdb", "postgres"} {
-		script := "#!/bin/sh\nif [ \"$1\" = --version ]; then echo '" + name + " (PostgreSQL) 15.1'; exit; fi\necho '" + says + "' >&2\nexit 1\n"
+		script := "#!/bin/sh\nif [ \"$1\" = --version ]; then echo '" + name + " (PostgreSQL) 15.1'; exit; fi\necho '" + message + "' >&2\nexit 1\n"
 		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(script), 0o755))
 	}
 	return dir
 }
 
-func TestAFullDiskIsSaidToBeFull(t *testing.T) {
+func TestStart_ReportsFullDisk(t *testing.T) {
 	t.Parallel()
 	cfg := config(dataDir(t))
 	cfg.Binaries.Dir = fakePrograms(t, `initdb: error: could not write file "pg_hba.conf": No space left on device`)
@@ -43,7 +43,44 @@ func TestAFullDiskIsSaidToBeFull(t *testing.T) {
 	require.ErrorContains(t, err, cfg.DataDir)
 }
 
-func TestWhyAServerDidNotStartIsInTheError(t *testing.T) {
+func TestStart_ExplainsInitdbError(t *testing.T) {
+	t.Parallel()
+	for message, want := range map[string][]string{
+		"initdb: could not look up effective user ID 12345: user does not exist":                                            {"needs an entry", "/etc/passwd", "set DATABASE_URL"},
+		`FATAL:  could not resize shared memory segment "/PostgreSQL.4155615518" to 1048576 bytes: No space left on device`: {"/dev/shm", "--shm-size"},
+	} {
+		cfg := config(dataDir(t))
+		cfg.Binaries.Dir = fakePrograms(t, message)
+		err := startError(t, cfg)
+		for _, part := range want {
+			require.ErrorContains(t, err, part)
+		}
+		require.NotContains(t, err.Error(), "the disk that holds")
+	}
+}
+
+func TestStart_AcceptsUnusualPaths(t *testing.T) {
+	t.Parallel()
+	for name, where := range map[string]string{
+		"a,b": "@127.0.0.1:", `"quoted", 'twice'`: "@127.0.0.1:", `sp ace "q" 'q'`: "host=", "퍼센트 %41 $HOME": "host=", `back\slash`: "host=", "#?&=+;@ ": "host=",
+	} {
+		server := start(t, config(filepath.Join(dataDir(t), name)))
+		require.Contains(t, server.URL("postgres"), where, name)
+		require.Equal(t, "1", value(t, connect(t, server, "postgres"), "SELECT 1"), name)
+	}
+}
+
+func TestStart_RefusesPathThatPostgreSQLCannotUse(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"new\nline", "tab\tulator", strings.Repeat("long/", 200)} {
+		dir := filepath.Join(dataDir(t), name)
+		err := startError(t, config(dir))
+		require.Equal(t, "data_dir", errs.FieldOf(err), name)
+		require.NoDirExists(t, dir)
+	}
+}
+
+func TestStart_ErrorContainsServerLog(t *testing.T) {
 	t.Parallel()
 	cfg := config(dataDir(t))
 	require.NoError(t, start(t, cfg).Stop())
@@ -53,8 +90,8 @@ func TestWhyAServerDidNotStartIsInTheError(t *testing.T) {
 	require.ErrorContains(t, err, "server.log")
 }
 
-// A process of the server lives on after the main one was killed, until it looks.
-func TestAStartWaitsForWhatAKilledServerHasLeft(t *testing.T) {
+// After kill -9 of the main process, a child process of the server runs until it next waits.
+func TestStart_WaitsForOrphansOfKilledServer(t *testing.T) {
 	t.Parallel()
 	cfg := config(dataDir(t))
 	server := start(t, cfg)
@@ -72,18 +109,18 @@ func TestAStartWaitsForWhatAKilledServerHasLeft(t *testing.T) {
 		tick := time.NewTicker(10 * time.Millisecond)
 		defer tick.Stop()
 		for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); <-tick.C {
-			said, _ := os.ReadFile(filepath.Join(cfg.DataDir, "server.log")) // perhaps it is not there yet
-			if strings.Contains(string(said), "pre-existing shared memory block") {
+			logged, _ := os.ReadFile(filepath.Join(cfg.DataDir, "server.log")) // the file may not exist yet
+			if strings.Contains(string(logged), "pre-existing shared memory block") {
 				break
 			}
 		}
-		_ = syscall.Kill(busy, syscall.SIGCONT) // if it were gone, the start would have said so
+		_ = syscall.Kill(busy, syscall.SIGCONT) // an error means that it has ended
 	}()
 	require.Equal(t, "17", value(t, connect(t, start(t, cfg), "postgres"), "SELECT 17"))
 	<-refused
 }
 
-func TestAnUnusedFolderIsRemovedAndAUsedOneIsNot(t *testing.T) {
+func TestRemoveUnused_KeepsFolderInUse(t *testing.T) {
 	t.Parallel()
 	cfg := config(dataDir(t))
 	server := start(t, cfg)

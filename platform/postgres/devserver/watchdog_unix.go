@@ -10,12 +10,12 @@ import (
 	"syscall"
 )
 
-// watchdog is a small shell that outlives us: when we are gone, however we
-// went, it asks the server to shut down, and removes an ephemeral folder. It
-// notices because its standard input ends with us.
+// watchdog is a small shell process that outlives this process. When its standard input
+// ends, because this process died, it asks the server to shut down, and removes an
+// ephemeral folder.
 type watchdog struct{ leash *os.File }
 
-// watch sets a watchdog on the postmaster, if there is something for it to do.
+// watch starts a watchdog for the postmaster, unless there is nothing for it to do.
 func watch(pid int, files layout, ephemeral bool) (watchdog, error) {
 	remove := ""
 	if ephemeral {
@@ -24,7 +24,7 @@ func watch(pid int, files layout, ephemeral bool) (watchdog, error) {
 	if kernelEndsServer && !ephemeral {
 		return watchdog{}, nil
 	}
-	// $0 server, $1 its pid file, $2 folder to remove or nothing.
+	// $0 is the server's pid, $1 its pid file, $2 the folder to remove, or empty.
 	const script = `read -r word
 if [ "$word" != gone ]; then
   kill -INT "$0"; n=0
@@ -35,24 +35,25 @@ fi
 	if err != nil {
 		return watchdog{}, err
 	}
-	defer theirs.Close() //nolint:errcheck // the shell has its own
-	shell := exec.Command("/bin/sh", "-c", script, strconv.Itoa(pid), filepath.Join(files.cluster, "postmaster.pid"), remove)
+	defer theirs.Close() //nolint:errcheck // the shell has its own file descriptor
+	shell := exec.Command("/bin/sh", "-c", script, strconv.Itoa(pid), filepath.Join(files.cluster, pidName), remove)
 	shell.Dir = "/"
+	shell.Env = environment()
 	shell.Stdin = theirs
 	shell.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	if err := shell.Start(); err != nil {
-		_ = leash.Close() // the first error is the one to tell
+		_ = leash.Close() // report the first error
 		return watchdog{}, err
 	}
-	go shell.Wait() //nolint:errcheck // only so that it is no zombie when the server ends before us
+	go shell.Wait() //nolint:errcheck // reaps the shell
 	return watchdog{leash: leash}, nil
 }
 
-// release tells the watchdog that the server has ended.
+// release ends the watchdog after the server has ended.
 func (w watchdog) release() {
 	if w.leash == nil {
 		return
 	}
-	_, _ = w.leash.WriteString("gone\n") // if the shell was killed there is nobody to tell
-	_ = w.leash.Close()                  // as above
+	_, _ = w.leash.WriteString("gone\n") // fails only if the shell was killed
+	_ = w.leash.Close()                  // see above
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// sleeper is a process that a watchdog can be set on, with a folder.
+// sleeper is a process for a watchdog to watch, and a folder for it to remove.
 func sleeper(t *testing.T) (cmd *exec.Cmd, files layout, ended chan error) {
 	t.Helper()
 	files = layoutOf(filepath.Join(t.TempDir(), "data"))
@@ -23,7 +23,7 @@ func sleeper(t *testing.T) (cmd *exec.Cmd, files layout, ended chan error) {
 	require.NoError(t, os.WriteFile(filepath.Join(files.cluster, "postmaster.pid"), []byte(strconv.Itoa(cmd.Process.Pid)), 0o600))
 	ended = make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
-	t.Cleanup(func() { _ = cmd.Process.Kill() }) // it may have ended
+	t.Cleanup(func() { _ = cmd.Process.Kill() }) // it may already have ended
 	return cmd, files, ended
 }
 
@@ -35,12 +35,12 @@ func removed(t *testing.T, files layout) {
 	}, time.Minute, 5*time.Millisecond)
 }
 
-func TestAWatchdogEndsTheServerWhenItsProgramIsGone(t *testing.T) {
+func TestWatchdog_EndsServerWhenProgramDies(t *testing.T) {
 	t.Parallel()
 	cmd, files, ended := sleeper(t)
 	dog, err := watch(cmd.Process.Pid, files, true)
 	require.NoError(t, err)
-	require.NoError(t, dog.leash.Close()) // what the kernel does when we die
+	require.NoError(t, dog.leash.Close()) // the kernel does this when the process dies
 	select {
 	case err := <-ended:
 		require.ErrorContains(t, err, "interrupt")
@@ -50,13 +50,13 @@ func TestAWatchdogEndsTheServerWhenItsProgramIsGone(t *testing.T) {
 	removed(t, files)
 }
 
-func TestAWatchdogThatIsReleasedSendsNoSignal(t *testing.T) {
+func TestWatchdog_ReleasedSendsNoSignal(t *testing.T) {
 	t.Parallel()
-	cmd, files, ended := sleeper(t) // stands for a process that was given the server's number later
+	cmd, files, ended := sleeper(t) // stands for a process that got the server's process id later
 	dog, err := watch(cmd.Process.Pid, files, true)
 	require.NoError(t, err)
 	dog.release()
-	removed(t, files) // so it has done all that it will do
+	removed(t, files) // the watchdog has finished
 	select {
 	case err := <-ended:
 		t.Fatalf("ended: %v", err)

@@ -1,7 +1,7 @@
 package devserver
 
-// watchdog: the job object does its work here, but for removing an ephemeral
-// folder, which is left to RemoveUnused.
+// watchdog does nothing: the job object ends the server, and RemoveUnused removes an
+// ephemeral folder.
 type watchdog struct{}
 
 func watch(int, layout, bool) (watchdog, error) { return watchdog{}, nil }

@@ -2,20 +2,17 @@ package pgtest
 
 import (
 	"os"
-	"path/filepath"
-	"strconv"
 	"testing"
+
+	"millrace/platform/privatedir"
 )
 
-// Dir returns a new folder for a test that starts a server of its own with
-// devserver; it is removed at the end. The user whom that server runs as when
-// the tests run as root can reach it, unlike t.TempDir.
+// Dir returns a new folder for a test that starts a server of its own with devserver. The
+// test's end removes it. Unlike t.TempDir, the server's user can reach it when the tests run
+// as root.
 func Dir(t testing.TB) string {
 	t.Helper()
-	dir, err := os.MkdirTemp(fastDir(), "millrace-test-")
-	if err == nil {
-		err = os.Chmod(dir, 0o711)
-	}
+	dir, err := privatedir.Temp(fastDir(), "millrace-test-")
 	if err != nil {
 		t.Fatalf("a folder for this test: %v", err)
 	}
@@ -27,21 +24,16 @@ func Dir(t testing.TB) string {
 	return dir
 }
 
-// enough is the free memory that the servers of a test run may want, in bytes.
+// enough is the free memory, in bytes, that the servers of a test run may need.
 const enough = 2 << 30
 
-// fastDir is a file system in memory if there is one with enough room, else
-// the system's folder for temporary files. A cluster has a thousand files, a
-// database three hundred: on a disk making them takes longer than the tests.
+// fastDir is a file system in memory if there is one with enough room, otherwise the folder
+// for temporary files. A cluster has a thousand files, and a database three hundred: on a
+// disk, creating them takes longer than the tests.
 func fastDir() string {
 	const memory = "/dev/shm"
 	if free(memory) >= enough {
 		return memory
 	}
 	return os.TempDir()
-}
-
-// ours is a folder below base that belongs to this user.
-func ours(base string) string {
-	return filepath.Join(base, "millrace-pgtest-"+strconv.Itoa(os.Getuid()))
 }

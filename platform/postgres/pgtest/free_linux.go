@@ -2,7 +2,7 @@ package pgtest
 
 import "golang.org/x/sys/unix"
 
-// free returns how many bytes we may still write below dir, 0 if none.
+// free returns the bytes that this user may still write below dir; 0 on an error.
 func free(dir string) uint64 {
 	var at unix.Statfs_t
 	if unix.Statfs(dir, &at) != nil || unix.Access(dir, unix.W_OK) != nil {

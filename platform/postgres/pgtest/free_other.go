@@ -2,5 +2,5 @@
 
 package pgtest
 
-// free is 0: there is no /dev/shm here.
+// free is 0, because there is no /dev/shm on this system.
 func free(string) uint64 { return 0 }

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"database/sql"
 	"fmt"
-	"net/url"
 	"os"
 	"path/filepath"
 	"sync"
@@ -16,13 +15,14 @@ import (
 	"github.com/lib/pq"
 
 	"millrace/platform/postgres/devserver"
+	"millrace/platform/postgres/pgurl"
+	"millrace/platform/privatedir"
 )
 
-// serverVariable names a server to use instead of one of our own.
+// serverVariable names a server to use instead of starting one.
 const serverVariable = "MILLRACE_TEST_DATABASE_URL"
 
-// URL returns the URL of a fresh, empty database, which is dropped at the end
-// of the test.
+// URL returns the URL of a fresh, empty database, which is dropped at the end of the test.
 func URL(t testing.TB) string {
 	t.Helper()
 	server, err := shared()
@@ -43,7 +43,7 @@ func URL(t testing.TB) string {
 
 var made atomic.Int64
 
-// server is where the databases of this process live.
+// server is the server with the databases of this process.
 type server struct {
 	url   func(database string) string
 	admin *sql.DB
@@ -56,20 +56,16 @@ func (s *server) exec(statement string) error {
 	return err
 }
 
-// shared starts the server of this process, once.
+// shared starts this process's server, once.
 var shared = sync.OnceValues(func() (*server, error) {
 	s := &server{}
 	address := os.Getenv(serverVariable)
 	if address != "" {
-		given, err := url.Parse(address)
+		given, err := pgurl.Parse(address)
 		if err != nil {
-			return nil, fmt.Errorf("%s is not a postgres:// URL", serverVariable)
+			return nil, fmt.Errorf("%s %w", serverVariable, err)
 		}
-		s.url = func(database string) string {
-			mine := *given
-			mine.Path = "/" + database
-			return mine.String()
-		}
+		s.url = func(database string) string { return given.With("dbname", database).String() }
 	} else {
 		own, err := start()
 		if err != nil {
@@ -77,7 +73,7 @@ var shared = sync.OnceValues(func() (*server, error) {
 		}
 		s.url, address = own.URL, own.URL("postgres")
 	}
-	admin, err := sql.Open("postgres", address)
+	admin, err := openAdmin(address)
 	if err != nil {
 		return nil, err
 	}
@@ -86,28 +82,43 @@ var shared = sync.OnceValues(func() (*server, error) {
 	return s, admin.Ping()
 })
 
-// start starts a server in a folder that belongs to this process, after it has
-// removed the folders of processes that are gone.
+func openAdmin(address string) (*sql.DB, error) {
+	u, err := pgurl.Parse(address)
+	if err != nil {
+		return nil, err
+	}
+	return u.Open()
+}
+
+// start starts a server in a folder of this process, after removing the folders of processes
+// that have ended.
 func start() (*devserver.Server, error) {
-	runs := filepath.Join(ours(fastDir()), "run")
+	mine, err := privatedir.Make(privatedir.PerUser(fastDir(), "millrace-pgtest"))
+	if err != nil {
+		return nil, err
+	}
+	kept, err := privatedir.Cache("pgtest")
+	if err != nil {
+		return nil, err
+	}
+	runs := filepath.Join(mine, "run")
 	sweep(runs)
-	kept := ours(os.TempDir())
 	return devserver.Start(context.Background(), devserver.Config{
-		DataDir:        filepath.Join(runs, rand.Text()[:10]), // a name is never used twice
+		DataDir:        filepath.Join(runs, rand.Text()[:10]), // a random name, never reused
 		Setting:        "TMPDIR",
 		Template:       filepath.Join(kept, "template"),
 		Binaries:       devserver.Binaries{Cache: filepath.Join(kept, "postgresql")},
-		MaxConnections: 300,
+		MaxConnections: 1000,
 		NoSync:         true,
 		Ephemeral:      true,
 	})
 }
 
-// sweep removes what processes left that are gone, where their own watchdogs could not.
+// sweep removes the folders of processes that have ended, if their watchdogs could not.
 func sweep(runs string) {
 	old, err := filepath.Glob(filepath.Join(runs, "*"))
 	if err != nil {
-		return // the pattern is ours
+		return // cannot happen: the pattern is constant
 	}
 	for _, dir := range old {
 		devserver.RemoveUnused(dir)

@@ -19,15 +19,14 @@ import (
 	"millrace/platform/postgres/pgtest"
 )
 
-// roleVariable makes the tests below that are named for it play their part in a
-// process of their own.
+// roleVariable makes the test binary, as a child process, play a role in TestHelperProcess.
 const roleVariable = "MILLRACE_PGTEST_ROLE"
 
 func query(t *testing.T, address, text string) string {
 	t.Helper()
 	db, err := sql.Open("postgres", address)
 	require.NoError(t, err)
-	defer db.Close() //nolint:errcheck // the database goes with it
+	defer db.Close() //nolint:errcheck // the database is dropped anyway
 	var got string
 	require.NoError(t, db.QueryRowContext(t.Context(), text).Scan(&got))
 	return got
@@ -40,29 +39,29 @@ func database(t *testing.T, address string) string {
 	return strings.TrimPrefix(u.Path, "/")
 }
 
-func TestEachTestHasAnEmptyDatabaseThatIsDroppedAtItsEnd(t *testing.T) {
+func TestURL_IsEmptyDatabaseThatIsDroppedAtTestEnd(t *testing.T) {
 	t.Parallel()
 	outer := pgtest.URL(t)
 	var inner string
-	t.Run("a test", func(t *testing.T) {
+	t.Run("Inner", func(t *testing.T) {
 		inner = pgtest.URL(t)
 		require.NotEqual(t, outer, inner)
 		require.Equal(t, "0", query(t, inner, "SELECT count(*) FROM pg_class WHERE relnamespace = 'public'::regnamespace"))
 		leftOpen, err := sql.Open("postgres", inner)
 		require.NoError(t, err)
-		require.NoError(t, leftOpen.Ping()) // its connection does not keep the database alive
+		require.NoError(t, leftOpen.Ping()) // an open connection must not prevent the drop
 	})
 	require.Equal(t, "0", query(t, outer, "SELECT count(*) FROM pg_database WHERE datname = '"+database(t, inner)+"'"))
 }
 
-func TestTheServerHasRoomForManyConnections(t *testing.T) {
+func TestServer_AllowsManyConnections(t *testing.T) {
 	t.Parallel()
-	require.Equal(t, "300", query(t, pgtest.URL(t), "SHOW max_connections"))
+	require.Equal(t, "1000", query(t, pgtest.URL(t), "SHOW max_connections"))
 }
 
-// TestPlayARole is what a child of the tests below runs: it prints the URL of its
-// database and waits to be killed, or ends.
-func TestPlayARole(t *testing.T) {
+// TestHelperProcess is no test of its own. Other tests run it in a child process, where it
+// prints the URL of its database and, depending on the role, waits to be killed.
+func TestHelperProcess(t *testing.T) {
 	switch os.Getenv(roleVariable) {
 	case "url":
 		fmt.Println("url", pgtest.URL(t))
@@ -72,15 +71,15 @@ func TestPlayARole(t *testing.T) {
 	}
 }
 
-// play runs the test binary in that role, and returns what it says of its URL.
+// play runs TestHelperProcess in a child process, and returns the URL that it printed.
 func play(t *testing.T, role string, environment ...string) (cmd *exec.Cmd, address string, rest io.Reader) {
 	t.Helper()
-	cmd = exec.Command(os.Args[0], "-test.run=^TestPlayARole$", "-test.v")
+	cmd = exec.Command(os.Args[0], "-test.run=^TestHelperProcess$", "-test.v")
 	cmd.Env = append(append(os.Environ(), roleVariable+"="+role), environment...)
 	pipe, err := cmd.StdoutPipe()
 	require.NoError(t, err)
 	require.NoError(t, cmd.Start())
-	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }) // it may have ended by itself
+	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() }) // it may already have ended
 	lines := bufio.NewReader(pipe)
 	for {
 		line, err := lines.ReadString('\n')
@@ -91,7 +90,7 @@ func play(t *testing.T, role string, environment ...string) (cmd *exec.Cmd, addr
 	}
 }
 
-func TestAKilledTestProcessLeavesNoServerAndNoFiles(t *testing.T) {
+func TestServer_EndsAndRemovesFilesWhenTestProcessIsKilled(t *testing.T) {
 	t.Parallel()
 	cmd, address, _ := play(t, "wait", "MILLRACE_TEST_DATABASE_URL=")
 	u, err := url.Parse(address)
@@ -105,14 +104,14 @@ func TestAKilledTestProcessLeavesNoServerAndNoFiles(t *testing.T) {
 	}, time.Minute, 10*time.Millisecond, "%s is left", folder)
 }
 
-func TestAServerOfOnesOwnCanBeNamed(t *testing.T) {
+func TestURL_UsesServerOfVariable(t *testing.T) {
 	t.Parallel()
 	mine := pgtest.URL(t)
 	_, address, rest := play(t, "url", "MILLRACE_TEST_DATABASE_URL="+mine)
 	require.Equal(t, withoutDatabase(t, mine), withoutDatabase(t, address))
-	said, err := io.ReadAll(rest)
+	output, err := io.ReadAll(rest)
 	require.NoError(t, err)
-	require.Contains(t, string(said), "PASS")
+	require.Contains(t, string(output), "PASS")
 	require.Equal(t, "0", query(t, mine, "SELECT count(*) FROM pg_database WHERE datname = '"+database(t, address)+"'"))
 }
 
@@ -124,12 +123,30 @@ func withoutDatabase(t *testing.T, address string) string {
 	return u.String()
 }
 
-func TestWithoutAServerATestFailsAndDoesNotSkip(t *testing.T) {
-	t.Parallel()
-	cmd := exec.Command(os.Args[0], "-test.run=^TestPlayARole$", "-test.v")
-	cmd.Env = append(os.Environ(), roleVariable+"=url", "MILLRACE_TEST_DATABASE_URL=postgres://nobody@127.0.0.1:1/none?sslmode=disable")
-	said, err := cmd.CombinedOutput()
+// TestServer_RefusesPlantedCacheFolder: programs in the cache are run, so another user must
+// not be able to choose them.
+func TestServer_RefusesPlantedCacheFolder(t *testing.T) {
+	home := t.TempDir()
+	t.Setenv("HOME", home)
+	t.Setenv("XDG_CACHE_HOME", filepath.Join(home, ".cache"))
+	cache, err := os.UserCacheDir()
+	require.NoError(t, err)
+	require.NoError(t, os.MkdirAll(filepath.Join(cache, "millrace"), 0o700))
+	require.NoError(t, os.Symlink(t.TempDir(), filepath.Join(cache, "millrace", "pgtest")))
+	cmd := exec.Command(os.Args[0], "-test.run=^TestHelperProcess$", "-test.v")
+	cmd.Env = append(os.Environ(), roleVariable+"=url", "MILLRACE_TEST_DATABASE_URL=")
+	output, err := cmd.CombinedOutput()
 	require.Error(t, err)
-	require.Contains(t, string(said), "--- FAIL: TestPlayARole")
-	require.Contains(t, string(said), "this test needs PostgreSQL")
+	require.Contains(t, string(output), "--- FAIL: TestHelperProcess")
+	require.Contains(t, string(output), "folder is not private")
+}
+
+func TestURL_FailsTestWithoutServer(t *testing.T) {
+	t.Parallel()
+	cmd := exec.Command(os.Args[0], "-test.run=^TestHelperProcess$", "-test.v")
+	cmd.Env = append(os.Environ(), roleVariable+"=url", "MILLRACE_TEST_DATABASE_URL=postgres://nobody@127.0.0.1:1/none?sslmode=disable")
+	output, err := cmd.CombinedOutput()
+	require.Error(t, err)
+	require.Contains(t, string(output), "--- FAIL: TestHelperProcess")
+	require.Contains(t, string(output), "this test needs PostgreSQL")
 }

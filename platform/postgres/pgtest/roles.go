@@ -9,10 +9,10 @@ import (
 	"github.com/lib/pq"
 )
 
-// RolePrefix returns a prefix, of a–z, 0–9 and _, for the names of roles that a
-// test creates: roles belong to the server, and not to a database. Those that
-// have it are dropped at the end of the test, if nothing is left that they own:
-// call it before URL, whose database is then dropped first.
+// RolePrefix returns a prefix, of a–z, 0–9 and _, for the names of roles that a test creates,
+// because roles belong to the server and not to a database. At the end of the test, roles
+// with the prefix that own nothing are dropped: call it before URL, so that the database is
+// dropped first.
 func RolePrefix(t testing.TB) string {
 	t.Helper()
 	server, err := shared()
@@ -35,11 +35,11 @@ func (s *server) dropRoles(prefix string) error {
 		END LOOP; END $$`)
 }
 
-// As returns the URL with another user, who has the given password.
+// As returns the URL with another user and password.
 func As(address, user, password string) string {
 	u, err := url.Parse(address)
 	if err != nil {
-		panic(err) // URL made it
+		panic(err) // the address comes from URL
 	}
 	u.User = url.UserPassword(user, password)
 	return u.String()

@@ -1,5 +1,5 @@
-// This program runs a Kafka cluster for a developer, prints its addresses, and
-// ends with Ctrl-C; nothing is left behind.
+// This program runs a Kafka cluster for a developer and prints its addresses. Ctrl-C
+// ends it and removes its data.
 package main
 
 import (

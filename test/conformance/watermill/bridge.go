@@ -16,32 +16,32 @@ import (
 // owner is the module that publishes all the suite's messages.
 const owner = "suite"
 
-// said is a message of the suite, as an event.
-type said struct {
+// event is the bus event that carries a message of the suite.
+type event struct {
 	topic, key string
 	UUID       string           `json:"uuid"`
 	Metadata   message.Metadata `json:"metadata"`
 	Payload    []byte           `json:"payload"`
 }
 
-func (s said) EventName() string { return eventOf(s.topic) }
-func (s said) Key() string       { return s.key }
+func (e event) EventName() string { return eventOf(e.topic) }
+func (e event) Key() string       { return e.key }
 
 func eventOf(topic string) string { return owner + "." + topic }
 
 // part is a module of a trial.
 type part struct {
-	name  string
-	says  []bus.Event
-	hears []bus.Subscription
+	name       string
+	publishes  []bus.Event
+	subscribes []bus.Subscription
 }
 
 func (p part) Name() string                      { return p.name }
-func (p part) Publishes() []bus.Event            { return p.says }
+func (p part) Publishes() []bus.Event            { return p.publishes }
 func (p part) Sends() []bus.Command              { return nil }
-func (p part) Subscriptions() []bus.Subscription { return p.hears }
+func (p part) Subscriptions() []bus.Subscription { return p.subscribes }
 
-// moduleName makes a module of a consumer group, whose name ends in a UUID.
+// moduleName makes a valid module name of a consumer group's name, which ends in a UUID.
 func moduleName(group string) string {
 	var name []byte
 	for _, c := range []byte("g" + group) {
@@ -52,9 +52,9 @@ func moduleName(group string) string {
 	return string(name[:min(len(name), 30)])
 }
 
-// publisher publishes what it is given, in one transaction a call. All
-// publishers of a trial are one process: the owner's, which lives as long as the
-// trial, since on some transports it must carry out what was said.
+// publisher publishes the messages of a call in one transaction. All publishers of
+// a trial use one process, the owner's. It runs until the trial ends, because on
+// Kafka its relay must still send the messages.
 type publisher struct {
 	place  *place
 	closed atomic.Bool
@@ -74,14 +74,14 @@ func (p *publisher) Publish(topic string, messages ...*message.Message) error {
 	for deadline := time.Now().Add(patience); ; {
 		err := process.DB(owner).InTx(messages[0].Context(), func(tx *bus.Tx) error {
 			for _, msg := range messages {
-				event := said{topic: topic, key: p.place.key(msg), UUID: msg.UUID, Metadata: msg.Metadata, Payload: msg.Payload}
-				if err := tx.Publish(event); err != nil {
+				e := event{topic: topic, key: p.place.key(msg), UUID: msg.UUID, Metadata: msg.Metadata, Payload: msg.Payload}
+				if err := tx.Publish(e); err != nil {
 					return err
 				}
 			}
 			return nil
 		})
-		// On a busy machine the process may be taken for dead, and its transaction ended.
+		// On a busy machine the lease may expire, and another process ends the transaction: retry.
 		if err == nil || errs.KindOf(err) != errs.Resource || time.Now().After(deadline) {
 			return err
 		}
@@ -93,31 +93,31 @@ func (p *publisher) Close() error {
 	return nil
 }
 
-// subscriber hosts a group, in a process that lives until the subscriber is
-// closed or the context of a subscription ends. Subscribing after that starts
-// another one.
+// subscriber runs a process for one consumer group. The process ends when the
+// subscriber is closed or the context of a subscription ends; the next
+// subscription starts another process.
 type subscriber struct {
 	place   *place
 	group   string
 	mu      sync.Mutex
-	hearing *hearing
+	current *groupProcess
 }
 
 func (s *subscriber) Subscribe(ctx context.Context, topic string) (<-chan *message.Message, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.hearing == nil || s.hearing.isClosed() {
-		h, err := hear(s.place, s.group)
+	if s.current == nil || s.current.isClosed() {
+		h, err := startGroup(s.place, s.group)
 		if err != nil {
 			return nil, err
 		}
-		s.hearing = h
+		s.current = h
 	}
-	h := s.hearing
+	h := s.current
 	context.AfterFunc(ctx, func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		_ = h.close() // Close tells the error again
+		_ = h.close() // Close returns the same error
 	})
 	return h.subscribe(ctx, topic)
 }
@@ -125,10 +125,10 @@ func (s *subscriber) Subscribe(ctx context.Context, topic string) (<-chan *messa
 func (s *subscriber) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.hearing == nil {
+	if s.current == nil {
 		return nil
 	}
-	return s.hearing.close()
+	return s.current.close()
 }
 
 var (

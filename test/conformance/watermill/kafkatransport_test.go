@@ -1,3 +1,5 @@
+//go:build slow
+
 package watermill_test
 
 import (
@@ -19,15 +21,15 @@ import (
 	"millrace/test/conformance/watermill"
 )
 
-func TestWatermillsOwnTestsPassOverAFakeKafka(t *testing.T) {
+func TestWatermillSuite_PassesOverAFakeKafka(t *testing.T) {
 	broker, err := fakebroker.Start(kfake.GroupMinSessionTimeout(time.Second))
 	require.NoError(t, err)
 	t.Cleanup(broker.Close)
 	watermill.Run(t, func(url string) kafkaWorld { return overKafka(broker.Addresses(), url) })
 }
 
-// kafkaWorld carries the messages from the owner's tables to its subscribers'
-// through a broker. Each trial has topics of its own.
+// kafkaWorld transports messages from the owner's tables to its subscribers' tables
+// through a broker. The prefix gives each trial its own topics.
 type kafkaWorld struct {
 	world
 	brokers []string

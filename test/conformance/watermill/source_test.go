@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestEveryTestOfTheSuiteIsRunOrExcludedWithAReason(t *testing.T) {
+func TestWatermillSuite_EachTestRunsOrIsExcludedWithAReason(t *testing.T) {
 	t.Parallel()
 	known := map[string]bool{}
 	for _, trial := range trials {
@@ -33,8 +33,7 @@ func TestEveryTestOfTheSuiteIsRunOrExcludedWithAReason(t *testing.T) {
 	require.Empty(t, known, "the suite has no such tests any more")
 }
 
-// publishedTests lists the exported functions of the suite that take a *testing.T
-// and are called Test….
+// publishedTests lists the exported functions of the suite whose names begin with Test.
 func publishedTests(t *testing.T) (names []string) {
 	t.Helper()
 	suite, err := build.Import("github.com/ThreeDotsLabs/watermill/pubsub/tests", ".", build.FindOnly)

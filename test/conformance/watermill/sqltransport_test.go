@@ -1,3 +1,5 @@
+//go:build slow
+
 package watermill_test
 
 import (
@@ -11,9 +13,9 @@ import (
 	"millrace/test/conformance/watermill"
 )
 
-func TestWatermillsOwnTestsPassOverPostgreSQL(t *testing.T) { watermill.Run(t, overSQL) }
+func TestWatermillSuite_PassesOverPostgreSQL(t *testing.T) { watermill.Run(t, overSQL) }
 
-// world carries the messages through the database itself.
+// world transports messages through the database.
 type world struct{ url string }
 
 func overSQL(url string) world { return world{url} }

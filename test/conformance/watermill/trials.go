@@ -11,20 +11,20 @@ import (
 	"github.com/ThreeDotsLabs/watermill/pubsub/tests"
 )
 
-// trial is one test of Watermill's suite, and what it needs here.
+// trial is one test of Watermill's suite, with its settings.
 type trial struct {
 	test   func(*testing.T, tests.TestContext, tests.PubSubConstructor)
-	groups func(*testing.T, tests.TestContext, tests.ConsumerGroupPubSubConstructor) // or this
+	groups func(*testing.T, tests.TestContext, tests.ConsumerGroupPubSubConstructor) // instead of test
 
-	topics      []string                      // all that it uses, declared at start
-	key         func(*message.Message) string // what a message is about
-	groupEach   bool                          // each subscriber is a group of its own, instead of one group for all
-	short       string                        // why it runs in the suite's short form
-	heavy       bool                          // straight, it runs in the suite's short form: the load is the same
-	notStraight string                        // why it runs through handlers only
+	topics      []string                      // all topics that the test uses
+	key         func(*message.Message) string // a message's key
+	groupEach   bool                          // each subscriber has its own consumer group, instead of one group for all
+	short       string                        // why it runs in the suite's short form; "": it does not
+	heavy       bool                          // runs in the suite's short form when it runs straight
+	notStraight string                        // why it does not run straight; "": it does
 }
 
-// topic is the name that the suite's tests use, or put a suffix to.
+// topic is the name of the suite's topics; some tests append a suffix.
 const topic = "topic"
 
 var (
@@ -66,7 +66,7 @@ var excluded = map[string]string{
 	"TestPubSubStressTest": "calls TestPubSub ten times",
 	"TestReconnect": "reads its list of published messages while another goroutine appends to it, so it fails at random and under " +
 		"the race detector; and how a broker is restarted is each transport's own affair. " +
-		"A crash and restart under load is tried in test/chaos (TestPostgreSQLCrashes)",
+		"A crash and restart under load is tried in test/chaos (TestPostgreSQL_CrashLosesNothing)",
 }
 
 // name is the test's name in the suite.

@@ -1,35 +1,36 @@
 // Package watermill runs the tests that Watermill publishes for every Pub/Sub
 // (github.com/ThreeDotsLabs/watermill/pubsub/tests) against a transport of
-// package bus. Beside package conformance, which tries what the bus promises,
-// they tell whether a transport does what whoever knows Watermill expects of it.
+// package bus. Package conformance tests the bus's own guarantees; these tests check
+// that a transport also behaves as Watermill's users expect.
 //
 // Run takes the factory that conformance.Run takes, so any transport's test can
 // call it. Each test of the suite has a database of its own, and runs
 //
-//   - through handlers: what a module's author meets. A topic of the suite is
-//     an event, a consumer group is a module that hears it, and the handler
-//     answers what the suite answers: Ack is nil, Nack is an error. The router
-//     and its whole chain are in between;
-//   - straight: message.Subscriber alone, as the router sees it. Fewer tests
-//     fit: without the chain there is no verdict on what failed.
+//   - through handlers, as a module uses the bus. A topic of the suite is an event,
+//     a consumer group is a module that subscribes to it, and the handler returns
+//     the suite's answer: nil for Ack, an error for Nack. The router and all its
+//     middleware are in between;
+//   - straight: message.Subscriber alone, as the router uses it. Fewer tests can
+//     run this way: without the middleware nothing handles a failed message.
 //
-// The suite's assumptions that do not hold here, and what stands for them:
+// The suite assumes some things that the bus does differently. The trials adapt:
 //
-//   - Any name is a topic, at any time. Messages are declared at start here: each
-//     trial lists its topics. Work begins when all of them are subscribed.
-//   - A message has no key. One without a key is refused here: a message of the
-//     suite is about itself, or, where the suite expects order, about its payload.
-//   - The publisher gives ids and metadata. Here the bus does: the suite's
-//     travel in the payload. (Its ids are not unique either: one test publishes
-//     the same ids to twenty topics.)
-//   - A subscriber can subscribe again after it was cancelled. Here a process
-//     has one life: subscribing again is a new process.
-//   - A message that was nacked comes again at once, for ever. Here it waits,
-//     and is dead after the last wait; the trials set a thousand short waits.
+//   - The suite uses any name as a topic at any time. The bus declares messages at
+//     the start, so each trial lists its topics and starts when all are subscribed.
+//   - The suite's messages have no key. The bus refuses a message without one, so
+//     the key is the message's UUID or, where the suite expects order, its payload.
+//   - The suite's publisher sets ids and metadata. The bus sets its own, so the
+//     suite's are part of the payload. (The suite's ids are not unique anyway: one
+//     test publishes the same ids to twenty topics.)
+//   - The suite subscribes again after a subscriber was cancelled. A transport
+//     subscribes once, so a second subscription starts a new process.
+//   - The suite expects a nacked message again immediately, without a limit. The bus
+//     waits, and the message is dead after the last wait; the trials configure a
+//     thousand short waits.
 //
-// What is not run is in a list, with its reason (trials.go); a test compares the
-// trials and that list with the suite's source, so that a test which an upgrade
-// of Watermill adds is not overlooked.
+// trials.go lists the tests that do not run, each with a reason. A test compares
+// both lists with the suite's source, so that a test that a new version of
+// Watermill adds is noticed.
 package watermill
 
 import (
@@ -48,14 +49,14 @@ import (
 	"millrace/test/conformance"
 )
 
-// World is what is needed of a conformance.World.
+// World is the part of conformance.World that this suite needs.
 type World interface {
 	Migrate(ctx context.Context, topo *bus.Topology) error
 	Open(ctx context.Context, topo *bus.Topology, hosted []string, o conformance.Options) (conformance.Process, error)
 }
 
-// atOnce is how many trials run at once: one has up to eleven processes, of nine
-// connections each, and a test's server has 300.
+// atOnce is how many trials run concurrently: one has up to eleven processes with
+// nine connections each, and the test server allows 300.
 const atOnce = 2
 
 // Run runs the suite. world makes the world whose modules' database is at url;
@@ -66,7 +67,7 @@ func Run[W World](t *testing.T, world func(url string) W) {
 		t.Run(string(face), func(t *testing.T) {
 			t.Parallel()
 			slots <- struct{}{}
-			t.Cleanup(func() { <-slots }) // the last: the processes have ended
+			t.Cleanup(func() { <-slots }) // this cleanup runs last, after the processes have ended
 			tr.run(t, newPlace(t, world(pgtest.URL(t)), tr, face))
 		})
 	}
@@ -88,7 +89,7 @@ func (tr trial) run(t *testing.T, p *place) {
 		GuaranteedOrder:                  true,
 		Persistent:                       true,
 		NewSubscriberReceivesOldMessages: true,
-		// The recorded effect is exactly once; a delivery may be repeated.
+		// Effects happen exactly once, but a message may be delivered more often.
 		ExactlyOnceDelivery: false,
 		ForceShort:          tr.short != "" || tr.heavy && p.face == straight,
 		GenerateTopicFunc:   func(tests.TestContext) string { return topic },
@@ -105,36 +106,36 @@ func (tr trial) run(t *testing.T, p *place) {
 	})
 }
 
-// options: nothing may depend on the fall-back poll; and the suite nacks one
-// message a hundred times.
+// options has a long poll interval, so that no test passes by polling, and many
+// waits, since the suite nacks one message a hundred times.
 var options = conformance.Options{
 	Poll:    time.Minute,
 	Backoff: slices.Repeat([]time.Duration{time.Millisecond}, 1000),
 }
 
-// place is where the publishers and subscribers of one trial meet.
+// place is what the publishers and subscribers of one trial share.
 type place struct {
 	world  World
 	events []bus.Event // one for each topic
 	key    func(*message.Message) string
 	face   face
 
-	// hostOwner starts the process that hosts the events' owner, when it is
-	// first needed, and returns it.
+	// hostOwner returns the process that hosts the events' owner; the first call
+	// starts it.
 	hostOwner func() (conformance.Process, error)
 
 	mu       sync.Mutex
-	migrated map[string]bool // hosts
+	migrated map[string]bool // modules whose process has migrated
 }
 
 func newPlace(t *testing.T, world World, tr trial, face face) *place {
 	t.Helper()
 	p := &place{world: world, key: tr.key, face: face, migrated: map[string]bool{}}
 	for _, name := range tr.topics {
-		p.events = append(p.events, said{topic: name})
+		p.events = append(p.events, event{topic: name})
 	}
 	p.hostOwner = sync.OnceValues(func() (conformance.Process, error) {
-		topo, err := bus.NewTopology(part{name: owner, says: p.events})
+		topo, err := bus.NewTopology(part{name: owner, publishes: p.events})
 		if err != nil {
 			return nil, err
 		}
@@ -147,9 +148,9 @@ func newPlace(t *testing.T, world World, tr trial, face face) *place {
 	return p
 }
 
-// pubSub makes a publisher and a subscriber. The subscriber is a process of its
-// own that starts when it is first used, and ends with the test at the latest:
-// one test of the suite leaves its subscribers open.
+// pubSub makes a publisher and a subscriber. The subscriber is a separate process
+// that starts with the first subscription. It ends when it is closed, or with the
+// test: one test of the suite leaves its subscribers open.
 func (p *place) pubSub(t *testing.T, group string) (message.Publisher, message.Subscriber) {
 	sub := &subscriber{place: p, group: moduleName(group)}
 	t.Cleanup(func() { require.NoError(t, sub.Close()) })
@@ -171,5 +172,5 @@ func (p *place) open(topo *bus.Topology, host string) (conformance.Process, erro
 	return p.world.Open(ctx, topo, []string{host}, options)
 }
 
-// patience bounds what must happen.
+// patience bounds every wait.
 const patience = 2 * time.Minute

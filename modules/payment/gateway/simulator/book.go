@@ -6,14 +6,14 @@ import (
 	"millrace/modules/payment/gateway"
 )
 
-// Book is what the simulator did, by its own account: the other side's truth,
-// to compare ours with.
+// Book is the simulator's record of charges, refunds and callbacks. Tests compare
+// the payment module's tables with it.
 type Book struct {
 	Seed          uint64         `json:"seed"`
 	Charges       []Charge       `json:"charges"` // in the order of their first request
-	Refunds       []Refund       `json:"refunds"` // likewise
+	Refunds       []Refund       `json:"refunds"` // in the order of their first request
 	Misbehaviours map[string]int `json:"misbehaviours"`
-	Open          int            `json:"open"` // charges whose callbacks are not all answered for good
+	Open          int            `json:"open"` // charges with unfinished callbacks
 }
 
 // Charge is one charge in the book.
@@ -23,26 +23,28 @@ type Charge struct {
 	Amount         int64          `json:"amount"`
 	Currency       string         `json:"currency"`
 	Method         string         `json:"method"`
-	Status         gateway.Status `json:"status"` // PENDING: not charged (yet); APPROVED: the money was taken; DECLINED
+	Status         gateway.Status `json:"status"` // PENDING: not charged yet; APPROVED: captured; DECLINED
 	FailedReason   string         `json:"failedReason,omitempty"`
-	Attempt        int            `json:"attempt"` // the order's n-th charge
-	Asked          int            `json:"asked"`   // how many requests there were
-	Refunded       int64          `json:"refunded"`
+	Attempt        int            `json:"attempt"` // 1 for the order's first charge, then 2, …
+	Asked          int            `json:"asked"`   // number of requests
+	LookedUp       int            `json:"lookedUp"`
+	Refunded       int64          `json:"refunded"` // returned so far, by refunds and at the dashboard
 	Callbacks      []Callback     `json:"callbacks"`
 }
 
-// Callback is one callback of a charge, with all its tries.
+// Callback is one callback of a charge, with all its attempts.
 type Callback struct {
 	ID     string         `json:"id"`   // its webhook-id; copies have the same
 	Kind   string         `json:"kind"` // RightCallback, or the name of a misbehaviour
 	Status gateway.Status `json:"status"`
 	Amount int64          `json:"amount"`
 	Tries  int            `json:"tries"`
-	Answer int            `json:"answer"` // the last HTTP status; 0: none came
-	Done   bool           `json:"done"`   // answered for good, or given up
+	Answer int            `json:"answer"` // the last HTTP status; 0: no response
+	Done   bool           `json:"done"`   // it got a final response, or was given up
 }
 
-// RightCallback is the kind of a callback that tells the truth and is signed.
+// RightCallback is the kind of a callback with the true result and a valid
+// signature.
 const RightCallback = "right"
 
 // Refund is one refund in the book.
@@ -52,18 +54,19 @@ type Refund struct {
 	OrderKey       string         `json:"orderKey"`
 	Amount         int64          `json:"amount"`
 	Currency       string         `json:"currency"`
-	Status         gateway.Status `json:"status"` // PENDING: not made (yet); REFUNDED; REFUSED
+	Status         gateway.Status `json:"status"` // PENDING: not made yet; REFUNDED; REFUSED
 	FailedReason   string         `json:"failedReason,omitempty"`
 	Asked          int            `json:"asked"`
+	LookedUp       int            `json:"lookedUp"`
 }
 
-// Book returns a copy of the book as it is now.
+// Book returns a copy of the book.
 func (s *Simulator) Book() Book {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	b := Book{Seed: s.cfg.Seed, Charges: make([]Charge, 0, len(s.charges)), Refunds: make([]Refund, 0, len(s.refunds)), Misbehaviours: map[string]int{}, Open: s.open}
-	for _, name := range slices.Concat(ChargeMisbehaviours, RefundMisbehaviours) {
-		b.Misbehaviours[name] = s.done[name] // also those that never happened: 0 is a finding
+	for _, name := range slices.Concat(ChargeMisbehaviours, RefundMisbehaviours, ProvokedMisbehaviours) {
+		b.Misbehaviours[name] = s.done[name] // include those that never happened, as 0
 	}
 	for _, c := range s.charges {
 		row := c.row
@@ -76,7 +79,7 @@ func (s *Simulator) Book() Book {
 	return b
 }
 
-// did counts a misbehaviour that has been carried out. s.mu is held.
+// did counts a misbehaviour that has happened. The caller must hold s.mu.
 func (s *Simulator) did(name string) {
 	s.done[name]++
 	s.changes++

@@ -13,8 +13,8 @@ import (
 	"millrace/modules/payment/gateway"
 )
 
-// callbacks tells the result of a charge as its plan says, and returns when
-// every callback is answered for good, given up, or the simulator is closed.
+// callbacks sends the callbacks of a charge that its plan requires. It returns
+// when each one got a final response or was given up, or the simulator is closed.
 func (s *Simulator) callbacks(c *charge) {
 	defer s.end(c)
 	truth := s.result(c)
@@ -23,17 +23,17 @@ func (s *Simulator) callbacks(c *charge) {
 	}
 	switch c.plan.Callback {
 	case Late:
-		if s.sleep(s.cfg.Late) && s.tell(c, RightCallback, truth, 1) {
+		if s.sleep(s.cfg.Late) && s.send(c, RightCallback, truth, 1) {
 			s.count(Late)
 		}
 	case Twice:
-		if s.tell(c, RightCallback, truth, 2) {
+		if s.send(c, RightCallback, truth, 2) {
 			s.count(Twice)
 		}
 	case OutOfOrder:
 		older := truth
 		older.Status, older.FailedReason = gateway.Pending, ""
-		if s.tell(c, RightCallback, truth, 1) && s.tell(c, OutOfOrder, older, 1) {
+		if s.send(c, RightCallback, truth, 1) && s.send(c, OutOfOrder, older, 1) {
 			s.count(OutOfOrder)
 		}
 	case Forged:
@@ -41,24 +41,30 @@ func (s *Simulator) callbacks(c *charge) {
 		if lie.Status, lie.FailedReason = gateway.Approved, ""; truth.Status == gateway.Approved {
 			lie.Status, lie.FailedReason = gateway.Declined, "forged"
 		}
-		if s.tell(c, Forged, lie, 1) {
+		if s.send(c, Forged, lie, 1) {
 			s.count(Forged)
 		}
-		s.tell(c, RightCallback, truth, 1)
+		s.send(c, RightCallback, truth, 1)
 	case WrongAmount:
 		wrong := truth
 		wrong.Amount++
-		if s.tell(c, WrongAmount, wrong, 1) {
+		if s.send(c, WrongAmount, wrong, 1) {
 			s.count(WrongAmount)
 		}
-		s.tell(c, RightCallback, truth, 1)
+		s.send(c, RightCallback, truth, 1)
+	case DeclinedThenApproved:
+		declined := truth
+		declined.Status, declined.FailedReason = gateway.Declined, "issuer_unavailable"
+		if s.send(c, DeclinedThenApproved, declined, 1) && s.sleep(s.cfg.Late) && s.send(c, RightCallback, truth, 1) {
+			s.count(DeclinedThenApproved)
+		}
 	default:
-		s.tell(c, RightCallback, truth, 1)
+		s.send(c, RightCallback, truth, 1)
 	}
 }
 
-// end notes that a charge's callbacks are over; those that the closing of the
-// simulator cut off are not: a later process may send them.
+// end records that a charge's callbacks are finished. If the simulator was closed
+// before that, they are not: a later process may send them.
 func (s *Simulator) end(c *charge) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -67,9 +73,9 @@ func (s *Simulator) end(c *charge) {
 	s.changes++
 }
 
-// tell sends copies of one callback at once, each tried until it is answered
-// for good. It reports whether all were.
-func (s *Simulator) tell(c *charge, kind string, result gateway.Result, copies int) bool {
+// send sends copies of one callback concurrently and retries each until it gets a
+// final response. It reports whether all of them did.
+func (s *Simulator) send(c *charge, kind string, result gateway.Result, copies int) bool {
 	body, err := json.Marshal(result)
 	if err != nil {
 		panic(err) // strings and numbers always encode
@@ -97,12 +103,12 @@ func (s *Simulator) tell(c *charge, kind string, result gateway.Result, copies i
 	return true
 }
 
-// deliver tries one copy of a callback until it is answered for good.
+// deliver sends one copy of a callback and retries until it gets a final response.
 func (s *Simulator) deliver(c *charge, index int, id, kind string, body []byte) bool {
 	const firstPause, longestPause = 100 * time.Millisecond, 2 * time.Second
-	target := c.asked.CallbackURL
-	if s.cfg.CallbackURL != "" {
-		target = s.cfg.CallbackURL
+	target, ok := s.callbackURL(c.asked)
+	if !ok {
+		return false // only for a charge in a book of an older version
 	}
 	secrets := s.secrets
 	if kind == Forged {
@@ -111,7 +117,7 @@ func (s *Simulator) deliver(c *charge, index int, id, kind string, body []byte) 
 	giveUp := time.Now().Add(s.cfg.GiveUp)
 	for pause := firstPause; ; pause = min(2*pause, longestPause) {
 		status := s.try(target, id, secrets, body)
-		good := forGood(status)
+		good := isFinal(status)
 		over := time.Now().After(giveUp)
 		s.mu.Lock()
 		row := &c.row.Callbacks[index]
@@ -132,9 +138,9 @@ func (s *Simulator) deliver(c *charge, index int, id, kind string, body []byte) 
 	}
 }
 
-// forGood tells whether an HTTP status ends the tries: success, or a refusal
-// that trying again cannot change. 0 is no answer.
-func forGood(status int) bool {
+// isFinal reports whether an HTTP status ends the attempts: success, or a refusal
+// that a retry cannot change. 0 means no response.
+func isFinal(status int) bool {
 	switch status {
 	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
 		return false
@@ -142,8 +148,8 @@ func forGood(status int) bool {
 	return status >= 200 && status < 300 || status >= 400 && status < 500
 }
 
-// try sends a callback once, signed anew (a signature is good for minutes only),
-// and returns the answer's status, or 0.
+// try sends a callback once and returns the response's status, or 0. Each attempt
+// has a new signature, because signatures are valid for minutes only.
 func (s *Simulator) try(target, id string, secrets [][]byte, body []byte) int {
 	select {
 	case s.slots <- struct{}{}:
@@ -169,11 +175,11 @@ func (s *Simulator) try(target, id string, secrets [][]byte, body []byte) int {
 		return 0
 	}
 	defer res.Body.Close()
-	_, _ = io.Copy(io.Discard, io.LimitReader(res.Body, maxBody)) // so that the connection is used again
+	_, _ = io.Copy(io.Discard, io.LimitReader(res.Body, maxBody)) // so that the connection is reused
 	return res.StatusCode
 }
 
-// sleep waits for d, or until the simulator is closed; then it reports false.
+// sleep waits for d. It returns false if the simulator is closed first.
 func (s *Simulator) sleep(d time.Duration) bool {
 	timer := time.NewTimer(d)
 	defer timer.Stop()

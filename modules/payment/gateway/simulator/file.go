@@ -6,15 +6,15 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"sync"
 	"time"
 
 	"millrace/modules/payment/gateway"
+	"millrace/platform/datadir"
 )
 
-// kept is the book with what else is remembered, as the file holds it.
+// kept is the format of the book's file.
 type kept struct {
 	Charges       []keptCharge   `json:"charges"`
 	Refunds       []keptRefund   `json:"refunds"`
@@ -22,10 +22,10 @@ type kept struct {
 }
 
 type keptCharge struct {
-	Row   Charge         `json:"row"`
-	Asked gateway.Charge `json:"asked"`
-	Told  bool           `json:"told"` // its callbacks were started
-	Ended bool           `json:"ended"`
+	Row     Charge         `json:"row"`
+	Asked   gateway.Charge `json:"asked"`
+	Started bool           `json:"told"` // its callbacks were started
+	Ended   bool           `json:"ended"`
 }
 
 type keptRefund struct {
@@ -33,13 +33,21 @@ type keptRefund struct {
 	Asked gateway.Refund `json:"asked"`
 }
 
-// saveEvery bounds how often the file is written, and how much a kill forgets.
-const saveEvery = time.Second
+// saveEvery is the shortest interval between two writes of the file, and thus how
+// much is lost by a kill. A large book is written less often: at most 1/saveShare
+// of the time is spent on writing.
+const (
+	saveEvery = time.Second
+	saveShare = 20
+)
 
-// load reads the file, if there is one. What was not told for good is told
-// again by resume.
+// longestBook is the largest file that is read, in bytes.
+const longestBook = 1 << 30
+
+// load reads the file, if there is one. resume then sends the callbacks that are
+// not finished.
 func (s *Simulator) load() error {
-	data, err := os.ReadFile(s.cfg.File)
+	data, err := datadir.ReadFile(s.cfg.File, longestBook)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -56,7 +64,12 @@ func (s *Simulator) load() error {
 		s.done[name] = n
 	}
 	for _, k := range book.Charges {
-		c := &charge{row: k.Row, asked: k.Asked, plan: PlanFor(s.cfg.Seed, k.Row.OrderKey, k.Row.Attempt), told: k.Told, ended: k.Ended}
+		c := &charge{row: k.Row, asked: k.Asked, plan: s.cfg.Plan(s.cfg.Seed, k.Row.OrderKey, k.Row.Attempt), started: k.Started, ended: k.Ended}
+		for _, callback := range c.row.Callbacks {
+			if callback.Kind == CanceledAtDashboard {
+				c.cancels++
+			}
+		}
 		s.charges, s.byKey[c.row.TransactionKey] = append(s.charges, c), c
 		s.attempts[c.row.OrderKey] = max(s.attempts[c.row.OrderKey], c.row.Attempt)
 		if !c.ended {
@@ -70,21 +83,21 @@ func (s *Simulator) load() error {
 	return nil
 }
 
-// unended lists the charges whose callbacks an earlier process did not end.
-func (s *Simulator) unended() (all []*charge) {
+// unfinished returns the charges whose callbacks an earlier process did not finish.
+func (s *Simulator) unfinished() (all []*charge) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, c := range s.charges {
-		if c.told && !c.ended {
+		if c.started && !c.ended {
 			all = append(all, c)
 		}
 	}
 	return all
 }
 
-// resume sends the callbacks again that were not answered for good, under their
-// ids; and the right one, if it had not been begun. What the plan had in mind
-// beyond that is not done.
+// resume repeats the callbacks of an earlier process that got no final response,
+// with the same ids. If the callback with the true result had not been started, it
+// is sent. Misbehaviour that the plan had not started yet is skipped.
 func (s *Simulator) resume(c *charge) {
 	defer s.end(c)
 	truth := s.result(c)
@@ -93,45 +106,47 @@ func (s *Simulator) resume(c *charge) {
 	s.mu.Unlock()
 	right := false
 	var all sync.WaitGroup
-	for i, told := range begun {
-		right = right || told.Kind == RightCallback
-		if told.Done {
+	for i, callback := range begun {
+		right = right || callback.Kind == RightCallback
+		if callback.Done {
 			continue
 		}
 		again := truth
-		if again.Status, again.Amount = told.Status, told.Amount; again.Status != truth.Status {
+		if again.Status, again.Amount = callback.Status, callback.Amount; again.Status != truth.Status {
 			again.FailedReason = ""
 		}
 		body, err := json.Marshal(again)
 		if err != nil {
 			panic(err) // strings and numbers always encode
 		}
-		all.Go(func() { s.deliver(c, i, told.ID, told.Kind, body) })
+		all.Go(func() { s.deliver(c, i, callback.ID, callback.Kind, body) })
 	}
 	all.Wait()
 	if !right {
-		s.tell(c, RightCallback, truth, 1)
+		s.send(c, RightCallback, truth, 1)
 	}
 }
 
 // saveUntilClosed writes the file after changes.
 func (s *Simulator) saveUntilClosed() {
-	tick := time.NewTicker(saveEvery)
+	tick := time.NewTimer(saveEvery)
 	defer tick.Stop()
 	for {
 		select {
 		case <-s.ctx.Done():
-			return // Close saves what is last
+			return // Close writes the last changes
 		case <-tick.C:
+			began := time.Now()
 			if err := s.save(); err != nil {
 				s.cfg.Log.Warn("the gateway simulator's book is not saved; it is tried again", "error", err)
 			}
+			tick.Reset(max(saveEvery, saveShare*time.Since(began)))
 		}
 	}
 }
 
-// save writes the file anew beside the old one and puts it in its place, if
-// anything changed: a kill leaves one of the two, whole.
+// save replaces the file if anything changed. The replacement is atomic: a kill
+// leaves either the old or the new file.
 func (s *Simulator) save() (err error) {
 	if s.cfg.File == "" {
 		return nil
@@ -146,24 +161,22 @@ func (s *Simulator) save() (err error) {
 	}
 	book := kept{Misbehaviours: s.done}
 	for _, c := range s.charges {
-		book.Charges = append(book.Charges, keptCharge{Row: c.row, Asked: c.asked, Told: c.told, Ended: c.ended})
+		book.Charges = append(book.Charges, keptCharge{Row: c.row, Asked: c.asked, Started: c.started, Ended: c.ended})
 	}
 	for _, r := range s.refunds {
 		book.Refunds = append(book.Refunds, keptRefund{Row: r.row, Asked: r.asked})
 	}
-	data, err := json.Marshal(book) // under the lock: rows share their callbacks
+	data, err := json.Marshal(book) // under the lock, because the rows share their callbacks
 	s.mu.Unlock()
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(filepath.Dir(s.cfg.File), 0o700); err != nil {
+	dir, err := datadir.Open(filepath.Dir(s.cfg.File), 0o700)
+	if err != nil {
 		return err
 	}
-	fresh := s.cfg.File + ".new"
-	if err := os.WriteFile(fresh, append(bytes.TrimSpace(data), '\n'), 0o600); err != nil {
-		return err
-	}
-	if err := os.Rename(fresh, s.cfg.File); err != nil {
+	defer dir.Close() //nolint:errcheck // nothing is buffered in it
+	if err := datadir.WriteFileIn(dir, filepath.Base(s.cfg.File), append(bytes.TrimSpace(data), '\n')); err != nil {
 		return err
 	}
 	s.mu.Lock()

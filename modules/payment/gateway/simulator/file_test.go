@@ -16,11 +16,11 @@ func withFile(t *testing.T, file string) *Simulator {
 	s, err := New(Config{Seed: 1, Secret: secret, File: file})
 	require.NoError(t, err)
 	require.NoError(t, s.Start())
-	t.Cleanup(func() { _ = s.Close() }) // the tests close what they look at
+	t.Cleanup(func() { _ = s.Close() }) // the tests check the error of their own Close
 	return s
 }
 
-func TestALaterProcessKnowsTheBookOfAnEarlierOne(t *testing.T) {
+func TestBook_SurvivesRestart(t *testing.T) {
 	t.Parallel()
 	file, r := filepath.Join(t.TempDir(), "not there yet", "simulator.json"), newReceiver(t)
 	first := withFile(t, file)
@@ -31,7 +31,7 @@ func TestALaterProcessKnowsTheBookOfAnEarlierOne(t *testing.T) {
 	_, err := gateway.NewClient(first.URL(), 20*time.Second).Charge(t.Context(), asked)
 	require.NoError(t, err)
 	settled(t, first)
-	require.Eventually(t, func() bool { _, err := os.Stat(file); return err == nil }, 60*time.Second, 10*time.Millisecond, "also before it is closed")
+	require.Eventually(t, func() bool { _, err := os.Stat(file); return err == nil }, 60*time.Second, 10*time.Millisecond, "the file is written before Close, too")
 	require.NoError(t, first.Close())
 
 	second := withFile(t, file)
@@ -49,13 +49,13 @@ func TestALaterProcessKnowsTheBookOfAnEarlierOne(t *testing.T) {
 	require.Len(t, book.Charges, 1)
 	require.Equal(t, asked.Amount, book.Charges[0].Refunded)
 	require.Len(t, book.Refunds, 1)
-	require.Len(t, r.heard, 1, "what was answered for good is not told again")
+	require.Len(t, r.results, 1, "the finished callback is not sent again")
 	rest, err := os.ReadDir(filepath.Dir(file))
 	require.NoError(t, err)
-	require.Len(t, rest, 1, "nothing is left beside it")
+	require.Len(t, rest, 1, "no temporary file is left")
 }
 
-func TestACallbackThatWasNotAnsweredIsSentByTheNextProcess(t *testing.T) {
+func TestBook_UnansweredCallbackIsSentAfterRestart(t *testing.T) {
 	t.Parallel()
 	for _, callback := range []string{"", Forged} {
 		file, r := filepath.Join(t.TempDir(), "simulator.json"), newReceiver(t)
@@ -83,12 +83,12 @@ func TestACallbackThatWasNotAnsweredIsSentByTheNextProcess(t *testing.T) {
 			require.True(t, c.Done)
 		}
 		require.NoError(t, second.Close())
-		require.Len(t, r.heard, 1)
-		require.Equal(t, gateway.Approved, r.heard[0].Status)
+		require.Len(t, r.results, 1)
+		require.Equal(t, gateway.Approved, r.results[0].Status)
 	}
 }
 
-func TestABookThatCannotBeReadIsNamedAndKept(t *testing.T) {
+func TestBook_UnreadableFileIsReportedAndKept(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "simulator.json")
 	require.NoError(t, os.WriteFile(file, []byte("{"), 0o600))

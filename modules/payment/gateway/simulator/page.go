@@ -13,7 +13,7 @@ var pageSource string
 
 var pageTemplate = template.Must(template.New("page").Parse(pageSource))
 
-// page shows the book to a person: the newest charges first, at most 200.
+// page serves the book as HTML: the newest charges first, at most 200.
 func (s *Simulator) page(w http.ResponseWriter, _ *http.Request) {
 	const newest = 200
 	book := s.Book()
@@ -27,6 +27,6 @@ func (s *Simulator) page(w http.ResponseWriter, _ *http.Request) {
 		return
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'")
-	_, _ = w.Write(out.Bytes()) // the reader is gone
+	w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'")
+	_, _ = w.Write(out.Bytes()) // an error means that the client is gone
 }

@@ -9,32 +9,47 @@ import (
 	"millrace/modules/payment/gateway"
 )
 
-// The names of what the simulator does that a client must survive. Each is
-// counted in the book when it has been done, not when it is planned.
+// The names of the misbehaviours. The book counts each one when it has happened,
+// not when it is planned.
 const (
-	Declined            = "declined"              // the charge is refused by the issuer
-	ServerErrorOnce     = "server_error_once"     // the first request is answered 503 and charges nothing
-	TimeoutHidesSuccess = "timeout_hides_success" // the first request charges, and is never answered
-	CallbackFirst       = "callback_first"        // the callback arrives before the answer to the request
-	Late                = "late"                  // the callback comes after Config.Late
-	Twice               = "twice"                 // the same callback, two copies at once
-	OutOfOrder          = "out_of_order"          // PENDING arrives after the final result
-	Forged              = "forged"                // a callback signed with another secret, telling the opposite; then the right one
-	WrongAmount         = "wrong_amount"          // a well-signed callback with another amount; then the right one
-	RefundErrorOnce     = "refund_error_once"     // the first request for a refund is answered 503
-	RefundHidden        = "refund_hidden"         // the first request refunds, and is never answered
+	Declined            = "declined"              // the issuer refuses the charge
+	ServerErrorOnce     = "server_error_once"     // the first request gets 503 and charges nothing
+	TimeoutHidesSuccess = "timeout_hides_success" // the first request charges and gets no response
+	CallbackFirst       = "callback_first"        // the callback arrives before the response to the request
+	Late                = "late"                  // the callback is sent after Config.Late
+	Twice               = "twice"                 // two copies of the callback are sent at the same time
+	OutOfOrder          = "out_of_order"          // a PENDING callback is sent after the final result
+	Forged              = "forged"                // a callback with the opposite result, signed with another secret; then the right one
+	WrongAmount         = "wrong_amount"          // a validly signed callback with another amount; then the right one
+	RefundErrorOnce     = "refund_error_once"     // the first refund request gets 503
+	RefundHidden        = "refund_hidden"         // the first refund request refunds and gets no response
 )
 
-// ChargeMisbehaviours are the names that 200 orders and more are expected to
-// meet, each one. Those of refunds are counted too, but there may be no refund.
+// The names of misbehaviours that happen only on request: by a Config.Plan, or at
+// the dashboard. PlanFor never returns them.
+const (
+	ProxyAfterTimeout    = "proxy_after_timeout"    // like timeout_hides_success; then two lookups are answered by a proxy with 400 text/html
+	DeclinedThenApproved = "declined_then_approved" // a callback reports DECLINED; after Config.Late a second one reports APPROVED, which is true
+	CanceledAtDashboard  = "canceled_at_dashboard"  // captured money is returned without a refund request; see Cancel
+)
+
+// proxiedLookups is the number of lookups that get a proxy's response.
+const proxiedLookups = 2
+
+// ProvokedMisbehaviours are the misbehaviours that happen only on request.
+var ProvokedMisbehaviours = []string{ProxyAfterTimeout, DeclinedThenApproved, CanceledAtDashboard}
+
+// ChargeMisbehaviours are the misbehaviours that a run of 200 or more orders is
+// expected to meet, each at least once.
 var ChargeMisbehaviours = []string{Declined, ServerErrorOnce, TimeoutHidesSuccess, CallbackFirst, Late, Twice, OutOfOrder, Forged, WrongAmount}
 
-// RefundMisbehaviours are the names that only refunds can meet.
+// RefundMisbehaviours are the misbehaviours of refunds. A run without refunds
+// meets none of them.
 var RefundMisbehaviours = []string{RefundErrorOnce, RefundHidden}
 
-// The three draws of a charge, and the one of its refund, are independent, so
-// that every combination occurs. Shares are in thousandths; the rest behaves.
-// A timeout hides a success only where there is one: 90 % of its share.
+// The three draws of a charge and the draw of its refund are independent, so that
+// every combination occurs. Shares are in thousandths; the rest behaves well.
+// TimeoutHidesSuccess applies only to approved charges, 90 % of its share.
 const shareDeclined = 100
 
 var (
@@ -43,8 +58,8 @@ var (
 	refundShares   = []share{{RefundErrorOnce, 150}, {RefundHidden, 150}}
 )
 
-// answerAtOnce is no misbehaviour: the answer already tells the final result,
-// and races with the callback. Otherwise the answer is PENDING.
+// answerAtOnce is no misbehaviour: the response already has the final result, and
+// the callback may arrive before or after it. Otherwise the response is PENDING.
 const answerAtOnce = "answer_at_once"
 
 type share struct {
@@ -52,20 +67,21 @@ type share struct {
 	thousands uint32
 }
 
-// Plan is how the simulator treats one charge. "" means: behaves.
+// Plan is how the simulator treats one charge. An empty name means that it behaves
+// well.
 type Plan struct {
 	Status       gateway.Status // Approved or Declined
-	FailedReason string         // of a decline
-	Answer       string         // how the first request is answered
-	Callback     string         // how the result is told
-	Refund       string         // how the first request for its refund is answered
+	FailedReason string         // of a declined charge
+	Answer       string         // misbehaviour of the first response
+	Callback     string         // misbehaviour of the callbacks
+	Refund       string         // misbehaviour of the first refund request
 	Delay        time.Duration  // before the first callback, 0 to 20 ms
 }
 
 var declineReasons = [4]string{"insufficient_funds", "card_expired", "limit_exceeded", "suspected_fraud"}
 
-// PlanFor tells the treatment of the attempt-th charge (from 1) that an order
-// is given. It is a pure function, for ever the same for the same arguments.
+// PlanFor returns the plan for an order's charge; attempt is 1 for its first
+// charge. It is a pure function, and its results must never change.
 func PlanFor(seed uint64, orderKey string, attempt int) Plan {
 	sum := sha256.Sum256(fmt.Appendf(nil, "%d\x00%s\x00%d", seed, orderKey, attempt))
 	draw := func(i int) uint32 { return binary.BigEndian.Uint32(sum[4*i:]) }

@@ -22,14 +22,14 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const secret = "the simulator's secret"
 
-// receiver stands in for the payment module: it verifies what it is told, and
-// answers as a strict receiver would.
+// receiver replaces the payment module: it verifies callbacks and answers as the
+// module would.
 type receiver struct {
 	*httptest.Server
-	mu     sync.Mutex
-	heard  []gateway.Result // verified, with the right amount
-	fail   int              // answer 503 to so many first
-	amount int64
+	mu      sync.Mutex
+	results []gateway.Result // of accepted callbacks
+	fail    int              // respond 503 to so many callbacks first
+	amount  int64
 }
 
 func newReceiver(t *testing.T) *receiver {
@@ -55,13 +55,13 @@ func newReceiver(t *testing.T) *receiver {
 			w.WriteHeader(http.StatusUnprocessableEntity)
 			return
 		}
-		r.heard = append(r.heard, result)
+		r.results = append(r.results, result)
 	}))
 	t.Cleanup(r.Close)
 	return r
 }
 
-// setup starts a simulator that calls back a receiver.
+// setup starts a simulator and a receiver of its callbacks.
 func setup(t *testing.T) (*Simulator, *receiver, *gateway.Client) {
 	t.Helper()
 	r := newReceiver(t)
@@ -72,10 +72,10 @@ func setup(t *testing.T) (*Simulator, *receiver, *gateway.Client) {
 	return s, r, gateway.NewClient(s.URL(), time.Minute)
 }
 
-// impatient is a client for what is never answered.
+// impatient returns a client for requests that get no response.
 func impatient(s *Simulator) *gateway.Client { return gateway.NewClient(s.URL(), 2*time.Second) }
 
-// orderWith finds an order whose first charge is treated as wanted.
+// orderWith returns the key of an order whose first charge has a wanted plan.
 func orderWith(t *testing.T, wanted func(Plan) bool) string {
 	t.Helper()
 	for i := range 100_000 {
@@ -83,7 +83,7 @@ func orderWith(t *testing.T, wanted func(Plan) bool) string {
 			return key
 		}
 	}
-	t.Fatal("no order is treated so")
+	t.Fatal("no order has such a plan")
 	return ""
 }
 
@@ -91,14 +91,14 @@ func chargeOf(order string, r *receiver) gateway.Charge {
 	return gateway.Charge{TransactionKey: "tx-" + order, OrderKey: order, Amount: r.amount, Currency: "USD", Method: "card", CallbackURL: r.URL + "/callbacks/gateway"}
 }
 
-// settled waits until every callback has been answered for good.
+// settled waits until all callbacks are finished.
 func settled(t *testing.T, s *Simulator) Book {
 	t.Helper()
 	require.Eventually(t, func() bool { return s.Book().Open == 0 }, 60*time.Second, time.Millisecond)
 	return s.Book()
 }
 
-func TestThePlanIsAPureFunctionWithKnownShares(t *testing.T) {
+func TestPlanFor_IsPureWithKnownShares(t *testing.T) {
 	t.Parallel()
 	const orders = 50_000
 	counts := map[string]int{}
@@ -117,11 +117,11 @@ func TestThePlanIsAPureFunctionWithKnownShares(t *testing.T) {
 	} {
 		require.InDelta(t, share, float64(counts[name])/orders, 4*math.Sqrt(share/orders), name)
 	}
-	// Written down: a change of the function would change every recorded run.
+	// A fixed example, because a change of the function would change recorded runs.
 	require.Equal(t, "{Status:APPROVED FailedReason: Answer: Callback: Refund: Delay:5.559ms}", fmt.Sprintf("%+v", PlanFor(1, "goods-1", 1)))
 }
 
-func TestTwoHundredOrdersMeetEveryMisbehaviour(t *testing.T) {
+func TestPlanFor_TwoHundredOrdersMeetEveryMisbehaviour(t *testing.T) {
 	t.Parallel()
 	for seed := range uint64(200) {
 		met := map[string]bool{}
@@ -135,15 +135,15 @@ func TestTwoHundredOrdersMeetEveryMisbehaviour(t *testing.T) {
 	}
 }
 
-func TestATimeoutHidesASuccessAndAskingAgainFindsTheSameCharge(t *testing.T) {
+func TestSimulator_RetryAfterHiddenSuccessFindsTheSameCharge(t *testing.T) {
 	t.Parallel()
 	s, r, client := setup(t)
 	asked := chargeOf(orderWith(t, func(p Plan) bool { return p.Answer == TimeoutHidesSuccess && p.Callback == "" }), r)
 	_, err := impatient(s).Charge(t.Context(), asked)
 	require.Equal(t, errs.Timeout, errs.KindOf(err))
-	require.Eventually(t, func() bool { return s.Book().Misbehaviours[TimeoutHidesSuccess] == 1 }, time.Minute, time.Millisecond, "it has noticed")
-	require.Equal(t, gateway.Approved, s.Book().Charges[0].Status, "the money was taken")
-	require.Empty(t, s.Book().Charges[0].Callbacks, "and nobody told us")
+	require.Eventually(t, func() bool { return s.Book().Misbehaviours[TimeoutHidesSuccess] == 1 }, time.Minute, time.Millisecond, "the simulator counted it")
+	require.Equal(t, gateway.Approved, s.Book().Charges[0].Status, "the charge was made")
+	require.Empty(t, s.Book().Charges[0].Callbacks, "no callback was sent")
 
 	again, err := client.Charge(t.Context(), asked)
 	require.NoError(t, err)
@@ -152,10 +152,81 @@ func TestATimeoutHidesASuccessAndAskingAgainFindsTheSameCharge(t *testing.T) {
 	require.Len(t, book.Charges, 1)
 	require.Equal(t, 2, book.Charges[0].Asked)
 	require.Equal(t, 1, book.Misbehaviours[TimeoutHidesSuccess])
-	require.Len(t, r.heard, 1)
+	require.Len(t, r.results, 1)
 }
 
-func TestAServerErrorChargesNothingAndComesOnce(t *testing.T) {
+func TestSimulator_LookupAfterHiddenSuccessFindsChargeAndCallsBack(t *testing.T) {
+	t.Parallel()
+	s, r, client := setup(t)
+	asked := chargeOf(orderWith(t, func(p Plan) bool { return p.Answer == TimeoutHidesSuccess && p.Callback == "" }), r)
+	_, err := client.Lookup(t.Context(), asked)
+	require.ErrorIs(t, err, gateway.ErrNotThere)
+	_, err = impatient(s).Charge(t.Context(), asked)
+	require.Equal(t, errs.Timeout, errs.KindOf(err))
+	found, err := client.Lookup(t.Context(), asked)
+	require.NoError(t, err)
+	require.Equal(t, gateway.Approved, found.Status)
+	book := settled(t, s)
+	require.Equal(t, 1, book.Charges[0].Asked)
+	require.Equal(t, 1, book.Charges[0].LookedUp)
+	require.Len(t, r.results, 1)
+}
+
+func TestSimulator_LookupOfUnacceptedRequestIsNotFound(t *testing.T) {
+	t.Parallel()
+	s, r, client := setup(t)
+	asked := chargeOf(orderWith(t, func(p Plan) bool {
+		return p.Answer == ServerErrorOnce && p.Refund == RefundErrorOnce && p.Status == gateway.Approved
+	}), r)
+	_, err := client.Charge(t.Context(), asked)
+	require.Equal(t, errs.Resource, errs.KindOf(err))
+	_, err = client.Lookup(t.Context(), asked)
+	require.ErrorIs(t, err, gateway.ErrNotThere)
+	_, err = client.Charge(t.Context(), asked)
+	require.NoError(t, err)
+	settled(t, s)
+	refund := gateway.Refund{RefundID: "r-1", TransactionKey: asked.TransactionKey, Amount: asked.Amount, Currency: "USD"}
+	_, err = client.Refund(t.Context(), refund)
+	require.Equal(t, errs.Resource, errs.KindOf(err))
+	_, err = client.LookupRefund(t.Context(), refund)
+	require.ErrorIs(t, err, gateway.ErrNotThere)
+	_, err = client.Refund(t.Context(), refund)
+	require.NoError(t, err)
+	found, err := client.LookupRefund(t.Context(), refund)
+	require.NoError(t, err)
+	require.Equal(t, gateway.Refunded, found.Status)
+}
+
+func TestSimulator_DashboardRefundsPartsAndCallsBack(t *testing.T) {
+	t.Parallel()
+	s, r, client := setup(t)
+	asked := chargeOf(orderWith(t, func(p Plan) bool { return p.Answer == "" && p.Callback == "" && p.Status == gateway.Approved }), r)
+	require.Error(t, s.Cancel(asked.TransactionKey, 1, ""))
+	_, err := client.Charge(t.Context(), asked)
+	require.NoError(t, err)
+	settled(t, s)
+	browser := &http.Client{Timeout: time.Minute, Transport: &http.Transport{}}
+	defer browser.CloseIdleConnections()
+	post := func(body string) int {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.URL()+"/dashboard/cancel", strings.NewReader(body))
+		require.NoError(t, err)
+		req.Header.Set("Content-Type", "application/json")
+		res, err := browser.Do(req)
+		require.NoError(t, err)
+		require.NoError(t, res.Body.Close())
+		return res.StatusCode
+	}
+	require.Equal(t, 202, post(`{"transactionKey":"`+asked.TransactionKey+`","amount":500}`))
+	settled(t, s)
+	require.Equal(t, 422, post(`{"transactionKey":"`+asked.TransactionKey+`","amount":1001}`), "more than is left")
+	require.Equal(t, 202, post(`{"transactionKey":"`+asked.TransactionKey+`","status":"REFUNDED"}`))
+	settled(t, s)
+	require.Equal(t, []gateway.Status{gateway.Approved, gateway.PartialCanceled, gateway.Refunded}, []gateway.Status{r.results[0].Status, r.results[1].Status, r.results[2].Status})
+	require.Equal(t, []int64{0, 500, 1500}, []int64{r.results[0].CanceledAmount, r.results[1].CanceledAmount, r.results[2].CanceledAmount})
+	require.Equal(t, 2, s.Book().Misbehaviours[CanceledAtDashboard])
+}
+
+func TestSimulator_ServerErrorChargesNothingAndHappensOnce(t *testing.T) {
 	t.Parallel()
 	s, r, client := setup(t)
 	asked := chargeOf(orderWith(t, func(p Plan) bool { return p.Answer == ServerErrorOnce }), r)
@@ -168,16 +239,16 @@ func TestAServerErrorChargesNothingAndComesOnce(t *testing.T) {
 	require.NotEqual(t, gateway.Pending, settled(t, s).Charges[0].Status)
 }
 
-func TestTheCallbackMayComeBeforeTheAnswer(t *testing.T) {
+func TestSimulator_CallbackMayArriveBeforeResponse(t *testing.T) {
 	t.Parallel()
 	s, r, client := setup(t)
 	_, err := client.Charge(t.Context(), chargeOf(orderWith(t, func(p Plan) bool { return p.Answer == CallbackFirst && p.Callback == "" }), r))
 	require.NoError(t, err)
-	require.Len(t, r.heard, 1, "it was heard when the answer came")
+	require.Len(t, r.results, 1, "the callback arrived before the response")
 	require.Equal(t, 1, s.Book().Misbehaviours[CallbackFirst])
 }
 
-func TestCallbacksMisbehaveAsPlannedAndTheTruthArrives(t *testing.T) {
+func TestSimulator_CallbacksMisbehaveAsPlannedAndIncludeTrueResult(t *testing.T) {
 	t.Parallel()
 	for name, answers := range map[string][]int{
 		"": {200}, Late: {200}, Twice: {200, 200}, OutOfOrder: {200, 200}, Forged: {401, 200}, WrongAmount: {422, 200},
@@ -196,14 +267,14 @@ func TestCallbacksMisbehaveAsPlannedAndTheTruthArrives(t *testing.T) {
 		if name != "" {
 			require.Equal(t, 1, book.Misbehaviours[name])
 		}
-		require.Equal(t, gateway.Approved, r.heard[0].Status)
+		require.Equal(t, gateway.Approved, r.results[0].Status)
 		if name == OutOfOrder {
-			require.Equal(t, gateway.Pending, r.heard[1].Status)
+			require.Equal(t, gateway.Pending, r.results[1].Status)
 		}
 	}
 }
 
-func TestACallbackIsTriedUntilTheReceiverIsBack(t *testing.T) {
+func TestSimulator_RetriesCallbackUntilReceiverIsBack(t *testing.T) {
 	t.Parallel()
 	s, r, client := setup(t)
 	r.fail = 3
@@ -214,7 +285,7 @@ func TestACallbackIsTriedUntilTheReceiverIsBack(t *testing.T) {
 	require.Equal(t, 200, book.Charges[0].Callbacks[0].Answer)
 }
 
-func TestAnOrdersSecondChargeIsAnotherCharge(t *testing.T) {
+func TestSimulator_SecondChargeOfAnOrderIsSeparate(t *testing.T) {
 	t.Parallel()
 	s, r, client := setup(t)
 	first := chargeOf(orderWith(t, func(p Plan) bool { return p.Answer == "" && p.Status == gateway.Declined }), r)
@@ -227,13 +298,13 @@ func TestAnOrdersSecondChargeIsAnotherCharge(t *testing.T) {
 
 	second := first
 	second.TransactionKey += "-2"
-	_, _ = impatient(s).Charge(t.Context(), second) // whatever its plan answers
+	_, _ = impatient(s).Charge(t.Context(), second) // the response depends on the plan
 	book := s.Book()
 	require.Len(t, book.Charges, 2)
 	require.Equal(t, []int{1, 2}, []int{book.Charges[0].Attempt, book.Charges[1].Attempt})
 }
 
-func TestARefundIsMadeOnceAndNeverMoreThanWasCaptured(t *testing.T) {
+func TestSimulator_RefundsOnceAndAtMostTheCapturedAmount(t *testing.T) {
 	t.Parallel()
 	for _, hidden := range []string{"", RefundErrorOnce, RefundHidden} {
 		s, r, client := setup(t)
@@ -254,7 +325,7 @@ func TestARefundIsMadeOnceAndNeverMoreThanWasCaptured(t *testing.T) {
 			require.Equal(t, gateway.Refunded, got.Status)
 		}
 		refund.RefundID = "r-2"
-		_, _ = first.Refund(t.Context(), refund) // it may be treated as the plan says
+		_, _ = first.Refund(t.Context(), refund) // the response depends on the plan
 		over, err := client.Refund(t.Context(), refund)
 		require.NoError(t, err)
 		require.Equal(t, gateway.Refused, over.Status)
@@ -266,7 +337,7 @@ func TestARefundIsMadeOnceAndNeverMoreThanWasCaptured(t *testing.T) {
 	}
 }
 
-func TestThePageAndTheBookCanBeRead(t *testing.T) {
+func TestSimulator_ServesPageAndBook(t *testing.T) {
 	t.Parallel()
 	s, r, client := setup(t)
 	_, err := client.Charge(t.Context(), chargeOf(orderWith(t, func(p Plan) bool { return p.Answer == "" }), r))
@@ -287,7 +358,7 @@ func TestThePageAndTheBookCanBeRead(t *testing.T) {
 	browser.CloseIdleConnections()
 }
 
-func TestItServesLoopbackOnly(t *testing.T) {
+func TestSimulator_AllowsLoopbackAddressesOnly(t *testing.T) {
 	t.Parallel()
 	for _, address := range []string{"0.0.0.0:0", ":0", "192.0.2.1:80", "example.com:80"} {
 		_, err := New(Config{Secret: secret, Address: address})
@@ -302,4 +373,10 @@ func TestItServesLoopbackOnly(t *testing.T) {
 	_, err = client.Charge(t.Context(), outside)
 	require.Equal(t, errs.Invalid, errs.KindOf(err))
 	require.Empty(t, s.Book().Charges)
+	for _, inside := range []string{"http://localhost/callbacks/gateway", "http://127.0.0.1/callbacks/gateway", "http://[::1]/callbacks/gateway"} {
+		charge := chargeOf("goods-"+inside, r)
+		charge.CallbackURL = inside // without a port
+		_, err = client.Charge(t.Context(), charge)
+		require.NotEqual(t, errs.Invalid, errs.KindOf(err), inside)
+	}
 }

@@ -18,6 +18,7 @@ type Delivery struct {
 	Guarded bool                                         // a savepoint stands around this message: a failure may be blamed on it
 	Out     *Outbox                                      // what the run publishes, written in one call before the commit
 	Aside   func(ctx context.Context, cause error) error // puts the message aside, in Tx
+	Attempt int                                          // 1 for the first
 	Blamed  error                                        // known to fail, from an earlier run: the handler is not called
 
 	Err    error // why the handler failed the last time it was tried; nil when it succeeded

@@ -1,45 +1,53 @@
--- What all modules share: which topics exist, who subscribed to what, which
--- processes are alive. Search path: bus.
+-- What all modules share: the topics, the subscriptions, the nodes that are
+-- alive. Search path: bus.
 
 -- +goose Up
 CREATE TABLE topics (
     name      text PRIMARY KEY CHECK (length(name) <= 45),
-    transport text NOT NULL
+    transport text NOT NULL,
+    topic_id  text NOT NULL DEFAULT '' -- Kafka's, or empty; another one means that the topic was deleted and created again
 );
-COMMENT ON TABLE topics IS 'Which transport carries a topic; a process whose configuration disagrees refuses to start.';
+COMMENT ON TABLE topics IS 'Which transport moves a topic''s messages. A node whose configuration disagrees refuses to start.';
 
 CREATE TABLE registrations (
-    subscriber text        NOT NULL,
-    type       text        NOT NULL,
+    subscriber text        NOT NULL CHECK (octet_length(subscriber) <= 100),
+    type       text        NOT NULL CHECK (octet_length(type) <= 100),
     since      timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (subscriber, type)
 );
-COMMENT ON TABLE registrations IS 'Every type that any version of a subscriber has subscribed to. An older version holds what only a newer one knows.';
+COMMENT ON TABLE registrations IS 'Every type that any version of a subscriber has subscribed to. An older version parks messages of a type that only a newer one knows.';
 
-CREATE TABLE processes (
-    id         uuid        PRIMARY KEY,
-    hosts      text[]      NOT NULL, -- modules
-    hears      text[]      NOT NULL, -- "module/type"
-    started_at timestamptz NOT NULL DEFAULT now(),
-    expires_at timestamptz NOT NULL
+CREATE TABLE nodes (
+    id            uuid        PRIMARY KEY,
+    modules       text[]      NOT NULL CHECK (octet_length(modules::text) <= 100000), -- that it hosts
+    subscriptions text[]      NOT NULL CHECK (octet_length(subscriptions::text) <= 1000000), -- "module/type"; of a relay "module/topic"
+    started_at    timestamptz NOT NULL DEFAULT now(),
+    expires_at    timestamptz NOT NULL
 );
-COMMENT ON TABLE processes IS 'One lease per process, by this database''s clock.';
+COMMENT ON TABLE nodes IS 'One lease per node (a process), by this database''s clock.';
 
--- lock takes the publish locks of several topics at once, in one order for
--- everybody, so that transactions that publish to several topics do not deadlock.
+-- lock takes the publish locks of several topics at once, in one order for all
+-- callers, so that transactions that publish to several topics do not deadlock.
 -- +goose StatementBegin
 CREATE FUNCTION lock(topics text[], partitions smallint[]) RETURNS void LANGUAGE plpgsql AS $$
 DECLARE
     l record;
 BEGIN
-    -- A deferred constraint would otherwise be checked at COMMIT, when the publish locks are held.
+    -- Otherwise COMMIT would check deferred constraints while the publish locks are held.
     SET CONSTRAINTS ALL IMMEDIATE;
     FOR l IN SELECT DISTINCT hashtext(u.topic) AS topic, u.partition FROM unnest(topics, partitions) AS u(topic, partition) ORDER BY 1, 2 LOOP
         PERFORM pg_advisory_xact_lock(l.topic, l.partition);
     END LOOP;
 END $$;
+
+-- check_deferred checks deferred constraints before the publish locks are taken.
+-- It runs with the caller's rights, since the caller's deferred triggers fire in it.
+CREATE FUNCTION check_deferred() RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    SET CONSTRAINTS ALL IMMEDIATE;
+END $$;
 -- +goose StatementEnd
 
 -- +goose Down
-DROP FUNCTION lock;
-DROP TABLE processes, registrations, topics;
+DROP FUNCTION check_deferred, lock;
+DROP TABLE nodes, registrations, topics;

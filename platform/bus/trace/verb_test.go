@@ -1,0 +1,16 @@
+package trace_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"millrace/platform/bus/trace"
+)
+
+func TestSaid_VerbIsThatOfEventsAndCommands(t *testing.T) {
+	t.Parallel()
+	require.Equal(t, "published", trace.Said{Type: "payment.completed", Topic: "payment.events"}.Verb())
+	require.Equal(t, "sent", trace.Said{Type: "payment.refund", Topic: "payment.commands"}.Verb())
+	require.Equal(t, "sent", trace.Said{Type: "payment.refund", Topic: "payment.commands/delivery"}.Verb(), "through Kafka")
+}

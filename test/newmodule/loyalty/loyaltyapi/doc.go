@@ -1,0 +1,2 @@
+// Package loyaltyapi is the contract of loyalty: the events that it publishes.
+package loyaltyapi
