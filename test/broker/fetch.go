@@ -207,7 +207,7 @@ func lock(ctx context.Context, path string) (unlock func(), err error) {
 		f.Close()
 		return nil, err
 	}
-	return func() { f.Close() }, nil
+	return func() { release(f); f.Close() }, nil
 }
 
 // poll calls ask until it returns true or an error, or the context ends.

@@ -17,3 +17,7 @@ func tryLock(f *os.File) (bool, error) {
 	}
 	return err == nil, err
 }
+
+// release gives the lock up. Closing the file is not enough: a child process that has
+// just been forked holds a copy of it until it executes its program.
+func release(f *os.File) { _ = unix.Flock(int(f.Fd()), unix.LOCK_UN) }

@@ -181,7 +181,7 @@ func (s *Server) makeTemplate(ctx context.Context, programs programs, who accoun
 	if err != nil {
 		return s.explain(err, "")
 	}
-	defer lock.Close() //nolint:errcheck // releases the lock
+	defer unlock(lock) //nolint:errcheck // nothing is buffered in it
 	if _, err := template.dir.Lstat(template.name); err == nil {
 		return nil
 	}

@@ -54,7 +54,7 @@ func (b Binaries) download(ctx context.Context, wanted int, dir *os.Root, who ac
 	if err != nil {
 		return programs{}, err
 	}
-	defer lock.Close() //nolint:errcheck // releases the lock
+	defer unlock(lock) //nolint:errcheck // nothing is buffered in it
 	if p, err := inspect(ctx, bin, who); err == nil && p.major == wanted {
 		return p, nil
 	}

@@ -27,3 +27,6 @@ func Artifact() string { return "embedded-postgres-binaries-" + platform() }
 func (b *Binaries) Trust(sums string, transport http.RoundTripper) {
 	b.sums, b.transport = sums, transport
 }
+
+// LockFD is the descriptor of the locked file.
+func (s *Server) LockFD() int { return int(s.lock.Fd()) }

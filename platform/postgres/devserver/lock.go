@@ -53,6 +53,9 @@ func openLock(dir *os.Root, name string) (*os.File, error) {
 	return f, nil
 }
 
+// unlock gives up the lock on a file, and closes it.
+func unlock(f *os.File) error { return errors.Join(release(f), f.Close()) }
+
 // sign writes this process's name and id into the lock file.
 func sign(f *os.File) error {
 	if err := f.Truncate(0); err != nil {
@@ -104,8 +107,12 @@ func RemoveUnused(dir string) {
 	if err != nil {
 		return
 	}
-	defer f.Close() //nolint:errcheck // releases the lock
-	if mine, err := tryLock(f); err != nil || !mine || earlierPID(root, serverUser(root)) != 0 {
+	if mine, err := tryLock(f); err != nil || !mine {
+		_ = f.Close() // nothing was written
+		return
+	}
+	defer unlock(f) //nolint:errcheck // the file is removed, or stays as it is
+	if earlierPID(root, serverUser(root)) != 0 {
 		return
 	}
 	if info, err := f.Stat(); err != nil || info.Size() == 0 {

@@ -127,7 +127,7 @@ func Start(ctx context.Context, cfg Config) (_ *Server, err error) {
 	}
 	defer func() {
 		if err != nil {
-			_ = s.lock.Close() // releases the lock; report the first error
+			_ = unlock(s.lock) // report the first error
 		}
 	}()
 	if err := who.mayServe(s.dir, cfg.Setting); err != nil {
@@ -230,7 +230,7 @@ func (s *Server) Done() <-chan struct{} { return s.process.done }
 // recovers, and no data is lost. Further calls return the first call's error.
 func (s *Server) Stop() error {
 	s.stop.Do(func() {
-		s.stopErr = errors.Join(s.process.end(30*time.Second), s.lock.Close())
+		s.stopErr = errors.Join(s.process.end(30*time.Second), unlock(s.lock))
 	})
 	return s.stopErr
 }

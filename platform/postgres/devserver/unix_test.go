@@ -120,6 +120,20 @@ func TestStart_WaitsForOrphansOfKilledServer(t *testing.T) {
 	<-refused
 }
 
+// A child process that has just been forked holds a copy of the locked file until it
+// executes its program: the lock must not outlive the server until then.
+func TestStop_ReleasesLockOfWhichAChildHoldsACopy(t *testing.T) {
+	t.Parallel()
+	cfg := config(dataDir(t))
+	server := start(t, cfg)
+	copied, err := syscall.Dup(server.LockFD())
+	require.NoError(t, err)
+	require.NoError(t, server.Stop())
+	devserver.RemoveUnused(cfg.DataDir)
+	require.NoDirExists(t, cfg.DataDir)
+	require.NoError(t, syscall.Close(copied))
+}
+
 func TestRemoveUnused_KeepsFolderInUse(t *testing.T) {
 	t.Parallel()
 	cfg := config(dataDir(t))
