@@ -54,6 +54,11 @@ func MigrateAndRevoke(ctx context.Context, cfg config.Config, database *Database
 	if err != nil {
 		return left, err
 	}
+	if cfg.Database.RolePrefix != "" { // before anything runs in the modules' schemas
+		if err := roles(cfg).Disarm(ctx, database.url, topology, namesOf(here(cfg))); err != nil {
+			return left, err
+		}
+	}
 	all, err := migrateTables(ctx, cfg, database)
 	if err != nil || cfg.Database.RolePrefix == "" {
 		return left, err
@@ -159,8 +164,9 @@ func outdated(ctx context.Context, db *sql.DB, cfg config.Config) ([]string, err
 	return behind, nil
 }
 
+// openForMigration opens connections that find only the server's own functions.
 func openForMigration(ctx context.Context, database *Database) (*sql.DB, error) {
-	db, err := postgres.Open(ctx, postgres.Config{URL: database.url, Schema: "bus", MaxConns: 2, Application: "millrace migrate"})
+	db, err := postgres.Open(ctx, postgres.Config{URL: database.url, Schema: "pg_catalog", MaxConns: 2, Application: "millrace migrate"})
 	if err != nil {
 		return nil, DatabaseError(err)
 	}

@@ -31,14 +31,18 @@ import (
 // else the error is Forbidden, and says what to have created. So it is, and
 // nothing is changed, if a module's role has rights that this cannot take: as a
 // superuser, as a member of another module's role or of the owner, or given by
-// somebody else than the owner. It names the statement that mends it.
+// somebody else than the owner. It names the statement that mends it. And so it is if
+// there are objects of others: see CheckOwners.
 func (r Roles) Grant(ctx context.Context, url string, topo *bus.Topology, modules []string, revoke bool) (left Left, err error) {
 	defer errs.Wrap(&err, "grant the modules their rights")
-	db, err := postgres.Open(ctx, postgres.Config{URL: url, Schema: "bus", MaxConns: 1, Application: "millrace migrate"})
+	db, err := postgres.Open(ctx, postgres.Config{URL: url, Schema: catalogOnly, MaxConns: 1, Application: "millrace migrate"})
 	if err != nil {
 		return Left{}, err
 	}
 	defer func() { _ = db.Close() }() // the transaction has told what happened
+	if err := checkOwners(ctx, db, modules); err != nil {
+		return Left{}, err
+	}
 	if err := errors.Join(r.create(ctx, db, modules), r.apart(ctx, db, topo)); err != nil {
 		return Left{}, err
 	}
@@ -69,7 +73,10 @@ func (r Roles) Grant(ctx context.Context, url string, topo *bus.Topology, module
 	if err := r.give(ctx, tx, topo, modules, things); err != nil {
 		return Left{}, err
 	}
-	return left, tx.Commit()
+	if err := tx.Commit(); err != nil {
+		return Left{}, err
+	}
+	return left, checkOwners(ctx, db, modules) // what came while it worked; from here on nobody may create any
 }
 
 // take takes what is too much, with what its holders gave to others. kept is what
@@ -94,7 +101,7 @@ func (r Roles) take(ctx context.Context, tx *sql.Tx, topo *bus.Topology, modules
 		case wanted[g]:
 		case g.schema == "bus" && g.role != public && !slices.ContainsFunc(modules, func(m string) bool { return r.Of(m) == g.role }):
 			// of a module that was migrated here by itself
-		case living && g.role != public:
+		case living && g.role != public && !creates(g.verb):
 			kept = append(kept, g.text("REVOKE", "FROM"))
 		default:
 			taken = append(taken, g)

@@ -26,14 +26,17 @@ func Migrate(ctx context.Context, url string, topo *bus.Topology) error {
 // module's schema its tables: see migrations/module.
 // It may run while other processes run, and twice at once. The URL's user must
 // own the schemas, or be able to create them. A database of a version before 0.1.0
-// is Invalid, and stays as it is.
+// is Invalid, and stays as it is; so does one with objects of others: see CheckOwners.
 func MigrateModules(ctx context.Context, url string, modules []string) (err error) {
 	defer errs.Wrap(&err, "migrate the bus")
-	db, err := postgres.Open(ctx, postgres.Config{URL: url, Schema: "bus", MaxConns: 2, Application: "millrace migrate"})
+	db, err := postgres.Open(ctx, postgres.Config{URL: url, Schema: catalogOnly, MaxConns: 2, Application: "millrace migrate"})
 	if err != nil {
 		return err
 	}
 	defer db.Close()
+	if err := checkOwners(ctx, db, modules); err != nil {
+		return err
+	}
 	if err := refuseUnreleased(ctx, db); err != nil {
 		return err
 	}
