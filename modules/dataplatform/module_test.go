@@ -63,3 +63,22 @@ func TestModule_WritesEachEventOfEachModuleOnce(t *testing.T) {
 	}
 	require.Equal(t, map[string]int{"payment.completed": 1, "delivery.shipped": 1}, types)
 }
+
+// Each module's role gives its own messages whatever id it likes.
+func TestModule_RecordsEventsOfTwoModulesWithTheSameID(t *testing.T) {
+	t.Parallel()
+	var db *bus.DB
+	d := bustest.Start(t, func(of *bus.DB) bustest.Module {
+		db = of
+		return dataplatform.New(db, dataplatform.Config{Dir: t.TempDir(), FlushRows: 100, FlushEvery: time.Hour})
+	}, paymentapi.Completed{}, deliveryapi.Shipped{})
+	d.When(deliveryapi.Shipped{OrderKey: "goods-17"})
+	d.ThenRow(`SELECT count(*) FROM record`, 1)
+	require.NoError(t, db.InTx(t.Context(), func(tx *bus.Tx) error {
+		_, err := tx.ExecContext(t.Context(), `SELECT payment.append_log_one(partition, id, 'payment.completed', key, convert_to($1, 'UTF8'), metadata) FROM delivery.log`,
+			`{"orderKey":"goods-17","amount":12000,"currency":"KRW"}`)
+		return err
+	}))
+	d.ThenRow(`SELECT string_agg(type || ' ' || topic, ', ' ORDER BY type) FROM record`, "delivery.shipped delivery.events, payment.completed payment.events")
+	require.Empty(t, d.DeadLetters())
+}

@@ -16,7 +16,7 @@ func stageRecord(ctx context.Context, tx *bus.Tx, r record) error {
 	_, err := tx.ExecContext(ctx, `
 		INSERT INTO record (message_id, type, source, key, time, topic, partition, sequence, dataschema, correlation, causation, payload)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)
-		ON CONFLICT (message_id) DO NOTHING`,
+		ON CONFLICT (message_id, topic) DO NOTHING`,
 		r.MessageID, r.Type, r.Source, r.Key, r.Time, r.Topic, r.Partition, r.Sequence, r.Schema, r.Correlation, r.Causation, r.Payload)
 	return err
 }
@@ -69,11 +69,11 @@ func fixRange(ctx context.Context, tx *bus.Tx, limit int) (f file, found bool, e
 	}
 	result, err := tx.ExecContext(ctx, `
 		WITH oldest AS MATERIALIZED (
-			SELECT message_id, $1 - 1 + row_number() OVER (ORDER BY staged_at, topic, partition, sequence) AS position
+			SELECT message_id, topic, $1 - 1 + row_number() OVER (ORDER BY staged_at, topic, partition, sequence) AS position
 			FROM record WHERE position IS NULL
 			ORDER BY staged_at, topic, partition, sequence LIMIT $2
 		)
-		UPDATE record r SET position = o.position FROM oldest o WHERE r.message_id = o.message_id`, f.First, limit)
+		UPDATE record r SET position = o.position FROM oldest o WHERE r.message_id = o.message_id AND r.topic = o.topic`, f.First, limit)
 	if err != nil {
 		return file{}, false, err
 	}

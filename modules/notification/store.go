@@ -56,7 +56,7 @@ func insertNotification(ctx context.Context, tx *bus.Tx, n notification) (insert
 	}
 	result, err := tx.ExecContext(ctx, `
 		INSERT INTO notifications (id, cause_id, cause_type, user_id, template, subject, params, state)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (cause_id) DO NOTHING`,
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (cause_id, cause_type) DO NOTHING`,
 		n.ID, n.CauseID, n.CauseType, n.UserID, n.Template, n.Subject, string(params), n.State)
 	if err != nil {
 		return false, err

@@ -217,9 +217,9 @@ func (w *world) quiet() {
 		for _, kept := range sqltransport.Everything(w.topo) {
 			if len(types[kept.Topic]) > 0 {
 				count(module+" pending of "+kept.Stream, fmt.Sprintf(`(SELECT * FROM %[1]s) m WHERE m.type IN ('%[2]s')
-					AND NOT EXISTS (SELECT 1 FROM %[3]s.inbox i WHERE i.subscriber = '%[3]s' AND i.message_id = m.id)
-					AND NOT EXISTS (SELECT 1 FROM %[3]s.parked_messages a WHERE a.subscriber = '%[3]s' AND a.message_id = m.id AND a.state IN ('dead', 'discarded'))`,
-					kept.Table, strings.Join(types[kept.Topic], "', '"), module))
+					AND NOT EXISTS (SELECT 1 FROM %[3]s.inbox i WHERE i.subscriber = '%[3]s' AND i.message_id = m.id AND split_part(i.topic, '/', 1) = '%[4]s')
+					AND NOT EXISTS (SELECT 1 FROM %[3]s.parked_messages a WHERE a.subscriber = '%[3]s' AND a.message_id = m.id AND split_part(a.topic, '/', 1) = '%[4]s' AND a.state IN ('dead', 'discarded'))`,
+					kept.Table, strings.Join(types[kept.Topic], "', '"), module, kept.Topic))
 			}
 		}
 	}

@@ -24,7 +24,7 @@ t AS (SELECT c.oid, format('%s.%s', nspname, relname) AS name, relkind FROM pg_c
 	WHERE relkind IN ('r', 'p', 'v', 'm') AND relname NOT LIKE '%\_version')
 SELECT 'table', name, '', '' FROM t
 UNION ALL
-SELECT 'column', name, attname, concat_ws(';', format_type(atttypid, atttypmod),
+SELECT 'column', name, attname::text, concat_ws(';', format_type(atttypid, atttypmod),
 	CASE WHEN attnotnull THEN 'not null' END,
 	CASE WHEN atthasdef OR attidentity <> '' THEN 'default' END)
 FROM t JOIN pg_attribute ON attrelid = t.oid WHERE attnum > 0 AND NOT attisdropped

@@ -15,12 +15,12 @@ import (
 // effects that happened twice.
 func effectsAreSingle(ctx context.Context, e *evidence) ([]string, error) {
 	all, err := askFor(ctx, e.db, nil, `
-		SELECT format('%s.inbox has no UNIQUE constraint on (message_id, subscriber)', m.name) FROM unnest($1::text[]) AS m(name)
+		SELECT format('%s.inbox has no unique index on the message''s id, the subscriber and the topic', m.name) FROM unnest($1::text[]) AS m(name)
 		WHERE NOT EXISTS (
-			SELECT 1 FROM pg_constraint c JOIN pg_class t ON t.oid = c.conrelid JOIN pg_namespace n ON n.oid = t.relnamespace
-			WHERE n.nspname = m.name AND t.relname = 'inbox' AND c.contype IN ('p', 'u') AND (
-				SELECT array_agg(a.attname::text ORDER BY a.attname) FROM pg_attribute a
-				WHERE a.attrelid = t.oid AND a.attnum = ANY(c.conkey)) = ARRAY['message_id', 'subscriber'])`, pq.Array(e.topo.Modules()))
+			SELECT 1 FROM pg_index i JOIN pg_class t ON t.oid = i.indrelid JOIN pg_namespace n ON n.oid = t.relnamespace
+			WHERE n.nspname = m.name AND t.relname = 'inbox' AND i.indisunique AND i.indisvalid AND i.indpred IS NULL AND i.indnkeyatts = 3
+				AND pg_get_indexdef(i.indexrelid, 1, true) = 'message_id' AND pg_get_indexdef(i.indexrelid, 2, true) = 'subscriber'
+				AND pg_get_indexdef(i.indexrelid, 3, true) = 'split_part(topic, ''/''::text, 1)')`, pq.Array(e.topo.Modules()))
 	if err != nil {
 		return nil, err
 	}
@@ -35,15 +35,15 @@ func doubledEffects(ctx context.Context, e *evidence) ([]string, error) {
 	}
 	var inboxes []string
 	for _, module := range e.topo.Modules() {
-		inboxes = append(inboxes, twice("inbox row in "+module, "message_id::text || ' for ' || subscriber", module+".inbox", "true"))
+		inboxes = append(inboxes, twice("inbox row in "+module, "message_id::text || ' of ' || split_part(topic, '/', 1) || ' for ' || subscriber", module+".inbox", "true"))
 	}
 	return sentences(ctx, e.db, append(inboxes,
 		twice("delivery", "order_key", "delivery.deliveries", "true"),
 		twice("parcel", "delivery_id::text", "delivery.history", "action = 'ship'"),
 		twice("handling of the same message by delivery", "cause_id::text", "delivery.history", "cause_id IS NOT NULL"),
-		twice("notification for the same message", "cause_id::text", "notification.notifications", "true"),
+		twice("notification for the same message", "cause_id::text || ' ' || cause_type", "notification.notifications", "true"),
 		twice("notification of a payment", "subject || ' by ' || template", "notification.notifications", "template LIKE 'payment\\_%' OR template LIKE 'delivery\\_%'"),
-		twice("record", "message_id::text", "dataplatform.record", "true"),
+		twice("record", "message_id::text || ' of ' || topic", "dataplatform.record", "true"),
 		twice("card for the same move", "cause_id::text", "inquiry.entry", "cause_id IS NOT NULL"),
 		twice("deposit", "payment_id::text", "consultation.deposit", "true"),
 		twice("capture", "payment_id::text", "payment.payment_history", "status = 'completed' AND cause IN ('callback', 'answer', 'lookup')"),
@@ -122,7 +122,7 @@ func inboxesHaveEffects(ctx context.Context, e *evidence) ([]string, error) {
 	for _, x := range all {
 		queries = append(queries, fmt.Sprintf(`
 			SELECT format('%[1]s: %%s %%s of %%s has %%s', m.type, m.id, m.key, CASE WHEN i.message_id IS NULL THEN 'its effect and no inbox row' ELSE 'an inbox row and no effect' END)
-			FROM {%[2]s} m LEFT JOIN %[1]s.inbox i ON i.subscriber = '%[1]s' AND i.message_id = m.id
+			FROM {%[2]s} m LEFT JOIN %[1]s.inbox i ON i.subscriber = '%[1]s' AND i.message_id = m.id AND split_part(i.topic, '/', 1) = '%[2]s'
 			LEFT JOIN (SELECT DISTINCT id FROM (%[5]s) AS h(id)) h ON h.id = m.id
 			WHERE m.type IN (%[3]s) AND %[4]s AND (i.message_id IS NULL) <> (h.id IS NULL)`, x.subscriber, x.topic, x.types, x.must, x.has))
 		queries[len(queries)-1] = tables(queries[len(queries)-1], e.topo)
@@ -137,7 +137,8 @@ func inboxesHaveEffects(ctx context.Context, e *evidence) ([]string, error) {
 	for _, module := range e.topo.Modules() {
 		queries = append(queries, fmt.Sprintf(`
 			SELECT format('%[1]s: %%s %%s of %%s is %%s, and has an inbox row', a.type, a.message_id, a.key, a.state)
-			FROM %[1]s.parked_messages a JOIN %[1]s.inbox i USING (subscriber, message_id) WHERE a.state <> 'discarded'`, module))
+			FROM %[1]s.parked_messages a JOIN %[1]s.inbox i ON i.subscriber = a.subscriber AND i.message_id = a.message_id
+				AND split_part(i.topic, '/', 1) = split_part(a.topic, '/', 1) WHERE a.state <> 'discarded'`, module))
 	}
 	// A notification, card or record whose message was never published.
 	queries = append(queries, fmt.Sprintf(`

@@ -40,12 +40,12 @@ var damages = []struct {
 	{"EventOfCardIsMissing", "S1", "inquiry.card_posted", []string{`DELETE FROM inquiry.log WHERE id = (SELECT id FROM inquiry.log WHERE type = 'inquiry.card_posted' LIMIT 1)`}},
 	{"EventOfMailIsMissing", "S1", "notification.sent", []string{`DELETE FROM notification.log WHERE id = (SELECT id FROM notification.log LIMIT 1)`}},
 
-	{"InboxHasNoUniqueConstraint", "S2", "no UNIQUE constraint", []string{`ALTER TABLE delivery.inbox DROP CONSTRAINT inbox_pkey`}},
-	{"InboxHasMessageTwice", "S2", "inbox row in delivery", []string{`ALTER TABLE delivery.inbox DROP CONSTRAINT inbox_pkey`,
+	{"InboxHasNoUniqueConstraint", "S2", "no unique index", []string{`DROP INDEX delivery.inbox_once`}},
+	{"InboxHasMessageTwice", "S2", "inbox row in delivery", []string{`DROP INDEX delivery.inbox_once`,
 		`INSERT INTO delivery.inbox SELECT * FROM delivery.inbox LIMIT 1`}},
 	{"OrderIsDeliveredTwice", "S2", "delivery of", []string{`ALTER TABLE delivery.deliveries DROP CONSTRAINT deliveries_order_key_key`,
 		`INSERT INTO delivery.deliveries (id, order_key, user_id, payment_id, state) SELECT gen_random_uuid(), order_key, user_id, payment_id, 'awaiting_address' FROM delivery.deliveries LIMIT 1`}},
-	{"MessageHasTwoNotifications", "S2", "notification for the same message", []string{`ALTER TABLE notification.notifications DROP CONSTRAINT notifications_cause_id_key`,
+	{"MessageHasTwoNotifications", "S2", "notification for the same message", []string{`ALTER TABLE notification.notifications DROP CONSTRAINT notifications_cause_id_cause_type_key`,
 		`INSERT INTO notification.notifications (id, cause_id, cause_type, user_id, template, subject, params, state)
 		 SELECT gen_random_uuid(), cause_id, cause_type, user_id, template, subject, params, 'queued' FROM notification.notifications LIMIT 1`}},
 	{"EventIsRecordedTwice", "S2", "record of", []string{`ALTER TABLE dataplatform.record DROP CONSTRAINT record_pkey`, `ALTER TABLE dataplatform.record DROP CONSTRAINT record_position_key`,

@@ -53,9 +53,9 @@ func (s *stage) settled(ctx context.Context, keys ...string) error {
 	var parts []string
 	for _, h := range subscriptions(s.topo) {
 		parts = append(parts, fmt.Sprintf(`SELECT 1 FROM (SELECT * FROM %[1]s) m WHERE m.key = ANY($1) AND m.type IN ('%[2]s')
-			AND NOT EXISTS (SELECT 1 FROM %[3]s.inbox i WHERE i.subscriber = '%[3]s' AND i.message_id = m.id)
-			AND NOT EXISTS (SELECT 1 FROM %[3]s.parked_messages a WHERE a.subscriber = '%[3]s' AND a.message_id = m.id AND a.state IN ('dead', 'discarded'))`,
-			h.table, strings.Join(h.types, "', '"), h.subscriber))
+			AND NOT EXISTS (SELECT 1 FROM %[3]s.inbox i WHERE i.subscriber = '%[3]s' AND i.message_id = m.id AND split_part(i.topic, '/', 1) = split_part('%[4]s', '/', 1))
+			AND NOT EXISTS (SELECT 1 FROM %[3]s.parked_messages a WHERE a.subscriber = '%[3]s' AND a.message_id = m.id AND split_part(a.topic, '/', 1) = split_part('%[4]s', '/', 1) AND a.state IN ('dead', 'discarded'))`,
+			h.table, strings.Join(h.types, "', '"), h.subscriber, h.topic))
 	}
 	query := `SELECT EXISTS (` + strings.Join(parts, " UNION ALL ") + `
 		UNION ALL SELECT 1 FROM payment.payments WHERE order_key = ANY($1) AND status IN ('pending', 'refunding')

@@ -74,8 +74,8 @@ func subscriptions(topo *bus.Topology) []subscription {
 const tallySQL = `
 WITH message AS (
 	SELECT m.id, m.type = ANY($3) AS heard, m."offset" <= coalesce(p.committed_offset, 0) AS passed,
-		EXISTS (SELECT 1 FROM %[2]s.inbox i WHERE i.subscriber = $1 AND i.message_id = m.id) AS in_inbox,
-		EXISTS (SELECT 1 FROM %[2]s.parked_messages a WHERE a.subscriber = $1 AND a.message_id = m.id) AS is_aside
+		EXISTS (SELECT 1 FROM %[2]s.inbox i WHERE i.subscriber = $1 AND i.message_id = m.id AND split_part(i.topic, '/', 1) = split_part($2, '/', 1)) AS in_inbox,
+		EXISTS (SELECT 1 FROM %[2]s.parked_messages a WHERE a.subscriber = $1 AND a.message_id = m.id AND split_part(a.topic, '/', 1) = split_part($2, '/', 1)) AS is_aside
 	FROM (SELECT * FROM %[1]s) m LEFT JOIN %[2]s.offsets p ON p.subscriber = $1 AND p.topic = $2 AND p.partition = m.partition
 ), put_aside AS (
 	SELECT a.state, EXISTS (SELECT 1 FROM %[2]s.parked_messages d WHERE d.subscriber = a.subscriber AND d.topic = a.topic AND d.key = a.key

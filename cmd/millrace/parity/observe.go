@@ -141,7 +141,7 @@ func (o *observed) handled(ctx context.Context, scene demo.Scene) error {
 		sequences := map[[2]string][]string{}
 		var from []string
 		for _, kept := range sqltransport.Everything(scene.Topology) {
-			from = append(from, fmt.Sprintf(`SELECT id, key, %s AS sender, "offset" FROM %s`, source, kept.Table))
+			from = append(from, fmt.Sprintf(`SELECT '%s' AS topic, id, key, %s AS sender, "offset" FROM %s`, kept.Topic, source, kept.Table))
 		}
 		err := each(ctx, scene.DB, func(rows *sql.Rows) error {
 			var id, key, sender string
@@ -152,7 +152,7 @@ func (o *observed) handled(ctx context.Context, scene demo.Scene) error {
 			sequences[at] = append(sequences[at], o.names.place[id])
 			return nil
 		}, fmt.Sprintf(`SELECT i.message_id::text, coalesce(m.key, '(gone)'), coalesce(m.sender, '(gone)') FROM %[1]s.inbox i
-			LEFT JOIN (%[2]s) m ON m.id = i.message_id WHERE i.subscriber = '%[1]s' ORDER BY i.handled_at, i."offset"`, subscriber, strings.Join(from, " UNION ALL ")))
+			LEFT JOIN (%[2]s) m ON m.id = i.message_id AND m.topic = split_part(i.topic, '/', 1) WHERE i.subscriber = '%[1]s' ORDER BY i.handled_at, i."offset"`, subscriber, strings.Join(from, " UNION ALL ")))
 		if err != nil {
 			return fmt.Errorf("what %s handled: %w", subscriber, err)
 		}

@@ -1,6 +1,6 @@
 -- +goose Up
 CREATE TABLE record (
-    message_id  uuid        PRIMARY KEY,
+    message_id  uuid        NOT NULL,
     position    bigint      UNIQUE,               -- its place in the files; null until its file's range is fixed
     type        text        NOT NULL,
     source      text        NOT NULL,
@@ -13,7 +13,8 @@ CREATE TABLE record (
     correlation text        NOT NULL,
     causation   text        NOT NULL,
     payload     text        NOT NULL,             -- JSON, byte for byte as published
-    staged_at   timestamptz NOT NULL DEFAULT now()
+    staged_at   timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (message_id, topic)               -- another module may give one of its events the same id
 );
 CREATE INDEX record_waiting ON record (staged_at, topic, partition, sequence) WHERE position IS NULL;
 CREATE INDEX record_key ON record (key, staged_at);

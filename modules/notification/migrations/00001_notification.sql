@@ -13,7 +13,7 @@ CREATE TABLE contacts (
 -- One notification for each message that asks for one.
 CREATE TABLE notifications (
     id         uuid        PRIMARY KEY,     -- UUIDv7; its mail's Message-ID is made of it
-    cause_id   uuid        NOT NULL UNIQUE, -- the message that it tells of
+    cause_id   uuid        NOT NULL,        -- the message that it tells of
     cause_type text        NOT NULL,
     user_id    text        NOT NULL,
     template   text        NOT NULL,
@@ -27,6 +27,7 @@ CREATE TABLE notifications (
     sent_at    timestamptz,
     recipient  text        NOT NULL DEFAULT '', -- the hash of the address whose limit it counts for
     digest_id  uuid,                            -- the digest that it goes, or went, with
+    UNIQUE (cause_id, cause_type),               -- another module may give one of its messages the same id
     CHECK ((state = 'sent') = (sent_at IS NOT NULL)),
     CHECK (state <> 'sent' OR attempts >= 1),
     CHECK ((state = 'failed') = (last_error <> ''))

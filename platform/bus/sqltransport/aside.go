@@ -66,7 +66,7 @@ func (r *batchRun) putAside(ctx context.Context, p *part, row record, a asideRow
 	_, err := r.tx.ExecContext(ctx, `
 		INSERT INTO parked_messages (subscriber, topic, partition, "offset", message_id, type, key, payload, metadata, state, attempts, next_attempt_at, kind, error, failed_at)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9::json, $10, $11, `+fmt.Sprintf(nextAttemptAt, 10, 12)+`, $13, $14, CASE WHEN $11 > 0 THEN clock_timestamp() END)
-		ON CONFLICT (subscriber, message_id) DO NOTHING`, // a repetition of one that is aside already
+		ON CONFLICT (subscriber, message_id, split_part(topic, '/', 1)) DO NOTHING`, // a repetition of one that is aside already
 		r.s.module, p.t.topic, p.t.partition, row.offset, row.id, row.typ, row.key, row.payload, string(row.metadata),
 		a.state, a.attempts, a.wait.Milliseconds(), a.kind.String(), a.text)
 	if err != nil {
@@ -253,7 +253,7 @@ func (s *subscriber) redeliverOnce(ctx context.Context, t *task, h head) (err er
 		d := &run.Delivery{Tx: tx, Guarded: true, Out: r.out, Attempt: h.attempts + 1, Blamed: t.blamed[h.offset]}
 		d.Aside = func(ctx context.Context, cause error) error {
 			failed = true
-			r.unheld = append(r.unheld, h.id.String())
+			r.unheld = append(r.unheld, t.identity(h.record))
 			a := s.afterFailure(h.attempts+1, cause)
 			if a.state == stateDead {
 				r.dead = append(r.dead, dead{h.record, t.topic, a})

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/google/uuid"
 	"github.com/lib/pq"
 
 	"millrace/platform/bus"
@@ -89,9 +88,9 @@ type batchRun struct {
 	size   int  // how many messages
 	all    bool // a savepoint stands around each of them
 	out    *run.Outbox
-	newer  []string // types that only another version of the subscriber knows
-	dead   []dead   // messages that become dead letters with the commit
-	unheld []string // ids whose inbox rows go again, since their messages were put aside
+	newer  []string   // types that only another version of the subscriber knows
+	dead   []dead     // messages that become dead letters with the commit
+	unheld []identity // whose inbox rows go again, since these messages were parked
 }
 
 // crowded says that several handlers share the transaction and its locks, and
@@ -109,7 +108,7 @@ func unreadableText(metadata []byte) string {
 
 // handle brings one row of the log to its handler, or decides that there is
 // nothing to do: a type that the module does not list, or a repetition.
-func (r *batchRun) handle(ctx context.Context, p *part, row record, fresh map[uuid.UUID]bool) error {
+func (r *batchRun) handle(ctx context.Context, p *part, row record, fresh map[identity]bool) error {
 	if row.typ == typeLost {
 		return r.putAside(ctx, p, row, asideRow{state: stateDead, kind: errs.Undecodable, text: "it never arrived; its sender still has it"})
 	}
@@ -125,18 +124,18 @@ func (r *batchRun) handle(ctx context.Context, p *part, row record, fresh map[uu
 		}
 		return nil
 	}
-	if !fresh[row.id] {
+	if !fresh[p.t.identity(row)] {
 		return nil
 	}
-	delete(fresh, row.id) // a second copy in the same run is a repetition
+	delete(fresh, p.t.identity(row)) // a second copy in the same run is a repetition
 	if p.t.aside[row.key] || p.aside[row.key] {
-		r.unheld = append(r.unheld, row.id.String())
+		r.unheld = append(r.unheld, p.t.identity(row))
 		return r.putAside(ctx, p, row, asideRow{state: stateBlocked, text: "behind an earlier message of its key"})
 	}
 	d := &run.Delivery{Tx: r.tx, Out: r.out, Attempt: 1, Blamed: p.t.blamed[row.offset]}
 	d.Guarded = r.all || p.t.suspects[row.offset] || d.Blamed != nil
 	d.Aside = func(ctx context.Context, cause error) error {
-		r.unheld = append(r.unheld, row.id.String())
+		r.unheld = append(r.unheld, p.t.identity(row))
 		return r.putAside(ctx, p, row, r.s.afterFailure(1, cause))
 	}
 	return r.deliver(ctx, p.t, row, d)
@@ -229,11 +228,17 @@ func (r *batchRun) judge(t *task, row record, v verdict) error {
 	return errRedo
 }
 
-// finish writes what the run said and commits.
+// finish writes what the run sends and commits.
 func (r *batchRun) finish(ctx context.Context) error {
 	if len(r.unheld) > 0 {
 		// Their release must not count as a repetition.
-		if _, err := r.tx.ExecContext(ctx, `DELETE FROM inbox WHERE subscriber = $1 AND message_id = ANY($2::uuid[])`, r.s.module, pq.Array(r.unheld)); err != nil {
+		ids, topics := make([]string, len(r.unheld)), make([]string, len(r.unheld))
+		for i, m := range r.unheld {
+			ids[i], topics[i] = m.id.String(), m.topic
+		}
+		if _, err := r.tx.ExecContext(ctx, `DELETE FROM inbox i WHERE subscriber = $1 AND message_id = ANY($2::uuid[])
+			AND EXISTS (SELECT FROM unnest($2::uuid[], $3::text[]) AS m(id, topic) WHERE m.id = i.message_id AND m.topic = split_part(i.topic, '/', 1))`,
+			r.s.module, pq.Array(ids), pq.Array(topics)); err != nil {
 			return fmt.Errorf("inbox of what went aside: %w", err)
 		}
 	}

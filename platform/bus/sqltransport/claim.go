@@ -12,6 +12,9 @@ import (
 // what is new, in one statement. Fewer positions than asked for say that
 // somebody else decided.
 //
+// A message is new by its id and its topic (see identity), as the unique index of
+// the inbox has it.
+//
 // What an operator discarded is not new, though no inbox row says so: it takes no
 // effect, however often it arrives. (A subquery, so that each message costs one
 // look into the index, whatever lies aside.)
@@ -31,12 +34,12 @@ WITH moved AS (
     INSERT INTO inbox (message_id, subscriber, topic, partition, "offset")
     SELECT m.id, $1, m.topic, m.partition, m."offset" FROM unnest($8::uuid[], $9::text[], $10::smallint[], $11::bigint[]) AS m(id, topic, partition, "offset")
     WHERE (SELECT count(*) FROM moved) = $7
-    AND (SELECT a.state FROM parked_messages a WHERE a.subscriber = $1 AND a.message_id = m.id) IS DISTINCT FROM 'discarded'
+    AND (SELECT a.state FROM parked_messages a WHERE a.subscriber = $1 AND a.message_id = m.id AND split_part(a.topic, '/', 1) = split_part(m.topic, '/', 1)) IS DISTINCT FROM 'discarded'
     ON CONFLICT DO NOTHING
-    RETURNING message_id
+    RETURNING message_id, topic
 )
 SELECT (SELECT count(*) FROM moved),
-    coalesce((SELECT array_agg(message_id::text) FROM fresh), '{}'),
+    coalesce((SELECT array_agg(message_id || split_part(topic, '/', 1)) FROM fresh), '{}'),
     coalesce((SELECT array_agg(r.type) FROM bus.registrations r WHERE r.subscriber = $1 AND r.type = ANY($12)), '{}'),
     set_config('lock_timeout', $13, true)`
 
@@ -83,7 +86,7 @@ WITH moved AS (
 ), fresh AS (
     INSERT INTO inbox (message_id, subscriber, topic, partition, "offset")
     SELECT $7, $1, $2, $3, $5 FROM moved
-    WHERE (SELECT a.state FROM parked_messages a WHERE a.subscriber = $1 AND a.message_id = $7) IS DISTINCT FROM 'discarded'
+    WHERE (SELECT a.state FROM parked_messages a WHERE a.subscriber = $1 AND a.message_id = $7 AND split_part(a.topic, '/', 1) = split_part($2, '/', 1)) IS DISTINCT FROM 'discarded'
     ON CONFLICT DO NOTHING
     RETURNING 1
 )
@@ -99,8 +102,17 @@ var (
     AND p.partition = w.partition AND p.committed_offset = w.was AND p.topic = w.topic`)
 )
 
-// claim returns the ids of rows that this subscriber has not handled before.
-func (r *batchRun) claim(ctx context.Context) (map[uuid.UUID]bool, error) {
+// identity is what makes a message the same when it comes again. The id alone does
+// not: each module's role gives the messages of its own topics whatever id it likes.
+type identity struct {
+	id    uuid.UUID
+	topic string // not the stream: a command is the same message in any sender's stream
+}
+
+func (t *task) identity(row record) identity { return identity{row.id, topicOf(t.topic)} }
+
+// claim returns which rows this subscriber has not handled before.
+func (r *batchRun) claim(ctx context.Context) (map[identity]bool, error) {
 	if r.size == 1 && r.s.knows(r.parts[0].rows[0].typ) {
 		return r.claimSingle(ctx, r.parts[0].t, r.parts[0].rows[0])
 	}
@@ -135,18 +147,22 @@ func (r *batchRun) claim(ctx context.Context) (map[uuid.UUID]bool, error) {
 	if moved < len(r.parts) {
 		return nil, errMoved
 	}
-	set := make(map[uuid.UUID]bool, len(fresh))
-	for _, id := range fresh {
-		parsed, err := uuid.Parse(id)
+	set := make(map[identity]bool, len(fresh))
+	for _, text := range fresh {
+		n := min(idLength, len(text))
+		id, err := uuid.Parse(text[:n])
 		if err != nil {
 			return nil, fmt.Errorf("claim: %w", err)
 		}
-		set[parsed] = true
+		set[identity{id, text[n:]}] = true
 	}
 	return set, nil
 }
 
-func (r *batchRun) claimSingle(ctx context.Context, t *task, row record) (map[uuid.UUID]bool, error) {
+// idLength is how long an id is as text.
+const idLength = 36
+
+func (r *batchRun) claimSingle(ctx context.Context, t *task, row record) (map[identity]bool, error) {
 	var moved, fresh bool
 	var limit string
 	err := r.tx.QueryRowContext(ctx, claimSingle, r.s.module, t.topic, int64(t.partition), t.position, row.offset, r.s.t.process, row.id.String(), r.lockLimit()).
@@ -157,5 +173,5 @@ func (r *batchRun) claimSingle(ctx context.Context, t *task, row record) (map[uu
 	case !moved:
 		return nil, errMoved
 	}
-	return map[uuid.UUID]bool{row.id: fresh}, nil
+	return map[identity]bool{t.identity(row): fresh}, nil
 }

@@ -1,4 +1,4 @@
-// Package trace tells the conversation of a key, an order or a consultation,
+// Package trace shows the conversation of a key, an order or a consultation,
 // across the modules: what was said, by whom, who handled it, when, and where in
 // the code.
 //
@@ -49,6 +49,14 @@ type Said struct {
 	Hops      []Hop     // in the order of their times
 }
 
+// identity is what makes a message: each module gives its own messages their ids.
+type identity struct {
+	id    uuid.UUID
+	topic string
+}
+
+func (s Said) identity() identity { return identity{s.ID, s.Topic} }
+
 // Verb is what the module did with the message: "published" an event, "sent" a
 // command.
 func (s Said) Verb() string {
@@ -90,11 +98,11 @@ func Conversation(ctx context.Context, topo *bus.Topology, key string, dbs ...*s
 		}
 	}
 	var all []Said
-	at := map[uuid.UUID]int{}
+	at := map[identity]int{}
 	for _, p := range parts {
 		if err := p.messages(ctx, key, conversations, func(s Said) {
-			if _, known := at[s.ID]; !known {
-				at[s.ID] = 0
+			if _, known := at[s.identity()]; !known {
+				at[s.identity()] = 0
 				all = append(all, s)
 			}
 		}); err != nil {
@@ -105,7 +113,7 @@ func Conversation(ctx context.Context, topo *bus.Topology, key string, dbs ...*s
 		return cmp.Or(unknownLast(a.At, b.At), a.At.Compare(b.At), cmp.Compare(a.Sequence, b.Sequence))
 	})
 	for i, s := range all {
-		at[s.ID] = i
+		at[s.identity()] = i
 	}
 	for _, p := range parts {
 		if err := p.outcomes(ctx, topo, all, at); err != nil {
@@ -208,7 +216,7 @@ func metadataOf(text []byte) map[string]string {
 	return metadata
 }
 
-func (p *part) outcomes(ctx context.Context, topo *bus.Topology, all []Said, at map[uuid.UUID]int) error {
+func (p *part) outcomes(ctx context.Context, topo *bus.Topology, all []Said, at map[identity]int) error {
 	sources := map[string]func() string{}
 	var parts []string
 	for _, module := range topo.Modules() {
@@ -218,26 +226,30 @@ func (p *part) outcomes(ctx context.Context, topo *bus.Topology, all []Said, at 
 		if !slices.Contains(p.here, module) {
 			continue
 		}
-		parts = append(parts, fmt.Sprintf(`SELECT message_id, subscriber, 'handled' AS outcome, handled_at AS at, 0 AS attempts, '' AS error FROM %[1]s.inbox
-			UNION ALL SELECT message_id, subscriber, state, coalesce(failed_at, created_at), attempts, error FROM %[1]s.parked_messages`, module))
+		parts = append(parts, fmt.Sprintf(`SELECT message_id, topic, subscriber, 'handled' AS outcome, handled_at AS at, 0 AS attempts, '' AS error FROM %[1]s.inbox
+			UNION ALL SELECT message_id, topic, subscriber, state, coalesce(failed_at, created_at), attempts, error FROM %[1]s.parked_messages`, module))
 	}
 	ids := make([]string, 0, len(all))
 	for _, s := range all {
 		ids = append(ids, s.ID.String())
 	}
 	return p.each(ctx, func(scan func(...any) error) error {
-		var id uuid.UUID
+		var m identity
 		var h Hop
-		if err := scan(&id, &h.Subscriber, &h.Outcome, &h.At, &h.Attempts, &h.Error); err != nil {
+		if err := scan(&m.id, &m.topic, &h.Subscriber, &h.Outcome, &h.At, &h.Attempts, &h.Error); err != nil {
 			return err
 		}
-		s := &all[at[id]]
+		place, known := at[m]
+		if !known {
+			return nil // another module's message with the same id
+		}
+		s := &all[place]
 		if source := sources[bus.HandlerName(h.Subscriber, s.Type)]; source != nil {
 			h.Source = source()
 		}
 		s.Hops = append(s.Hops, h)
 		return nil
-	}, `SELECT message_id, subscriber, outcome, at, attempts, error FROM (`+strings.Join(parts, " UNION ALL ")+`) o WHERE message_id = ANY($1::uuid[])`, pq.Array(ids))
+	}, `SELECT message_id, split_part(topic, '/', 1), subscriber, outcome, at, attempts, error FROM (`+strings.Join(parts, " UNION ALL ")+`) o WHERE message_id = ANY($1::uuid[])`, pq.Array(ids))
 }
 
 // each reads all rows of a query.

@@ -33,10 +33,14 @@ CREATE TABLE inbox (
     topic      text        NOT NULL,
     partition  smallint    NOT NULL,
     "offset"   bigint      NOT NULL,
-    handled_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    PRIMARY KEY (message_id, subscriber)
+    handled_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
-COMMENT ON TABLE inbox IS 'One row for each message whose effect was committed. The primary key makes a second effect impossible.';
+-- A message is known by its id and its topic, so that a message with the same id in
+-- another module's topic, which that module's role can append, hides nothing. The
+-- topic is the part before "/": a command is the same message whether it came to the
+-- queue directly, or through the table inbound as "<topic>/<sender>".
+CREATE UNIQUE INDEX inbox_once ON inbox (message_id, subscriber, split_part(topic, '/', 1));
+COMMENT ON TABLE inbox IS 'One row for each message whose effect was committed. The unique index makes a second effect impossible.';
 
 CREATE TABLE parked_messages (
     id              bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -62,9 +66,9 @@ CREATE TABLE parked_messages (
     decided_at      timestamptz, -- an operator's last decision: when, who, why
     decided_by      text        NOT NULL DEFAULT '',
     reason          text        NOT NULL DEFAULT '',
-    UNIQUE (subscriber, message_id),
     CHECK ((state = 'retry_scheduled') = (next_attempt_at IS NOT NULL))
 );
+CREATE UNIQUE INDEX parked_messages_once ON parked_messages (subscriber, message_id, split_part(topic, '/', 1)); -- as inbox_once
 CREATE INDEX parked_messages_open ON parked_messages (subscriber, topic, partition, key, "offset") WHERE state <> 'discarded';
 COMMENT ON TABLE parked_messages IS 'Messages that are not handled in order now, with the state that says why.';
 
