@@ -79,7 +79,8 @@ func (c *connector) holderOf(ctx context.Context, pid int64) (*string, error) {
 	}
 	defer raw.Close() //nolint:errcheck // the connection is not used again
 	row, err := ask(ctx, raw, fmt.Sprintf(`
-		SELECT array_to_string(blockers, ', '), coalesce((
+		SELECT (SELECT string_agg(concat(b, ' (role ' || quote_ident(usename) || '; SELECT pg_terminate_backend(' || b || ') ends it)'), ', ')
+				FROM unnest(blockers) AS b LEFT JOIN pg_stat_activity a ON a.pid = b), coalesce((
 			SELECT mode || ' on ' || coalesce(relation::regclass::text, locktype)
 			FROM pg_locks WHERE pid = %[1]d AND NOT granted LIMIT 1), 'a lock')
 		FROM pg_blocking_pids(%[1]d) AS blockers WHERE cardinality(blockers) > 0`, pid), 2)

@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"io/fs"
 	"path"
 	"time"
@@ -24,6 +23,9 @@ import (
 // Several processes may call Migrate at once: one migrates, the others wait and then find
 // nothing to do. If a process is killed, the migrations that it completed stay, and the
 // next call continues after them.
+//
+// Nor does a caller wait for long if the lock's holder may not act as the user of the
+// connection: the error then names the holder, and is a Resource error.
 //
 // Migrate uses a connection of its own to db's database, without statement_timeout and
 // lock_timeout, because a migration may take long; only ctx limits it. db must come from
@@ -86,66 +88,4 @@ func patientPool(ctx context.Context, db *sql.DB, schema string) (*sql.DB, error
 	pool := sql.OpenDB(patient)
 	pool.SetMaxOpenConns(1)
 	return pool, nil
-}
-
-// createSchema creates the schema unless it exists. A lock is needed because two processes
-// could both find it missing, and IF NOT EXISTS does not prevent the second one's error. It
-// checks first, because IF NOT EXISTS needs the right to create even if the schema exists.
-func createSchema(ctx context.Context, db *sql.DB, schema string) error {
-	tx, err := db.BeginTx(ctx, nil)
-	if err != nil {
-		return err
-	}
-	defer tx.Rollback() //nolint:errcheck // does nothing after Commit; before it, report the first error
-	if _, err := tx.ExecContext(ctx, "SELECT pg_advisory_xact_lock($1)", sessionLock("create "+schema).id()); err != nil {
-		return err
-	}
-	var there bool
-	if err := tx.QueryRowContext(ctx, "SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = $1)", schema).Scan(&there); err != nil {
-		return err
-	}
-	if !there {
-		if _, err := tx.ExecContext(ctx, `CREATE SCHEMA "`+schema+`"`); err != nil {
-			return err
-		}
-	}
-	return tx.Commit()
-}
-
-// sessionLock is goose's session locker for one schema. Goose's own retries once a second;
-// this one every 50 ms, until the context ends. It does not wait in the server: a waiting
-// statement holds a snapshot, and the other process's CREATE INDEX CONCURRENTLY would wait
-// for that snapshot.
-type sessionLock string
-
-func (l sessionLock) id() int64 {
-	h := fnv.New64a()
-	_, _ = h.Write([]byte("millrace migrate " + string(l))) // a write to a hash never fails
-	return int64(h.Sum64())
-}
-
-func (l sessionLock) SessionLock(ctx context.Context, conn *sql.Conn) error {
-	again := time.NewTicker(50 * time.Millisecond)
-	defer again.Stop()
-	for {
-		var mine bool
-		if err := conn.QueryRowContext(ctx, "SELECT pg_try_advisory_lock($1)", l.id()).Scan(&mine); err != nil {
-			return err
-		}
-		if mine {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("waiting for another process that migrates: %w", ctx.Err())
-		case <-again.C:
-		}
-	}
-}
-
-// SessionUnlock releases the lock. If it fails, the connection is broken, and the server has
-// released the lock.
-func (l sessionLock) SessionUnlock(ctx context.Context, conn *sql.Conn) error {
-	_, err := conn.ExecContext(ctx, "SELECT pg_advisory_unlock($1)", l.id())
-	return err
 }

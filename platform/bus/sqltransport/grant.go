@@ -51,8 +51,9 @@ func (r Roles) Grant(ctx context.Context, url string, topo *bus.Topology, module
 		return Left{}, err
 	}
 	defer func() { _ = tx.Rollback() }() // after the commit it does nothing; else the first error is the one to tell
-	if _, err := tx.ExecContext(ctx, `SELECT pg_advisory_xact_lock(hashtextextended('millrace grant', 0))`); err != nil {
-		return Left{}, err
+	// One at a time. No module's role may take this lock, as it could an advisory one.
+	if _, err := tx.ExecContext(ctx, `LOCK TABLE bus.bus_version IN SHARE UPDATE EXCLUSIVE MODE`); err != nil {
+		return Left{}, fmt.Errorf("wait for another migration: %w", err)
 	}
 	things, err := thingsOf(ctx, tx, modules)
 	if err != nil {
