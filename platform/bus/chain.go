@@ -86,7 +86,7 @@ func telemetry(log *slog.Logger) message.HandlerMiddleware {
 					"message_id", msg.UUID, "correlation_id", msg.Metadata.Get(metaCorrelation), "type", msg.Metadata.Get(metaType),
 					"key", msg.Metadata.Get(metaKey), "attempt", d.Attempt, "kind", errs.KindOf(d.Err).String(), "error", redact.Error(d.Err))
 				if err != nil {
-					err = told{err}
+					err = loggedError{err}
 				}
 			}
 			return produced, err
@@ -94,19 +94,17 @@ func telemetry(log *slog.Logger) message.HandlerMiddleware {
 	}
 }
 
-// told is an error that is logged already. It claims to be context.Canceled, which
-// the router does not log again, as an ERROR, though it may pass by itself.
-type told struct{ error }
+// loggedError marks an error that the telemetry middleware has logged.
+type loggedError struct{ error }
 
-func (told) Is(target error) bool { return target == context.Canceled }
+func (e loggedError) Unwrap() error { return e.error }
 
 // redo is the error of a message in an unguarded run. Nobody inside the router
 // may act on it: the worker rolls the run back and does it again with
-// savepoints. It claims to be context.Canceled, which the router does not log.
+// savepoints.
 type redo struct{ err error }
 
-func (r *redo) Error() string        { return "run is done again: " + r.err.Error() }
-func (r *redo) Is(target error) bool { return target == context.Canceled }
+func (r *redo) Error() string { return "run is done again: " + r.err.Error() }
 
 func isRedo(err error) bool {
 	var r *redo

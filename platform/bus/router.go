@@ -20,7 +20,7 @@ const HandlerTimeout = 2 * time.Second
 // each subscription, named "<module>/<type>", fed by the module's subscriber.
 // Run it; close the subscribers' transport first.
 func NewRouter(topo *Topology, hosted []string, subscriber func(module string) message.Subscriber, log *slog.Logger, watermillLog watermill.LoggerAdapter) (*message.Router, error) {
-	router, err := message.NewRouter(message.RouterConfig{CloseTimeout: 20 * time.Second}, watermillLog)
+	router, err := message.NewRouter(message.RouterConfig{CloseTimeout: 20 * time.Second}, routerLog{watermillLog})
 	if err != nil {
 		return nil, fmt.Errorf("new router: %w", err)
 	}
