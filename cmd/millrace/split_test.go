@@ -119,7 +119,7 @@ func TestOperator_ReadsDatabasesOfSplitModules(t *testing.T) {
 	}, time.Minute, 200*time.Millisecond)
 	require.Empty(t, complaint, "all modules are there")
 	require.Contains(t, printed, "published by payment")
-	require.Contains(t, printed, "modules/consultation/handlers.go:")
+	require.Contains(t, printed, "modules/consultation/module.go:")
 
 	ask(http.MethodPost, second+"/consultations", `{"hospitalId":4848,"memberId":77}`)
 	require.Eventually(t, func() bool {

@@ -18,8 +18,8 @@ type Subscription struct {
 	Type string
 	// Command tells a command's handler from an event's.
 	Command bool
-	// Source tells where the handler's code is, as "modules/delivery/handlers.go:12".
-	Source func() string
+	// Source is where the subscription was made, as "modules/delivery/module.go:41".
+	Source string
 
 	fault      string // NewTopology reports it
 	handle     func(ctx context.Context, tx *Tx, received Received) error
@@ -34,7 +34,7 @@ type Subscription struct {
 // handler does not run. Further arguments are
 // middleware of the module's own, outermost first, inside the transaction.
 func On[E Event](handler func(context.Context, *Tx, E) error, own ...message.HandlerMiddleware) Subscription {
-	s := Subscription{Source: sourceOf(handler), handle: decode(handler), middleware: own}
+	s := Subscription{Source: sourceOfCaller(), handle: decode(handler), middleware: own}
 	var zero E
 	if event, ok := callable(zero); ok {
 		s.Type = event.EventName()
@@ -47,7 +47,7 @@ func On[E Event](handler func(context.Context, *Tx, E) error, own ...message.Han
 // Handle makes the handler the one receiver of the commands of type C. It is
 // otherwise as On.
 func Handle[C Command](handler func(context.Context, *Tx, C) error, own ...message.HandlerMiddleware) Subscription {
-	s := Subscription{Command: true, Source: sourceOf(handler), handle: decode(handler), middleware: own}
+	s := Subscription{Command: true, Source: sourceOfCaller(), handle: decode(handler), middleware: own}
 	var zero C
 	if command, ok := callable(zero); ok {
 		s.Type = command.CommandName()
@@ -60,7 +60,7 @@ func Handle[C Command](handler func(context.Context, *Tx, C) error, own ...messa
 // OnEvery subscribes a handler to every event that any module publishes. It gets
 // them as they were published, neither decoded nor validated.
 func OnEvery(handler func(context.Context, *Tx, Received) error, own ...message.HandlerMiddleware) Subscription {
-	return Subscription{Source: sourceOf(handler), handle: handler, middleware: own}
+	return Subscription{Source: sourceOfCaller(), handle: handler, middleware: own}
 }
 
 // validator is a message type that knows what its facts must be. A message whose

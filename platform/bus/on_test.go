@@ -3,6 +3,8 @@ package bus
 import (
 	"context"
 	"encoding/json"
+	"fmt"
+	"runtime"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -76,4 +78,14 @@ func TestTx_RefusesToPublishNil(t *testing.T) {
 	require.ErrorContains(t, tx.Send(nil), "sends a nil command")
 	_, err := envelope(t.Context(), "till", "till.priced", "k", json.RawMessage("null"), Received{})
 	require.ErrorContains(t, err, "encodes as null")
+}
+
+func TestSubscription_SourceIsTheLineThatSubscribes(t *testing.T) {
+	t.Parallel()
+	handler := func(context.Context, *Tx, priced) error { return nil }
+	_, _, line, _ := runtime.Caller(0)
+	on := On(handler)
+	every := OnEvery(func(context.Context, *Tx, Received) error { return nil })
+	require.Equal(t, fmt.Sprintf("platform/bus/on_test.go:%d", line+1), on.Source)
+	require.Equal(t, fmt.Sprintf("platform/bus/on_test.go:%d", line+2), every.Source)
 }

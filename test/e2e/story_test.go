@@ -62,7 +62,7 @@ func onePayment(t *testing.T, brokers []string) {
 	w.eventually(`SELECT ((SELECT count(*) FROM dataplatform.record r WHERE NOT EXISTS (SELECT 1 FROM dataplatform.file f WHERE f.written_at IS NOT NULL AND r.position BETWEEN f.first_position AND f.last_position)))::text`, "0")
 
 	trace := w.run("trace", order)
-	for _, part := range []string{"payment.completed", "delivery.delivered", "notification.sent", "modules/delivery/handlers.go:", "modules/notification/handlers.go:"} {
+	for _, part := range []string{"payment.completed", "delivery.delivered", "notification.sent", "modules/delivery/module.go:", "modules/notification/module.go:"} {
 		require.Contains(t, trace, part)
 	}
 }

@@ -74,7 +74,7 @@ type Hop struct {
 	Outcome    string    // "handled", or the state of a parked message
 	Attempts   int       // of a parked message: how often its handler failed
 	At         time.Time // when its transaction recorded that
-	Source     string    // the handler, as "modules/delivery/handlers.go:12"; "" if this version has none
+	Source     string    // where it subscribed, as "modules/delivery/module.go:41"; "" if this version does not
 	Error      string    // why it is aside, or ""
 }
 
@@ -217,7 +217,7 @@ func metadataOf(text []byte) map[string]string {
 }
 
 func (p *part) outcomes(ctx context.Context, topo *bus.Topology, all []Said, at map[identity]int) error {
-	sources := map[string]func() string{}
+	sources := map[string]string{}
 	var parts []string
 	for _, module := range topo.Modules() {
 		for _, s := range topo.SubscriptionsOf(module) {
@@ -244,9 +244,7 @@ func (p *part) outcomes(ctx context.Context, topo *bus.Topology, all []Said, at 
 			return nil // another module's message with the same id
 		}
 		s := &all[place]
-		if source := sources[bus.HandlerName(h.Subscriber, s.Type)]; source != nil {
-			h.Source = source()
-		}
+		h.Source = sources[bus.HandlerName(h.Subscriber, s.Type)]
 		s.Hops = append(s.Hops, h)
 		return nil
 	}, `SELECT message_id, split_part(topic, '/', 1), subscriber, outcome, at, attempts, error FROM (`+strings.Join(parts, " UNION ALL ")+`) o WHERE message_id = ANY($1::uuid[])`, pq.Array(ids))
