@@ -5,13 +5,13 @@ import (
 	"database/sql"
 
 	"millrace/platform/bus/deadletter"
-	"millrace/platform/dispatch"
+	"millrace/platform/outbound"
 )
 
 // retryOne retries the outbound call or the dead letter with that id.
 func retryOne(ctx context.Context, db *sql.DB, modules []string, id string) (by string, err error) {
-	if dispatch.IsCall(id) {
-		return "its module", dispatch.Retry(ctx, db, modules, id)
+	if outbound.IsCall(id) {
+		return "its module", outbound.Retry(ctx, db, modules, id)
 	}
 	return "its subscriber", deadletter.Retry(ctx, db, modules, id)
 }

@@ -20,7 +20,7 @@ func TestDeadLetters_ListAndRetryFailedCalls(t *testing.T) {
 	t.Cleanup(func() { require.NoError(t, db.Close()) })
 	const id = "payment/call/01999999-0000-7000-8000-000000000001"
 	_, err = db.ExecContext(t.Context(), `
-		INSERT INTO payment.dispatch (id, name, key, payload, state, attempts, last_error, finished_at)
+		INSERT INTO payment.outbound_calls (id, name, key, payload, state, attempts, last_error, completed_at)
 		VALUES ('01999999-0000-7000-8000-000000000001', 'refund', 'goods-17', '{}', 'failed', 1, 'unknown_charge', now())`)
 	require.NoError(t, err)
 
@@ -31,7 +31,7 @@ func TestDeadLetters_ListAndRetryFailedCalls(t *testing.T) {
 	require.Zero(t, code, complaint)
 	require.Contains(t, out, id+" is tried again by its module")
 	var state string
-	require.NoError(t, db.QueryRowContext(t.Context(), `SELECT state || ' ' || attempts FROM payment.dispatch`).Scan(&state))
+	require.NoError(t, db.QueryRowContext(t.Context(), `SELECT state || ' ' || attempts FROM payment.outbound_calls`).Scan(&state))
 	require.Equal(t, "pending 0", state)
 	code, _, complaint = try(t, environ, "deadletters", "retry", id)
 	require.NotZero(t, code)
@@ -48,7 +48,7 @@ func TestDeadLetters_ListAtMostTheLimit(t *testing.T) {
 	require.Zero(t, code, complaint)
 	db := opened(t, url)
 	execute(t, db, `
-		INSERT INTO payment.dispatch (id, name, key, payload, state, attempts, last_error, finished_at)
+		INSERT INTO payment.outbound_calls (id, name, key, payload, state, attempts, last_error, completed_at)
 		SELECT gen_random_uuid(), 'refund', 'goods-' || n, '{}', 'failed', 1, 'unknown_charge', now() - n * interval '1 minute' FROM generate_series(11, 19) n`)
 	code, out, complaint := try(t, environ, "deadletters", "list", "--limit", "2")
 	require.Zero(t, code, complaint)
@@ -76,7 +76,7 @@ func TestDeadLetters_ListWaitingCallsWithTheirError(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, db.Close()) })
 	_, err = db.ExecContext(t.Context(), `
-		INSERT INTO notification.dispatch (id, name, key, payload, last_error)
+		INSERT INTO notification.outbound_calls (id, name, key, payload, last_error)
 		SELECT gen_random_uuid(), 'mail', 'goods-' || n, '{}', CASE WHEN n < 3 THEN 'refused (550 5.4.5); raise the limit' ELSE '' END
 		FROM generate_series(1, 5) n`)
 	require.NoError(t, err)

@@ -114,7 +114,7 @@ func TestLook_NamesFailedPartAndReadsTheOthers(t *testing.T) {
 	code, out, complaint := try(t, environ, "trace", "goods-99")
 	require.Equal(t, exitFailed, code)
 	require.NotContains(t, out+complaint, "no message speaks", "who did not look does not know")
-	execute(t, one, `ALTER TABLE payment.dispatch RENAME TO was_dispatch`)
+	execute(t, one, `ALTER TABLE payment.outbound_calls RENAME TO was_outbound_calls`)
 	code, out, complaint = try(t, environ, "deadletters")
 	require.Equal(t, exitFailed, code)
 	require.Contains(t, out, "delivery/1", "its dead letters are listed although its calls cannot be read")

@@ -8,15 +8,15 @@ import (
 
 	"millrace/cmd/millrace/terminal"
 	"millrace/platform/bus/deadletter"
-	"millrace/platform/dispatch"
+	"millrace/platform/outbound"
 )
 
 // listing is what `millrace deadletters` prints.
 type listing struct {
 	places   places
 	letters  []located[deadletter.Letter]
-	calls    []located[dispatch.FailedCall]
-	waiting  []located[dispatch.WaitingCalls]
+	calls    []located[outbound.FailedCall]
+	waiting  []located[outbound.WaitingCalls]
 	failures []error
 	limit    int  // of dead letters, and of failed calls
 	more     bool // there are more calls
@@ -37,25 +37,25 @@ func (l *listing) add(ctx context.Context, p place) {
 	for _, letter := range letters {
 		l.letters = append(l.letters, located[deadletter.Letter]{letter, l.places.where(letter.Subscriber, p)})
 	}
-	calls, err := dispatch.Failed(ctx, p.db, p.here, l.limit+1)
+	calls, err := outbound.Failed(ctx, p.db, p.here, l.limit+1)
 	if err != nil {
 		l.failures = append(l.failures, p.failed(err))
 	}
 	for _, call := range calls {
-		l.calls = append(l.calls, located[dispatch.FailedCall]{call, l.places.where(call.Module, p)})
+		l.calls = append(l.calls, located[outbound.FailedCall]{call, l.places.where(call.Module, p)})
 	}
-	waiting, err := dispatch.Waiting(ctx, p.db, p.here)
+	waiting, err := outbound.Waiting(ctx, p.db, p.here)
 	if err != nil {
 		l.failures = append(l.failures, p.failed(err))
 	}
 	for _, calls := range waiting {
-		l.waiting = append(l.waiting, located[dispatch.WaitingCalls]{calls, l.places.where(calls.Module, p)})
+		l.waiting = append(l.waiting, located[outbound.WaitingCalls]{calls, l.places.where(calls.Module, p)})
 	}
 }
 
 func (l *listing) print(out *terminal.Printer) {
 	slices.SortStableFunc(l.letters, func(a, b located[deadletter.Letter]) int { return a.it.FailedAt.Compare(b.it.FailedAt) })
-	slices.SortStableFunc(l.calls, func(a, b located[dispatch.FailedCall]) int { return a.it.FailedAt.Compare(b.it.FailedAt) })
+	slices.SortStableFunc(l.calls, func(a, b located[outbound.FailedCall]) int { return a.it.FailedAt.Compare(b.it.FailedAt) })
 	if l.more = len(l.calls) > l.limit; l.more {
 		l.calls = l.calls[:l.limit]
 	}

@@ -26,7 +26,7 @@ func TestCommands_PrintNoControlCharacters(t *testing.T) {
 	puts(t, db, "notification", text, text, "dead", text)
 	execute(t, db, `INSERT INTO payment.log (partition, "offset", id, type, key, payload, metadata)
 		SELECT 5, 1, gen_random_uuid(), `+quoted+`, `+quoted+`, '{}', json_build_object('ce_source', `+quoted+`, 'ce_time', '2026-11-01T00:00:00Z')`)
-	execute(t, db, `INSERT INTO payment.dispatch (id, name, key, payload, state, attempts, last_error, finished_at)
+	execute(t, db, `INSERT INTO payment.outbound_calls (id, name, key, payload, state, attempts, last_error, completed_at)
 		VALUES (gen_random_uuid(), `+quoted+`, `+quoted+`, '{}', 'failed', 1, `+quoted+`, now()), (gen_random_uuid(), `+quoted+`, `+quoted+`, '{}', 'pending', 1, `+quoted+`, NULL)`)
 	execute(t, db, `INSERT INTO payment.payments (payment_id, order_key, order_kind, user_id, amount, currency, method, provider, status, captured)
 		VALUES ('0195a3f0-0000-7000-8000-000000000001', 'goods-1', 'goods', 'kim', 1, 'KRW', 'card', 'simulator', 'completed', 1)`)

@@ -11,9 +11,9 @@ import (
 	"github.com/lib/pq"
 
 	"millrace/platform/bus"
-	"millrace/platform/dispatch"
 	"millrace/platform/errs"
 	"millrace/platform/mail"
+	"millrace/platform/outbound"
 )
 
 // admit counts a notification's mail for a recipient. Beyond the limit it adds
@@ -32,7 +32,7 @@ func (s *service) admit(ctx context.Context, tx *bus.Tx, n notification, recipie
 		return false, fmt.Errorf("collect a notification: %w", err)
 	}
 	if opened {
-		_, err = s.mails.RecordAfter(ctx, tx, wait, digest.String(), intent{DigestID: digest, Recipient: recipient, Kind: k})
+		_, err = s.mails.RecordAfter(ctx, tx, wait, digest.String(), mailCall{DigestID: digest, Recipient: recipient, Kind: k})
 	}
 	return false, err
 }
@@ -41,31 +41,31 @@ func (s *service) admit(ctx context.Context, tx *bus.Tx, n notification, recipie
 // and renders the mail. A notification whose contact has changed to another
 // mailbox leaves the digest; it is queued for the new address and counted
 // there.
-func (s *service) makeDigest(ctx context.Context, in dispatch.Intent[intent]) (*mail.Message, error) {
+func (s *service) makeDigest(ctx context.Context, call outbound.Call[mailCall]) (*mail.Message, error) {
 	var members []notification
 	var to contact
 	if err := s.db.InTx(ctx, func(tx *bus.Tx) (err error) {
-		if err := closeDigest(ctx, tx, in.Payload); err != nil {
+		if err := closeDigest(ctx, tx, call.Payload); err != nil {
 			return err
 		}
-		all, contacts, err := lockCollected(ctx, tx, in.Payload.DigestID)
+		all, contacts, err := lockCollected(ctx, tx, call.Payload.DigestID)
 		if err != nil {
 			return err
 		}
 		members = nil
 		for i, n := range all {
-			if recipientOf(contacts[i].Email) == in.Payload.Recipient {
+			if recipientOf(contacts[i].Email) == call.Payload.Recipient {
 				members, to = append(members, n), contacts[i]
 				continue
 			}
-			if err := leaveDigest(ctx, tx, in.Payload.DigestID, n.ID); err != nil {
+			if err := leaveDigest(ctx, tx, call.Payload.DigestID, n.ID); err != nil {
 				return err
 			}
 			if err := s.queue(ctx, tx, n); err != nil {
 				return err
 			}
 		}
-		return beginDigest(ctx, tx, in.Payload.DigestID, in.Attempt)
+		return beginDigest(ctx, tx, call.Payload.DigestID, call.Attempt)
 	}); err != nil {
 		return nil, delayAll(err)
 	}
@@ -76,13 +76,13 @@ func (s *service) makeDigest(ctx context.Context, in dispatch.Intent[intent]) (*
 	if err != nil {
 		return nil, err
 	}
-	return message(in.Payload.DigestID, to, r), nil
+	return message(call.Payload.DigestID, to, r), nil
 }
 
 // closeDigest waits for transactions that are adding to the digest.
-func closeDigest(ctx context.Context, tx *bus.Tx, in intent) error {
+func closeDigest(ctx context.Context, tx *bus.Tx, c mailCall) error {
 	_, err := tx.ExecContext(ctx, `UPDATE recipients SET digest_id = NULL WHERE recipient = $1 AND kind = $2 AND digest_id = $3`,
-		in.Recipient, in.Kind, in.DigestID)
+		c.Recipient, c.Kind, c.DigestID)
 	return err
 }
 

@@ -52,7 +52,7 @@ func (b bundle) windowsEnd(t *testing.T) {
 	require.NoError(t, b.db.InTx(t.Context(), func(tx *bus.Tx) error {
 		_, err := tx.ExecContext(t.Context(), `UPDATE recipients SET began_at = began_at - interval '25 hours', digest_at = digest_at - interval '25 hours'`)
 		if err == nil {
-			_, err = tx.ExecContext(t.Context(), `UPDATE dispatch SET next_at = now() WHERE state = 'pending'`)
+			_, err = tx.ExecContext(t.Context(), `UPDATE outbound_calls SET next_at = now() WHERE state = 'pending'`)
 		}
 		return err
 	}))
@@ -80,7 +80,7 @@ func TestLimit_ManyChangesOfAConsultationBecomeAFewMailsAndOneDigest(t *testing.
 	const states = `SELECT count(*) FILTER (WHERE state = 'sent' AND digest_id IS NULL),
 		count(*) FILTER (WHERE state = 'collected'), count(DISTINCT digest_id) FROM notifications`
 	b.ThenRow(states, most, many-most, 1)
-	b.ThenRow(`SELECT count(*), count(*) FILTER (WHERE next_at > now() + interval '23 hours') FROM dispatch WHERE state = 'pending'`, 1, 1)
+	b.ThenRow(`SELECT count(*), count(*) FILTER (WHERE next_at > now() + interval '23 hours') FROM outbound_calls WHERE state = 'pending'`, 1, 1)
 	require.Len(t, b.inbox.Messages(), most)
 	require.Contains(t, b.Given("GET /notifications?subject=17", "").Body.String(), `"state":"collected"`)
 
@@ -157,14 +157,14 @@ func TestLimit_RepeatedCallIsNotCountedOrSentAgain(t *testing.T) {
 	b, _ := limited(t, 2, 0)
 	b.contact("kim@example.com", "ko")
 	b.When(moves(4)...)
-	b.ThenRow(`SELECT count(*) FROM dispatch WHERE state = 'done'`, 4)
+	b.ThenRow(`SELECT count(*) FROM outbound_calls WHERE state = 'succeeded'`, 4)
 	for _, collected := range []bool{true, false} { // as if the process died before it recorded the result
 		if !collected {
 			b.windowsEnd(t)
 			b.ThenRow(`SELECT count(*) FROM notifications WHERE state = 'sent'`, 4)
 		}
-		b.do(t, `UPDATE dispatch SET state = 'pending', attempts = 0, next_at = now(), finished_at = NULL WHERE state = 'done'`)
-		b.ThenRow(`SELECT count(*) FROM dispatch WHERE state <> 'done' AND payload ? 'notificationId'`, 0)
+		b.do(t, `UPDATE outbound_calls SET state = 'pending', attempts = 0, next_at = now(), completed_at = NULL WHERE state = 'succeeded'`)
+		b.ThenRow(`SELECT count(*) FROM outbound_calls WHERE state <> 'succeeded' AND payload ? 'notificationId'`, 0)
 	}
 	b.ThenRow(`SELECT count(*) FILTER (WHERE state = 'sent') FROM notifications`, 4)
 	b.ThenRow(`SELECT count(*) FROM log WHERE type LIKE 'notification.%'`, 4)
@@ -183,7 +183,7 @@ func TestLimit_RefusedDigestFailsItsNotificationsAndCanBeRetried(t *testing.T) {
 	b.ThenRow(`SELECT count(*), min(last_error) LIKE 'the mail server refused the recipient%' FROM notifications WHERE state = 'failed'`, 4, true)
 	b.ThenRow(`SELECT count(*) FROM log WHERE type = 'notification.failed'`, 4)
 	b.inbox.Misbehave(func(string) devinbox.Fault { return devinbox.None })
-	b.do(t, `UPDATE dispatch SET state = 'pending', attempts = 0, next_at = now(), finished_at = NULL WHERE state = 'failed'`) // as dispatch.Retry does
+	b.do(t, `UPDATE outbound_calls SET state = 'pending', attempts = 0, next_at = now(), completed_at = NULL WHERE state = 'failed'`) // as outbound.Retry does
 	b.ThenRow(`SELECT count(*) FROM notifications WHERE state = 'sent'`, 5)
 	require.Len(t, b.inbox.Messages(), 2)
 }
@@ -197,5 +197,5 @@ func TestLimit_BoundsDigestSize(t *testing.T) {
 	b.do(t, `UPDATE recipients SET collected = 500`) // as after 498 more
 	b.When(moves(2)...)
 	b.ThenRow(`SELECT count(*) FILTER (WHERE state = 'collected'), count(DISTINCT digest_id) FROM notifications`, 4, 2)
-	b.ThenRow(`SELECT count(*), count(*) FILTER (WHERE next_at > now() + interval '47 hours') FROM dispatch WHERE state = 'pending'`, 2, 1)
+	b.ThenRow(`SELECT count(*), count(*) FILTER (WHERE next_at > now() + interval '47 hours') FROM outbound_calls WHERE state = 'pending'`, 2, 1)
 }

@@ -55,9 +55,9 @@ import (
 
 	"millrace/modules/notification/notificationapi"
 	"millrace/platform/bus"
-	"millrace/platform/dispatch"
 	"millrace/platform/mail"
 	"millrace/platform/module"
+	"millrace/platform/outbound"
 	"millrace/platform/telemetry"
 )
 
@@ -119,8 +119,8 @@ func New(db *bus.DB, cfg Config) *Module {
 		orders:       cmp.Or(cfg.LimitOrders, 60),
 	}}}
 	m.service.sender, m.faulty = mail.New(cfg.Mail)
-	m.service.mails = dispatch.New(db, dispatch.Outside[intent, result]{
-		Name: "mail", Call: m.service.send, Settle: m.service.settle, OnWait: m.service.waits, DelayFirst: cfg.DelayFirst,
+	m.service.mails = outbound.New(db, outbound.Config[mailCall, result]{
+		Name: "mail", Do: m.service.send, OnComplete: m.service.complete, OnWait: m.service.waits, DelayFirst: cfg.DelayFirst,
 		Timeout: callTimeout, MaxAttempts: cfg.MaxAttempts, Backoff: cfg.Backoff, Workers: cfg.Workers,
 	})
 	return m
@@ -177,7 +177,7 @@ func (m *Module) Metrics() []telemetry.Metric {
 	return []telemetry.Metric{{
 		Name: "millrace_mail_delayed_seconds", Help: "How long the mail server has refused all mails, or been away; 0 if mails are sent.",
 		Value: func(context.Context) (float64, error) {
-			var delayed *dispatch.Delayed
+			var delayed *outbound.Delayed
 			if !errors.As(m.service.mails.Delayed(), &delayed) {
 				return 0, nil
 			}

@@ -123,7 +123,7 @@ func TestSetContact_QueuesWaitingNotificationsInBoundedBatches(t *testing.T) {
 	b.waiting(t, 250)
 	response := b.Given("PUT /contacts/1001", `{"email":"kim@example.com","language":"en"}`)
 	require.Contains(t, response.Body.String(), `"released":250`)
-	b.ThenRow(`SELECT max(n) FROM (SELECT count(*) AS n FROM dispatch WHERE payload ? 'notificationId' GROUP BY created_at) AS transactions`, 100)
+	b.ThenRow(`SELECT max(n) FROM (SELECT count(*) AS n FROM outbound_calls WHERE payload ? 'notificationId' GROUP BY created_at) AS transactions`, 100)
 	b.ThenRow(`SELECT count(*) FROM notifications WHERE state = 'awaiting_contact'`, 0)
 }
 
@@ -160,7 +160,7 @@ func TestMail_HasNotificationIDAndAddressStaysPrivate(t *testing.T) {
 
 	require.NotContains(t, one+body.String(), "canary")
 	b.ThenRow(`SELECT count(*) FROM log WHERE convert_from(payload, 'UTF8') LIKE '%canary%'`, 0)
-	b.ThenRow(`SELECT count(*) FROM dispatch WHERE payload::text LIKE '%canary%'`, 0)
+	b.ThenRow(`SELECT count(*) FROM outbound_calls WHERE payload::text LIKE '%canary%'`, 0)
 }
 
 func TestSend_PermanentRefusalFailsAtOnce(t *testing.T) {
@@ -187,8 +187,8 @@ func TestSend_FailedMailIsSentWhenItsCallIsRetried(t *testing.T) {
 	b.When(completed())
 	b.Then(notificationapi.Failed{Subject: order})
 	b.inbox.Misbehave(func(string) devinbox.Fault { return devinbox.None })
-	require.NoError(t, b.db.InTx(t.Context(), func(tx *bus.Tx) error { // as dispatch.Retry does
-		_, err := tx.ExecContext(t.Context(), `UPDATE dispatch SET state = 'pending', attempts = 0, next_at = now(), finished_at = NULL WHERE state = 'failed'`)
+	require.NoError(t, b.db.InTx(t.Context(), func(tx *bus.Tx) error { // as outbound.Retry does
+		_, err := tx.ExecContext(t.Context(), `UPDATE outbound_calls SET state = 'pending', attempts = 0, next_at = now(), completed_at = NULL WHERE state = 'failed'`)
 		return err
 	}))
 	b.Then(notificationapi.Sent{Subject: order})

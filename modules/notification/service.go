@@ -10,9 +10,9 @@ import (
 
 	"millrace/modules/notification/notificationapi"
 	"millrace/platform/bus"
-	"millrace/platform/dispatch"
 	"millrace/platform/errs"
 	"millrace/platform/mail"
+	"millrace/platform/outbound"
 	"millrace/platform/redact"
 )
 
@@ -20,14 +20,14 @@ import (
 type service struct {
 	db     *bus.DB
 	sender *mail.Sender
-	mails  *dispatch.Dispatcher[intent, result]
+	mails  *outbound.Queue[mailCall, result]
 	limits limits
 }
 
-// intent is the payload of a call that sends one mail: of one notification or
+// mailCall is the payload of a call that sends one mail: of one notification or
 // of one digest. It holds no address and no text: both are read when the mail
 // is rendered, so that a corrected address applies at once.
-type intent struct {
+type mailCall struct {
 	NotificationID uuid.UUID `json:"notificationId,omitzero"`
 	DigestID       uuid.UUID `json:"digestId,omitzero"`
 	Recipient      string    `json:"recipient,omitempty"` // for a digest, with Kind
@@ -174,14 +174,14 @@ func (s *service) releaseAll(ctx context.Context) error {
 }
 
 func (s *service) queue(ctx context.Context, tx *bus.Tx, n notification) error {
-	_, err := s.mails.Record(ctx, tx, n.Subject, intent{NotificationID: n.ID})
+	_, err := s.mails.Record(ctx, tx, n.Subject, mailCall{NotificationID: n.ID})
 	return err
 }
 
 // send renders the mail and sends it. Sending is at least once: every attempt
 // uses the same Message-ID, the ID of the notification or the digest.
-func (s *service) send(ctx context.Context, in dispatch.Intent[intent]) (result, error) {
-	m, err := s.make(ctx, in)
+func (s *service) send(ctx context.Context, call outbound.Call[mailCall]) (result, error) {
+	m, err := s.make(ctx, call)
 	if err != nil || m == nil {
 		return result{none: true}, err
 	}
@@ -190,15 +190,15 @@ func (s *service) send(ctx context.Context, in dispatch.Intent[intent]) (result,
 
 // make records an attempt and renders the mail; it returns nil if there is
 // nothing to send.
-func (s *service) make(ctx context.Context, in dispatch.Intent[intent]) (*mail.Message, error) {
-	if in.Payload.DigestID != uuid.Nil {
-		return s.makeDigest(ctx, in)
+func (s *service) make(ctx context.Context, call outbound.Call[mailCall]) (*mail.Message, error) {
+	if call.Payload.DigestID != uuid.Nil {
+		return s.makeDigest(ctx, call)
 	}
 	var n notification
 	var c contact
 	var sends bool
 	if err := s.db.InTx(ctx, func(tx *bus.Tx) (err error) {
-		if n, c, sends, err = lockToSend(ctx, tx, in.Payload.NotificationID); err != nil || !sends {
+		if n, c, sends, err = lockToSend(ctx, tx, call.Payload.NotificationID); err != nil || !sends {
 			return err
 		}
 		recipient := recipientOf(c.Email)
@@ -207,7 +207,7 @@ func (s *service) make(ctx context.Context, in dispatch.Intent[intent]) (*mail.M
 				return err
 			}
 		}
-		return begin(ctx, tx, n.ID, recipient, in.Attempt)
+		return begin(ctx, tx, n.ID, recipient, call.Attempt)
 	}); err != nil || !sends {
 		return nil, delayAll(err)
 	}
@@ -236,46 +236,46 @@ func delayAll(err error) error {
 	case err == nil:
 		return nil
 	case errors.As(err, &failed) && failed.Meaning == mail.Account:
-		return &dispatch.Delay{Err: err, Fix: failed.Fix, Longest: longestAccount}
+		return &outbound.Delay{Err: err, Fix: failed.Fix, Longest: longestAccount}
 	case errors.As(err, &failed) && failed.Meaning == mail.Unreachable:
-		return &dispatch.Delay{Err: err, Fix: failed.Fix, Longest: longestAway}
+		return &outbound.Delay{Err: err, Fix: failed.Fix, Longest: longestAway}
 	case failed == nil && errs.KindOf(err).Reaction() == errs.Pause: // our own database
-		return &dispatch.Delay{Err: err, Longest: longestAway}
+		return &outbound.Delay{Err: err, Longest: longestAway}
 	}
 	return err
 }
 
 // waits records that a mail waits for its next attempt.
-func (s *service) waits(ctx context.Context, tx *bus.Tx, in dispatch.Intent[intent], attempts int, _ error) error {
-	if in.Payload.DigestID != uuid.Nil {
-		return recollect(ctx, tx, in.Payload.DigestID, attempts)
+func (s *service) waits(ctx context.Context, tx *bus.Tx, call outbound.Call[mailCall], attempts int, _ error) error {
+	if call.Payload.DigestID != uuid.Nil {
+		return recollect(ctx, tx, call.Payload.DigestID, attempts)
 	}
-	return requeue(ctx, tx, in.Payload.NotificationID, attempts)
+	return requeue(ctx, tx, call.Payload.NotificationID, attempts)
 }
 
-// settle records the final state of the call's notifications and publishes it.
-func (s *service) settle(ctx context.Context, tx *bus.Tx, in dispatch.Intent[intent], out dispatch.Outcome[result]) error {
+// complete records the final state of the call's notifications and publishes it.
+func (s *service) complete(ctx context.Context, tx *bus.Tx, call outbound.Call[mailCall], out outbound.Outcome[result]) error {
 	if out.Err == nil && out.Result.none {
 		return nil
 	}
-	ids := []uuid.UUID{in.Payload.NotificationID}
-	if in.Payload.DigestID != uuid.Nil {
+	ids := []uuid.UUID{call.Payload.NotificationID}
+	if call.Payload.DigestID != uuid.Nil {
 		var err error
-		if ids, err = takeCollected(ctx, tx, in.Payload.DigestID, out.Err == nil); err != nil {
+		if ids, err = takeCollected(ctx, tx, call.Payload.DigestID, out.Err == nil); err != nil {
 			return err
 		}
 	}
 	for _, id := range ids {
-		if err := settleOne(ctx, tx, id, out); err != nil {
+		if err := completeOne(ctx, tx, id, out); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func settleOne(ctx context.Context, tx *bus.Tx, id uuid.UUID, out dispatch.Outcome[result]) error {
+func completeOne(ctx context.Context, tx *bus.Tx, id uuid.UUID, out outbound.Outcome[result]) error {
 	if out.Err == nil {
-		n, changed, err := settle(ctx, tx, id, sent, out.Attempts, "")
+		n, changed, err := recordFinal(ctx, tx, id, sent, out.Attempts, "")
 		if err != nil || !changed {
 			return err
 		}
@@ -284,7 +284,7 @@ func settleOne(ctx context.Context, tx *bus.Tx, id uuid.UUID, out dispatch.Outco
 		})
 	}
 	reason := reasonOf(out.Err)
-	n, changed, err := settle(ctx, tx, id, failed, out.Attempts, reason)
+	n, changed, err := recordFinal(ctx, tx, id, failed, out.Attempts, reason)
 	if err != nil || !changed {
 		return err
 	}

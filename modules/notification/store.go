@@ -137,9 +137,9 @@ func requeue(ctx context.Context, tx *bus.Tx, id uuid.UUID, attempts int) error 
 	return err
 }
 
-// settle records the final state of a notification and returns it for the
+// recordFinal records the final state of a notification and returns it for the
 // event. changed is false if it was sent before.
-func settle(ctx context.Context, tx *bus.Tx, id uuid.UUID, end state, attempts int, reason string) (n notification, changed bool, err error) {
+func recordFinal(ctx context.Context, tx *bus.Tx, id uuid.UUID, end state, attempts int, reason string) (n notification, changed bool, err error) {
 	err = tx.QueryRowContext(ctx, `
 		UPDATE notifications SET state = $2, attempts = $3, last_error = $4, updated_at = now(),
 			sent_at = CASE WHEN $2 = 'sent' THEN now() END

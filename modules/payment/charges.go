@@ -7,12 +7,12 @@ import (
 
 	"millrace/modules/payment/gateway"
 	"millrace/platform/bus"
-	"millrace/platform/dispatch"
 	"millrace/platform/errs"
+	"millrace/platform/outbound"
 )
 
 // chargeCall is the payload of an outbound call that requests a charge. It is
-// stored in the dispatch table as JSON.
+// stored in outbound_calls as JSON.
 //
 // The gateway's idempotency key is the charge's transaction key, not the call's
 // id, because a status check is another call about the same charge. The gateway
@@ -60,13 +60,13 @@ func (o *outboundCalls) recordCharge(ctx context.Context, tx *bus.Tx, p *payment
 
 // charge makes the outbound call: it requests the charge, or looks it up if it
 // may have been requested before.
-func (a gatewayCaller) charge(ctx context.Context, in dispatch.Intent[chargeCall]) (chargeAnswer, error) {
-	c := in.Payload
-	answer, err := a.callCharge(ctx, c, in.Attempt > 1)
+func (a gatewayCaller) charge(ctx context.Context, call outbound.Call[chargeCall]) (chargeAnswer, error) {
+	c := call.Payload
+	answer, err := a.callCharge(ctx, c, call.Attempt > 1)
 	switch {
 	case err == nil:
 		return answer, nil
-	case isLastAttempt(in.Attempt, c.Check) && ctx.Err() != context.Canceled: //nolint:errorlint // ctx.Err returns the sentinel itself, unwrapped
+	case isLastAttempt(call.Attempt, c.Check) && ctx.Err() != context.Canceled: //nolint:errorlint // ctx.Err returns the sentinel itself, unwrapped
 		return chargeAnswer{unknown: err}, nil
 	}
 	return chargeAnswer{}, asRetriable(err)
@@ -97,15 +97,15 @@ func (a gatewayCaller) callCharge(ctx context.Context, c chargeCall, again bool)
 }
 
 // onChargeComplete records the outcome of a charge's outbound call.
-func (s *service) onChargeComplete(ctx context.Context, tx *bus.Tx, in dispatch.Intent[chargeCall], out dispatch.Outcome[chargeAnswer]) error {
+func (s *service) onChargeComplete(ctx context.Context, tx *bus.Tx, call outbound.Call[chargeCall], out outbound.Outcome[chargeAnswer]) error {
 	answer := out.Result
 	switch failure := cmp.Or(out.Err, answer.unknown); {
 	case failure != nil:
-		return s.chargeUnknown(ctx, tx, in.Payload, failure)
+		return s.chargeUnknown(ctx, tx, call.Payload, failure)
 	case answer.over:
 		return nil
 	case answer.refusal != nil:
-		return s.chargeRefused(ctx, tx, in.Payload, answer.refusal)
+		return s.chargeRefused(ctx, tx, call.Payload, answer.refusal)
 	}
 	return s.result(ctx, tx, receivedResult{Result: answer.Result, source: answer.source})
 }

@@ -7,15 +7,15 @@ import (
 
 	"millrace/modules/payment/gateway"
 	"millrace/platform/bus"
-	"millrace/platform/dispatch"
 	"millrace/platform/errs"
+	"millrace/platform/outbound"
 )
 
-// outboundCalls holds the dispatchers of the calls to the gateway. Use cases
-// record calls in their transaction; the dispatchers make them after the commit.
+// outboundCalls holds the queues of the calls to the gateway. Use cases
+// record calls in their transaction; the queues make them after the commit.
 type outboundCalls struct {
-	charges         *dispatch.Dispatcher[chargeCall, chargeAnswer]
-	refunds         *dispatch.Dispatcher[refundCall, refundAnswer]
+	charges         *outbound.Queue[chargeCall, chargeAnswer]
+	refunds         *outbound.Queue[refundCall, refundAnswer]
 	firstCheckAfter time.Duration
 }
 
@@ -31,13 +31,13 @@ func newOutboundCalls(s *service, g gateway.Gateway, cfg Config) *outboundCalls 
 	caller := gatewayCaller{db: s.db, gateway: g, callbackURL: cfg.CallbackURL}
 	return &outboundCalls{
 		firstCheckAfter: cfg.ChaseAfter,
-		charges: dispatch.New(s.db, dispatch.Outside[chargeCall, chargeAnswer]{
+		charges: outbound.New(s.db, outbound.Config[chargeCall, chargeAnswer]{
 			Name: "charge", Timeout: cfg.GatewayTimeout, Workers: chargeWorkers, MaxAttempts: maxAttempts,
-			Call: caller.charge, Settle: s.onChargeComplete,
+			Do: caller.charge, OnComplete: s.onChargeComplete,
 		}),
-		refunds: dispatch.New(s.db, dispatch.Outside[refundCall, refundAnswer]{
+		refunds: outbound.New(s.db, outbound.Config[refundCall, refundAnswer]{
 			Name: "refund", Timeout: cfg.GatewayTimeout, Workers: refundWorkers, MaxAttempts: maxAttempts,
-			Call: caller.refund, Settle: s.onRefundComplete,
+			Do: caller.refund, OnComplete: s.onRefundComplete,
 		}),
 	}
 }
@@ -55,7 +55,7 @@ type gatewayCaller struct {
 // that status checks take over. A status check itself has one attempt.
 func isLastAttempt(attempt int, isCheck bool) bool { return isCheck || attempt >= maxAttempts }
 
-// asRetriable makes sure that the dispatcher retries an error. Only the provider's
+// asRetriable makes sure that the queue retries an error. Only the provider's
 // own answer is final for money; any other error, even a permanent fault of ours,
 // is not.
 func asRetriable(err error) error {

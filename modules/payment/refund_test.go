@@ -11,8 +11,8 @@ import (
 	"millrace/modules/payment/gateway"
 	"millrace/modules/payment/paymentapi"
 	"millrace/platform/bus"
-	"millrace/platform/dispatch"
 	"millrace/platform/errs"
+	"millrace/platform/outbound"
 )
 
 func TestRefund_BeforeCaptureStartsWithCapture(t *testing.T) {
@@ -170,7 +170,7 @@ func TestStatusCheck_FindsMissingResultsOfChargesAndRefunds(t *testing.T) {
 	b := setup(t)
 	s := b.started("goods-17")
 	require.NoError(t, b.module.service.startStatusChecks(t.Context(), 0))
-	b.ThenRow(`SELECT count(*) FROM dispatch WHERE state = 'done'`, 2)
+	b.ThenRow(`SELECT count(*) FROM outbound_calls WHERE state = 'succeeded'`, 2)
 	b.gateway.mu.Lock()
 	require.Equal(t, b.gateway.charges[0], b.gateway.charges[1], "the same charge")
 	b.gateway.onCharge = func(c gateway.Charge) (gateway.Result, error) { return resultOf(c, gateway.Approved), nil }
@@ -178,7 +178,7 @@ func TestStatusCheck_FindsMissingResultsOfChargesAndRefunds(t *testing.T) {
 	require.NoError(t, b.module.service.startStatusChecks(t.Context(), 0))
 	b.Then(paymentapi.Completed{OrderKey: "goods-17"})
 	require.NoError(t, b.module.service.startStatusChecks(t.Context(), 0))
-	b.ThenRow(`SELECT count(*) FROM dispatch`, 3) // no check of final payments
+	b.ThenRow(`SELECT count(*) FROM outbound_calls`, 3) // no check of final payments
 
 	// A refund whose outbound call ended without a result.
 	require.NoError(t, b.inTx(func(tx *bus.Tx) error {
@@ -211,11 +211,11 @@ func TestCharge_ProcessWithAnotherCallbackURLSendsTheSameRequest(t *testing.T) {
 	ctx, end := context.WithCancel(t.Context())
 	defer end()
 	go func() { _ = elsewhere.Run(ctx) }()
-	b.ThenRow(`SELECT count(*) FROM dispatch WHERE state = 'done'`, 2)
+	b.ThenRow(`SELECT count(*) FROM outbound_calls WHERE state = 'succeeded'`, 2)
 	b.gateway.mu.Lock()
 	defer b.gateway.mu.Unlock()
 	require.Equal(t, b.gateway.charges[0], b.gateway.charges[1])
-	b.ThenRow(`SELECT count(*) FROM dispatch WHERE payload::json->>'callbackUrl' = 'http://127.0.0.1:1/callbacks/gateway'`, 2)
+	b.ThenRow(`SELECT count(*) FROM outbound_calls WHERE payload::json->>'callbackUrl' = 'http://127.0.0.1:1/callbacks/gateway'`, 2)
 }
 
 // A call that failed or was given up does not mean that the gateway did nothing.
@@ -230,22 +230,22 @@ func TestOutboundCall_FailureLeavesResultOpen(t *testing.T) {
 	}
 	s := b.asked("goods-17")
 	<-asked
-	nothingChanges := func(out dispatch.Outcome[chargeAnswer]) {
+	nothingChanges := func(out outbound.Outcome[chargeAnswer]) {
 		t.Helper()
 		before := b.hash()
 		c := chargeCall{TransactionKey: s.TransactionKey, OrderKey: "goods-17", Amount: 15000, Currency: "KRW", Method: "card"}
 		require.NoError(t, b.inTx(func(tx *bus.Tx) error {
-			return b.module.service.onChargeComplete(t.Context(), tx, dispatch.Intent[chargeCall]{Payload: c}, out)
+			return b.module.service.onChargeComplete(t.Context(), tx, outbound.Call[chargeCall]{Payload: c}, out)
 		}))
 		require.Equal(t, before, b.hash(), "%v", out)
 	}
 	for _, failure := range []error{context.DeadlineExceeded, errs.New(errs.Resource, "503"), errors.New("not JSON"), errs.New(errs.Invalid, "a fault of ours")} {
-		nothingChanges(dispatch.Outcome[chargeAnswer]{Err: failure})
-		nothingChanges(dispatch.Outcome[chargeAnswer]{Result: chargeAnswer{unknown: failure}})
+		nothingChanges(outbound.Outcome[chargeAnswer]{Err: failure})
+		nothingChanges(outbound.Outcome[chargeAnswer]{Result: chargeAnswer{unknown: failure}})
 	}
 	close(answer)
 	b.ThenRow(`SELECT count(*) FROM gateway_results`, 1)
-	nothingChanges(dispatch.Outcome[chargeAnswer]{Result: chargeAnswer{refusal: &gateway.Refusal{Code: "limit_exceeded"}}}) // the gateway had reported PENDING
+	nothingChanges(outbound.Outcome[chargeAnswer]{Result: chargeAnswer{refusal: &gateway.Refusal{Code: "limit_exceeded"}}}) // the gateway had reported PENDING
 	require.Equal(t, 204, b.callback(b.result(s, gateway.Approved)), "a later result still counts")
 	b.Then(paymentapi.Completed{OrderKey: "goods-17"})
 
@@ -257,7 +257,7 @@ func TestOutboundCall_FailureLeavesResultOpen(t *testing.T) {
 	b.When(paymentapi.Refund{OrderKey: "goods-17"})
 	r := refundCall{RefundID: b.view(s).Refunds[0].RefundID, TransactionKey: s.TransactionKey, OrderKey: "goods-17", Amount: 15000, Currency: "KRW"}
 	require.NoError(t, b.inTx(func(tx *bus.Tx) error {
-		return b.module.service.onRefundComplete(t.Context(), tx, dispatch.Intent[refundCall]{Payload: r}, dispatch.Outcome[refundAnswer]{Err: context.DeadlineExceeded})
+		return b.module.service.onRefundComplete(t.Context(), tx, outbound.Call[refundCall]{Payload: r}, outbound.Outcome[refundAnswer]{Err: context.DeadlineExceeded})
 	}))
 	require.Equal(t, refunding, b.view(s).Status)
 	require.Equal(t, refundAsked, b.view(s).Refunds[0].Status)

@@ -8,12 +8,12 @@ import (
 
 	"millrace/modules/payment/gateway"
 	"millrace/platform/bus"
-	"millrace/platform/dispatch"
 	"millrace/platform/errs"
+	"millrace/platform/outbound"
 )
 
 // refundCall is the payload of an outbound call that requests a refund. It is
-// stored in the dispatch table as JSON. The gateway's idempotency key is the
+// stored in outbound_calls as JSON. The gateway's idempotency key is the
 // refund's id, not the call's id.
 type refundCall struct {
 	RefundID       string `json:"refundId"`
@@ -52,16 +52,16 @@ func (o *outboundCalls) recordRefund(ctx context.Context, tx *bus.Tx, p *payment
 
 // refund makes the outbound call: it requests the refund, or looks it up if it
 // may have been requested before.
-func (a gatewayCaller) refund(ctx context.Context, in dispatch.Intent[refundCall]) (refundAnswer, error) {
-	c := in.Payload
-	answer, err := a.callRefund(ctx, c, in.Attempt > 1)
+func (a gatewayCaller) refund(ctx context.Context, call outbound.Call[refundCall]) (refundAnswer, error) {
+	c := call.Payload
+	answer, err := a.callRefund(ctx, c, call.Attempt > 1)
 	var refusal *gateway.Refusal
 	switch {
 	case err == nil:
 		return answer, nil
 	case errors.As(err, &refusal):
 		return refundAnswer{}, &errs.Error{Kind: errs.Invalid, Field: refusal.Code, Msg: "the gateway refuses the refund"}
-	case isLastAttempt(in.Attempt, c.Check) && ctx.Err() != context.Canceled: //nolint:errorlint // ctx.Err returns the sentinel itself, unwrapped
+	case isLastAttempt(call.Attempt, c.Check) && ctx.Err() != context.Canceled: //nolint:errorlint // ctx.Err returns the sentinel itself, unwrapped
 		return refundAnswer{unknown: err}, nil
 	}
 	return refundAnswer{}, asRetriable(err)
@@ -91,16 +91,16 @@ func (a gatewayCaller) callRefund(ctx context.Context, c refundCall, again bool)
 
 // onRefundComplete records the outcome of a refund's outbound call. Every failure
 // except the provider's refusal leaves the refund open; status checks continue.
-func (s *service) onRefundComplete(ctx context.Context, tx *bus.Tx, in dispatch.Intent[refundCall], out dispatch.Outcome[refundAnswer]) error {
+func (s *service) onRefundComplete(ctx context.Context, tx *bus.Tx, call outbound.Call[refundCall], out outbound.Outcome[refundAnswer]) error {
 	switch failure := cmp.Or(out.Err, out.Result.unknown); {
 	case failure == nil && out.Result.over:
 		return nil
 	case failure == nil:
-		return s.refundDone(ctx, tx, in.Payload)
+		return s.refundDone(ctx, tx, call.Payload)
 	case errs.KindOf(failure) == errs.Invalid: // only a refusal has this kind here, see gatewayCaller.refund
-		return s.refundRefused(ctx, tx, in.Payload, errs.FieldOf(failure))
+		return s.refundRefused(ctx, tx, call.Payload, errs.FieldOf(failure))
 	default:
-		return s.refundUnknown(ctx, tx, in.Payload, failure)
+		return s.refundUnknown(ctx, tx, call.Payload, failure)
 	}
 }
 

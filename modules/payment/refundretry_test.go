@@ -10,11 +10,11 @@ import (
 )
 
 // retryFailedCall retries the failed outbound call with this name, as
-// dispatch.Retry does.
+// outbound.Retry does.
 func (b *bundle) retryFailedCall(name string) {
 	b.t.Helper()
-	b.ThenRow(`SELECT count(*) FROM dispatch WHERE state = 'failed' AND name = '`+name+`'`, 1)
-	n, err := b.exec(`UPDATE dispatch SET state = 'pending', attempts = 0, next_at = now(), finished_at = NULL WHERE state = 'failed' AND name = $1`, name)
+	b.ThenRow(`SELECT count(*) FROM outbound_calls WHERE state = 'failed' AND name = '`+name+`'`, 1)
+	n, err := b.exec(`UPDATE outbound_calls SET state = 'pending', attempts = 0, next_at = now(), completed_at = NULL WHERE state = 'failed' AND name = $1`, name)
 	require.NoError(b.t, err)
 	require.EqualValues(b.t, 1, n)
 }
@@ -46,7 +46,7 @@ func TestRefund_RetriedCallAfterRefusalCompletesRefund(t *testing.T) {
 	b.When(paymentapi.Refund{OrderKey: "goods-17", Reason: "damaged"})
 	b.ThenRow(`SELECT status FROM refunds`, "refused")
 	b.retryFailedCall("refund") // the retry is refused again
-	b.ThenRow(`SELECT status, last_error FROM dispatch d, payments WHERE d.name = 'refund' AND state = 'failed'`, "completed", "unknown_charge: the gateway refuses the refund")
+	b.ThenRow(`SELECT status, last_error FROM outbound_calls d, payments WHERE d.name = 'refund' AND state = 'failed'`, "completed", "unknown_charge: the gateway refuses the refund")
 	b.ThenNothing()
 	b.retryFailedCall("refund")
 	b.Then(paymentapi.Refunded{OrderKey: "goods-17", Amount: 15000, Reason: paymentapi.OtherReason})
@@ -72,7 +72,7 @@ func TestRefund_RetriedCallDoesNothingWhenAnotherRefundIsLive(t *testing.T) {
 	b.Then(paymentapi.Completed{OrderKey: "goods-17"}, paymentapi.Refunded{OrderKey: "goods-17"})
 	before := b.view(s)
 	b.retryFailedCall("refund")
-	b.ThenRow(`SELECT count(*) FROM dispatch WHERE name = 'refund' AND state = 'done'`, 2)
+	b.ThenRow(`SELECT count(*) FROM outbound_calls WHERE name = 'refund' AND state = 'succeeded'`, 2)
 	b.ThenNothing()
 	require.Equal(t, before, b.view(s))
 	require.Len(t, b.gateway.refundsAsked(), 2, "the money is returned once")
@@ -88,11 +88,11 @@ func TestCharge_RetriedCallOfFinalPaymentDoesNotCharge(t *testing.T) {
 	}
 	b.asked("goods-17")
 	b.Then(paymentapi.Failed{OrderKey: "goods-17", FailedReason: "limit"})
-	b.ThenRow(`SELECT state FROM dispatch`, "done")
-	_, err := b.exec(`UPDATE dispatch SET state = 'failed'`)
+	b.ThenRow(`SELECT state FROM outbound_calls`, "succeeded")
+	_, err := b.exec(`UPDATE outbound_calls SET state = 'failed'`)
 	require.NoError(t, err)
 	b.retryFailedCall("charge")
-	b.ThenRow(`SELECT state FROM dispatch`, "done")
+	b.ThenRow(`SELECT state FROM outbound_calls`, "succeeded")
 	b.ThenNothing()
 	b.gateway.mu.Lock()
 	defer b.gateway.mu.Unlock()

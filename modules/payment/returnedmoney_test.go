@@ -159,7 +159,7 @@ func TestReturnedMoney_DuringOurRefundCountsOnce(t *testing.T) {
 	require.Equal(t, 204, b.part(s, gateway.Canceled, 15000, 15000))
 	b.Then(paymentapi.Refunded{OrderKey: "goods-17", Reason: paymentapi.OtherReason, Amount: 15000})
 	close(hold)
-	b.ThenRow(`SELECT count(*) FROM dispatch WHERE state = 'done'`, 2)
+	b.ThenRow(`SELECT count(*) FROM outbound_calls WHERE state = 'succeeded'`, 2)
 	b.ThenNothing()
 	v := b.view(s)
 	require.Equal(t, int64(15000), v.Refunded)

@@ -76,7 +76,7 @@ func TestSimulated_BooksAgreeDespiteMisbehaviour(t *testing.T) {
 		return len(book.Charges) == orders && book.Open == 0
 	}, 60*time.Second, 20*time.Millisecond, "every callback is answered")
 	b.ThenRow(`SELECT count(*) FROM payments WHERE status = 'pending'`, 0)
-	b.ThenRow(`SELECT count(*) FROM dispatch WHERE state <> 'done'`, 0)
+	b.ThenRow(`SELECT count(*) FROM outbound_calls WHERE state <> 'succeeded'`, 0)
 
 	book := s.Book()
 	approved := map[string]int{}

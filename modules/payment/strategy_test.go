@@ -178,7 +178,7 @@ func TestResult_PendingAfterFinalChangesNothing(t *testing.T) {
 	b.Then(paymentapi.Completed{OrderKey: "goods-17"})
 	require.Equal(t, 204, b.callback(b.result(s, gateway.Pending)))
 	close(answered)
-	b.ThenRow(`SELECT state FROM dispatch WHERE key = 'goods-17'`, "done")
+	b.ThenRow(`SELECT state FROM outbound_calls WHERE key = 'goods-17'`, "succeeded")
 	v := b.view(s)
 	require.Equal(t, completed, v.Status)
 	require.Equal(t, late, v.GatewayResults[1].Verdict)

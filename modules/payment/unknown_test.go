@@ -76,7 +76,7 @@ func TestCharge_ProxyResponsesAfterTimeoutLeaveResultUnknown(t *testing.T) {
 				_, _ = io.WriteString(w, a.body)
 			})
 			s := b.asked("goods-17")
-			b.ThenRow(`SELECT attempts >= 3, state FROM dispatch`, true, "pending")
+			b.ThenRow(`SELECT attempts >= 3, state FROM outbound_calls`, true, "pending")
 			require.Equal(t, pending, b.view(s).Status)
 			require.Equal(t, 409, b.pay("another", bodyFor("goods-17")).Code)
 			mu.Lock()
@@ -137,7 +137,7 @@ func TestCharge_LookupProvidesTheResult(t *testing.T) {
 	}
 }
 
-// After a crash or a retry by an operator the dispatcher counts attempts from one
+// After a crash or a retry by an operator the queue counts attempts from one
 // again, although the charge was requested before.
 func TestCharge_RestartedCallLooksUpBeforeCharging(t *testing.T) {
 	t.Parallel()
@@ -146,7 +146,7 @@ func TestCharge_RestartedCallLooksUpBeforeCharging(t *testing.T) {
 	b.gateway.mu.Lock()
 	b.gateway.onLookup = func(c gateway.Charge) (gateway.Result, error) { return resultOf(c, gateway.Approved), nil }
 	b.gateway.mu.Unlock()
-	_, err := b.exec(`UPDATE dispatch SET state = 'pending', attempts = 0, finished_at = NULL`)
+	_, err := b.exec(`UPDATE outbound_calls SET state = 'pending', attempts = 0, completed_at = NULL`)
 	require.NoError(t, err)
 	b.Then(paymentapi.Completed{OrderKey: "goods-17"})
 	require.Len(t, b.gateway.charges, 1)
@@ -162,7 +162,7 @@ func TestStatusCheck_UnknownResultIsListedUntilResultArrives(t *testing.T) {
 	for n := range unknownAfter {
 		b.ThenRow(`SELECT count(*) FROM attention`, 0)
 		require.NoError(t, b.module.service.startStatusChecks(t.Context(), 0))
-		b.ThenRow(`SELECT count(*) FROM dispatch WHERE state = 'done'`, n+2)
+		b.ThenRow(`SELECT count(*) FROM outbound_calls WHERE state = 'succeeded'`, n+2)
 	}
 	v := b.view(s)
 	require.Equal(t, pending, v.Status)

@@ -28,7 +28,7 @@
 //
 //   - Order between keys, or between topics.
 //   - Anything about what a handler does outside its Tx: calls to the outside
-//     belong in package dispatch, which is at least once.
+//     belong in package outbound, which is at least once.
 //   - That time stamps order messages: now() is equal within a run.
 //
 // A handler must use its Tx and only its Tx, must not start goroutines that

@@ -195,7 +195,7 @@ func (db *DB) Owner() string { return db.owner }
 
 // ExecReserved runs a short statement, as the renewal of a lease, on connections
 // that no request and no handler takes. Tables are written with their schema, as
-// "payment.dispatch". It waits no longer than a second for a lock.
+// "payment.outbound_calls". It waits no longer than a second for a lock.
 func (db *DB) ExecReserved(ctx context.Context, query string, args ...any) (sql.Result, error) {
 	return db.reserved.ExecContext(ctx, query, args...)
 }

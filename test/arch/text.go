@@ -63,7 +63,7 @@ func eachString(file *ast.File, f func(string)) {
 }
 
 // handlersTouchOnlyTheirTransaction: what talks to the outside is not imported
-// where messages are handled; an intent is recorded instead.
+// where messages are handled; an outbound call is recorded instead.
 func handlersTouchOnlyTheirTransaction(t *tree, fault func(string, ...any)) {
 	for _, s := range t.sources {
 		if moduleOf(s.dir()) == "" || path.Base(s.path) != "handlers.go" {

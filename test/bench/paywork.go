@@ -53,9 +53,9 @@ CREATE TABLE notification.contacts (user_id text PRIMARY KEY, email text NOT NUL
 CREATE TABLE notification.notifications (id uuid PRIMARY KEY, cause_id uuid NOT NULL UNIQUE, user_id text NOT NULL, template text NOT NULL, subject text NOT NULL,
 	params jsonb NOT NULL, state text NOT NULL, created_at timestamptz NOT NULL DEFAULT now());
 CREATE INDEX ON notification.notifications (subject, id);
-CREATE TABLE notification.dispatch (id uuid PRIMARY KEY, name text NOT NULL, key text NOT NULL, payload jsonb NOT NULL, state text NOT NULL DEFAULT 'pending',
+CREATE TABLE notification.outbound_calls (id uuid PRIMARY KEY, name text NOT NULL, key text NOT NULL, payload jsonb NOT NULL, state text NOT NULL DEFAULT 'pending',
 	next_at timestamptz NOT NULL DEFAULT now());
-CREATE INDEX ON notification.dispatch (name, next_at) WHERE state = 'pending';
+CREATE INDEX ON notification.outbound_calls (name, next_at) WHERE state = 'pending';
 CREATE TABLE dataplatform.record (message_id uuid PRIMARY KEY, type text NOT NULL, source text NOT NULL, key text NOT NULL, time timestamptz, topic text NOT NULL,
 	payload text NOT NULL, staged_at timestamptz NOT NULL DEFAULT now());
 CREATE INDEX ON dataplatform.record (staged_at);
@@ -152,7 +152,7 @@ func notify(ctx context.Context, tx statements, cause bus.Received, e paymentapi
 		VALUES ($1, $2, $3, 'payment_completed', $4, $5, 'queued') ON CONFLICT (cause_id) DO NOTHING`, id, cause.ID.String(), e.UserID, e.OrderKey, string(params)); err != nil {
 		return err
 	}
-	_, err = tx.ExecContext(ctx, `INSERT INTO notification.dispatch (id, name, key, payload) VALUES ($1, 'mail', $2, $3)`,
+	_, err = tx.ExecContext(ctx, `INSERT INTO notification.outbound_calls (id, name, key, payload) VALUES ($1, 'mail', $2, $3)`,
 		uuid.Must(uuid.NewV7()).String(), e.OrderKey, `{"notificationId":"`+id+`"}`)
 	return err
 }

@@ -46,7 +46,7 @@ func (w *world) quiet() {
 	}
 	for _, module := range w.topo.Modules() {
 		count(module+" aside", module+`.parked_messages WHERE state IN ('retry_scheduled', 'blocked', 'awaiting_version')`)
-		count(module+" dispatch", module+`.dispatch WHERE state IN ('pending', 'leased')`)
+		count(module+" outbound calls", module+`.outbound_calls WHERE state IN ('pending', 'leased')`)
 	}
 	for _, f := range w.flows() {
 		count(f.module+" behind in "+f.topic, fmt.Sprintf(`%s l LEFT JOIN %s.offsets p ON p.subscriber = '%[2]s' AND p.topic = '%s' AND p.partition = l.partition WHERE l."offset" > coalesce(p.committed_offset, 0)`,

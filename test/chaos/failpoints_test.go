@@ -38,7 +38,7 @@ var passages = map[string]int{
 	"migrate.schema_created": 9, "migrate.migrated": 9, "start.registered": 3, // before the last passage
 	"lease.renewed": 3, "lease.claimed": 2, "lease.before_give_back": 30, "lease.given_back": 30,
 	"file.range_fixed": 3, "file.written": 3, "file.renamed": 3, "file.recorded": 3,
-	"dispatch.waiting": 2, "aside.failed_again": 3,
+	"outbound.waiting": 2, "aside.failed_again": 3,
 	"shutdown.drained": 1, "shutdown.lease_ended": 1,
 	"requeue.before_commit": 1, "requeue.after_commit": 1,
 	"topics.missing": 5, "topics.created": 5, "commands.before_delete": 1, "commands.deleted": 1,

@@ -208,7 +208,7 @@ func (w *world) quiet() {
 	}
 	for _, module := range w.topo.Modules() {
 		count(module+" aside", module+`.parked_messages WHERE state IN ('retry_scheduled', 'blocked', 'awaiting_version')`)
-		count(module+" dispatch", module+`.dispatch WHERE state IN ('pending', 'leased')`)
+		count(module+" outbound calls", module+`.outbound_calls WHERE state IN ('pending', 'leased')`)
 		types := map[string][]string{}
 		for _, s := range w.topo.SubscriptionsOf(module) {
 			topic := w.topo.TopicOf(s.Type)

@@ -184,7 +184,7 @@ func TestServe_NeedsNoOwnerAndNamesMissingRights(t *testing.T) {
 	payment.Modules = []string{"payment"}
 	for _, older := range []string{
 		`DELETE FROM payment.bus_version WHERE version_id = 1`, `DELETE FROM payment.module_version WHERE version_id = 1`,
-		`DELETE FROM payment.dispatch_version WHERE version_id = 1`, `DELETE FROM bus.bus_version WHERE version_id = 1`,
+		`DELETE FROM payment.outbound_version WHERE version_id = 1`, `DELETE FROM bus.bus_version WHERE version_id = 1`,
 	} {
 		w.do(`CREATE TABLE kept AS TABLE ` + strings.Fields(older)[2] + `; ` + older)
 		err := w.start(payment)

@@ -84,14 +84,14 @@ func TestMigrate_BySuperuserLeavesTheTablesToTheOwner(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, "CREATEROLE")
 	require.NoError(t, w.migrate())
-	w.do(`DROP TABLE payment.dispatch, payment.dispatch_version; DROP SCHEMA delivery CASCADE`)
+	w.do(`DROP TABLE payment.outbound_calls, payment.outbound_version; DROP SCHEMA delivery CASCADE`)
 	withoutRoles := func(url string) config.Config {
 		cfg := w.config(url)
 		cfg.Database.RolePrefix = ""
 		return cfg
 	}
 	require.NoError(t, w.migrateAs(withoutRoles(w.url)))
-	require.True(t, w.holds(`(SELECT bool_and(relowner = '$owner'::regrole) FROM pg_class WHERE relname IN ('dispatch', 'addresses'))`))
+	require.True(t, w.holds(`(SELECT bool_and(relowner = '$owner'::regrole) FROM pg_class WHERE relname IN ('outbound_calls', 'addresses'))`))
 	require.NoError(t, w.start(withoutRoles(w.as(w.owner))))
 	require.NoError(t, w.migrate())
 }

@@ -12,9 +12,9 @@ import (
 	"millrace/config"
 	"millrace/platform/bus"
 	"millrace/platform/bus/sqltransport"
-	"millrace/platform/dispatch"
 	"millrace/platform/errs"
 	"millrace/platform/module"
+	"millrace/platform/outbound"
 	"millrace/platform/postgres"
 	"millrace/platform/postgres/pgurl"
 )
@@ -22,7 +22,7 @@ import (
 // The goose version tables of the schemas, beside the bus's own.
 const (
 	moduleVersion   = "module_version"
-	dispatchVersion = "dispatch_version"
+	outboundVersion = "outbound_version"
 )
 
 // Migrate brings the database up to date: the bus's and every module's tables,
@@ -96,7 +96,7 @@ func migrateTables(ctx context.Context, cfg config.Config, database *Database) (
 		if err := postgres.Migrate(ctx, db, m.Name(), moduleVersion, m.Migrations()); err != nil {
 			return nil, err
 		}
-		if err := postgres.Migrate(ctx, db, m.Name(), dispatchVersion, dispatch.Migrations()); err != nil {
+		if err := postgres.Migrate(ctx, db, m.Name(), outboundVersion, outbound.Migrations()); err != nil {
 			return nil, err
 		}
 	}
@@ -153,7 +153,7 @@ func outdated(ctx context.Context, db *sql.DB, cfg config.Config) ([]string, err
 		if err != nil {
 			return nil, err
 		}
-		calls, err := postgres.Behind(ctx, db, m.Name(), dispatchVersion, dispatch.Migrations())
+		calls, err := postgres.Behind(ctx, db, m.Name(), outboundVersion, outbound.Migrations())
 		if err != nil {
 			return nil, err
 		}
@@ -234,5 +234,5 @@ func namesOf(all []module.Module) []string {
 }
 
 func roles(cfg config.Config) sqltransport.Roles {
-	return sqltransport.Roles{Prefix: cfg.Database.RolePrefix, ReadOnly: []string{moduleVersion, dispatchVersion}}
+	return sqltransport.Roles{Prefix: cfg.Database.RolePrefix, ReadOnly: []string{moduleVersion, outboundVersion}}
 }

@@ -104,7 +104,7 @@ func leftIn(ctx context.Context, tx looker, topo *bus.Topology) (left []string, 
 		return nil
 	}
 	for _, module := range topo.Modules() {
-		if err := count("calls to the outside of "+module, `SELECT count(*) FROM `+module+`.dispatch WHERE state IN ('pending', 'leased')`); err != nil {
+		if err := count("calls to the outside of "+module, `SELECT count(*) FROM `+module+`.outbound_calls WHERE state IN ('pending', 'leased')`); err != nil {
 			return nil, 0, err
 		}
 	}

@@ -75,7 +75,7 @@ func learn(ctx context.Context, scene demo.Scene, began time.Time) (*names, erro
 		`SELECT id::text, format('<notification of %s>', cause_id) FROM notification.notifications`,
 		`SELECT id::text, format('<%s %s in %s>', CASE WHEN card IS NULL THEN 'message' ELSE 'card' END, row_number() OVER (PARTITION BY room_id, card IS NULL ORDER BY position), room_id) FROM inquiry.entry`)
 	for _, module := range scene.Topology.Modules() {
-		queries = append(queries, fmt.Sprintf(`SELECT id::text, format('<call %%s for %%s>', name, coalesce(payload->>'notificationId', payload->>'refundId', payload->>'transactionKey', key)) FROM %s.dispatch`, module))
+		queries = append(queries, fmt.Sprintf(`SELECT id::text, format('<call %%s for %%s>', name, coalesce(payload->>'notificationId', payload->>'refundId', payload->>'transactionKey', key)) FROM %s.outbound_calls`, module))
 	}
 	for _, query := range queries {
 		if err := n.add(ctx, scene.DB, query); err != nil {

@@ -32,8 +32,8 @@ import (
 
 	"millrace/platform/bus"
 	"millrace/platform/bus/sqltransport"
-	"millrace/platform/dispatch"
 	"millrace/platform/module"
+	"millrace/platform/outbound"
 	"millrace/platform/postgres"
 	"millrace/platform/postgres/pgtest"
 	"millrace/platform/web"
@@ -129,7 +129,7 @@ func migrate(t testing.TB, url string, m Module) {
 	db, err := postgres.Open(t.Context(), postgres.Config{URL: url, MaxConns: 2, Application: "bustest"})
 	require.NoError(t, err)
 	defer db.Close()
-	require.NoError(t, postgres.Migrate(t.Context(), db, m.Name(), "dispatch_version", dispatch.Migrations()))
+	require.NoError(t, postgres.Migrate(t.Context(), db, m.Name(), "outbound_version", outbound.Migrations()))
 	require.NoError(t, postgres.Migrate(t.Context(), db, m.Name(), "module_version", m.Migrations()))
 }
 

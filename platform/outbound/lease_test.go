@@ -1,4 +1,4 @@
-package dispatch
+package outbound
 
 import (
 	"context"
@@ -17,7 +17,7 @@ import (
 // Requests use every connection of the module while a result waits to be
 // recorded, for longer than the lease. Another process must not repeat the
 // call.
-func TestDispatcher_KeepsLeaseWhileNoConnectionIsFree(t *testing.T) {
+func TestQueue_KeepsLeaseWhileNoConnectionIsFree(t *testing.T) {
 	t.Parallel()
 	h := setup(t)
 	const conns = 3
@@ -32,20 +32,20 @@ func TestDispatcher_KeepsLeaseWhileNoConnectionIsFree(t *testing.T) {
 	crowded := pool(conns)
 	var calls atomic.Int32
 	called, answered := make(chan struct{}, 9), make(chan struct{})
-	process := func(db *bus.DB) *Dispatcher[letter, string] {
-		d := New(db, Outside[letter, string]{Name: "letter", Settle: effect, Workers: 1,
-			Call: func(context.Context, Intent[letter]) (string, error) {
+	process := func(db *bus.DB) *Queue[letter, string] {
+		q := New(db, Config[letter, string]{Name: "letter", OnComplete: effect, Workers: 1,
+			Do: func(context.Context, Call[letter]) (string, error) {
 				calls.Add(1)
 				called <- struct{}{}
 				<-answered
 				return "250 ok", nil
 			}})
-		d.lease, d.poll = time.Second, 20*time.Millisecond
-		return d
+		q.lease, q.poll = time.Second, 20*time.Millisecond
+		return q
 	}
-	d := process(bus.NewDB(crowded, "post", topology, published{}).WithReserved(pool(1)))
-	h.start(d)
-	id := h.record(d, "goods-1")
+	q := process(bus.NewDB(crowded, "post", topology, published{}).WithReserved(pool(1)))
+	h.start(q)
+	id := h.record(q, "goods-1")
 	within(t, called)
 	var taken []*sql.Conn
 	for range conns {
@@ -58,18 +58,18 @@ func TestDispatcher_KeepsLeaseWhileNoConnectionIsFree(t *testing.T) {
 			_ = conn.Close() // returns to the pool
 		}
 	})
-	t.Cleanup(free) // runs before the dispatchers end
+	t.Cleanup(free) // runs before the queues end
 	close(answered)
 	held := func() bool {
-		return h.text(`SELECT next_at > clock_timestamp() FROM dispatch WHERE id = $1`, id) == "true"
+		return h.text(`SELECT next_at > clock_timestamp() FROM outbound_calls WHERE id = $1`, id) == "true"
 	}
 	require.Eventually(t, held, patient, 5*time.Millisecond, "the lease is not renewed")
 	h.start(process(h.db))
-	until := time.Now().Add(3 * d.lease)
+	until := time.Now().Add(3 * q.lease)
 	require.Eventually(t, func() bool { return time.Now().After(until) || calls.Load() > 1 }, patient, 5*time.Millisecond)
 	require.EqualValues(t, 1, calls.Load(), "the call was made again")
 	free()
-	h.waitForState(id, "done")
+	h.waitForState(id, "succeeded")
 	require.EqualValues(t, 1, calls.Load(), "the call was made again")
 	require.Equal(t, "1", h.text(`SELECT count(*) FROM effects`))
 }

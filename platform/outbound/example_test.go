@@ -1,12 +1,12 @@
-package dispatch_test
+package outbound_test
 
 import (
 	"context"
 	"net/http"
 
 	"millrace/platform/bus"
-	"millrace/platform/dispatch"
 	"millrace/platform/errs"
+	"millrace/platform/outbound"
 )
 
 type charge struct {
@@ -14,17 +14,17 @@ type charge struct {
 	Amount   int64  `json:"amount"`
 }
 
-// A module has one dispatcher per kind of intent, records intents in its
+// A module has one queue per kind of call, records calls in its
 // transactions, and calls Run in its own Run.
 func Example() {
-	charges := dispatch.New(nil, dispatch.Outside[charge, string]{
+	charges := outbound.New(nil, outbound.Config[charge, string]{
 		Name: "charge",
-		Call: func(ctx context.Context, in dispatch.Intent[charge]) (string, error) {
+		Do: func(ctx context.Context, call outbound.Call[charge]) (string, error) {
 			request, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://gateway.example/charges", http.NoBody)
 			if err != nil {
 				return "", errs.As(errs.Invalid, err) // final: a retry cannot help
 			}
-			request.Header.Set("Idempotency-Key", in.ID.String()) // the same for every attempt
+			request.Header.Set("Idempotency-Key", call.ID.String()) // the same for every attempt
 			response, err := http.DefaultTransport.RoundTrip(request)
 			if err != nil {
 				return "", err // retried
@@ -32,12 +32,12 @@ func Example() {
 			defer response.Body.Close()
 			return response.Status, nil
 		},
-		Settle: func(ctx context.Context, tx *bus.Tx, in dispatch.Intent[charge], out dispatch.Outcome[string]) error {
+		OnComplete: func(ctx context.Context, tx *bus.Tx, call outbound.Call[charge], out outbound.Outcome[string]) error {
 			if out.Err != nil {
-				_, err := tx.ExecContext(ctx, `UPDATE payment SET state = 'unknown' WHERE order_key = $1`, in.Key)
+				_, err := tx.ExecContext(ctx, `UPDATE payment SET state = 'unknown' WHERE order_key = $1`, call.Key)
 				return err
 			}
-			_, err := tx.ExecContext(ctx, `UPDATE payment SET state = 'asked' WHERE order_key = $1`, in.Key)
+			_, err := tx.ExecContext(ctx, `UPDATE payment SET state = 'asked' WHERE order_key = $1`, call.Key)
 			return err
 		},
 	})

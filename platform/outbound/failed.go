@@ -1,4 +1,4 @@
-package dispatch
+package outbound
 
 import (
 	"context"
@@ -14,31 +14,31 @@ import (
 	"millrace/platform/errs"
 )
 
-// FailedCall is an intent that ended without success.
+// FailedCall is a call that completed without success.
 type FailedCall struct {
 	ID          string // "<module>/call/<uuid>", for Retry
 	Module      string // the module that recorded it
-	Name        string // the kind of intent
+	Name        string // the kind of call
 	Key         string // what it is about
 	Correlation string // correlation ID
-	Attempts    int    // number of calls started
+	Attempts    int    // number of attempts started
 	Error       string // the last error, as stored
 	FailedAt    time.Time
 }
 
-// Failed returns the failed intents of the modules, oldest failure first, at
+// Failed returns the failed calls of the modules, oldest failure first, at
 // most limit. db must be able to read the modules' schemas.
 func Failed(ctx context.Context, db *sql.DB, modules []string, limit int) (_ []FailedCall, err error) {
 	defer errs.Wrap(&err, "list failed calls")
 	var parts []string
 	for _, module := range modules {
-		parts = append(parts, fmt.Sprintf(`(SELECT '%[1]s' AS module, id, name, key, correlation, attempts, last_error, finished_at
-			FROM %[1]s.dispatch WHERE state = 'failed' ORDER BY finished_at, id LIMIT $1)`, module))
+		parts = append(parts, fmt.Sprintf(`(SELECT '%[1]s' AS module, id, name, key, correlation_id, attempts, last_error, completed_at
+			FROM %[1]s.outbound_calls WHERE state = 'failed' ORDER BY completed_at, id LIMIT $1)`, module))
 	}
 	if len(parts) == 0 {
 		return nil, nil
 	}
-	rows, err := db.QueryContext(ctx, "SELECT * FROM ("+strings.Join(parts, " UNION ALL ")+") AS failed ORDER BY finished_at, id LIMIT $1", limit)
+	rows, err := db.QueryContext(ctx, "SELECT * FROM ("+strings.Join(parts, " UNION ALL ")+") AS failed ORDER BY completed_at, id LIMIT $1", limit)
 	if err != nil {
 		return nil, err
 	}
@@ -67,7 +67,7 @@ type WaitingCalls struct {
 }
 
 // Waiting returns the kinds of calls that wait because of an error, oldest
-// first. It reads unfinished intents only.
+// first. It reads incomplete calls only.
 func Waiting(ctx context.Context, db *sql.DB, modules []string) (_ []WaitingCalls, err error) {
 	defer errs.Wrap(&err, "list waiting calls")
 	var parts []string
@@ -75,7 +75,7 @@ func Waiting(ctx context.Context, db *sql.DB, modules []string) (_ []WaitingCall
 		parts = append(parts, fmt.Sprintf(`
 			SELECT '%[1]s' AS module, name, last_error, count(*) AS failed,
 				sum(count(*)) OVER (PARTITION BY name)::bigint AS waiting, min(min(created_at)) OVER (PARTITION BY name) AS oldest
-			FROM %[1]s.dispatch WHERE state = 'pending' GROUP BY name, last_error`, module))
+			FROM %[1]s.outbound_calls WHERE state = 'pending' GROUP BY name, last_error`, module))
 	}
 	if len(parts) == 0 {
 		return nil, nil
@@ -102,9 +102,8 @@ const callPart = "/call/"
 // IsCall reports whether an ID names a call, such as "payment/call/<uuid>".
 func IsCall(id string) bool { return strings.Contains(id, callPart) }
 
-// Retry makes a failed intent pending again with all its attempts; a dispatcher
-// in any process finds it within a second. The call is made with the same
-// Intent.ID. A malformed ID is Invalid and an unknown one NotFound. An intent
+// Retry makes a failed call pending again with all its attempts; a queue
+// in any process finds it within a second. It is made with the same Call.ID. A malformed ID is Invalid and an unknown one NotFound. A call
 // that is not failed is a Conflict that contains its current state.
 func Retry(ctx context.Context, db *sql.DB, modules []string, id string) (err error) {
 	defer errs.Wrap(&err, "retry %s", id)
@@ -114,15 +113,15 @@ func Retry(ctx context.Context, db *sql.DB, modules []string, id string) (err er
 		return errs.InvalidField("id", "%q is no failed call's id; they look like %q, see `millrace deadletters list`", id, "payment/call/<uuid>")
 	}
 	// It waits for the lock and reads the state under it, so only one of two
-	// concurrent calls changes the intent.
+	// concurrent calls changes the call.
 	var state string
 	err = db.QueryRowContext(ctx, fmt.Sprintf(`
-		UPDATE %s.dispatch SET state = 'pending', attempts = 0, next_at = now(), finished_at = NULL, last_error = ''
+		UPDATE %s.outbound_calls SET state = 'pending', attempts = 0, next_at = now(), completed_at = NULL, last_error = ''
 		WHERE id = $1 AND state = 'failed' RETURNING state`, module), number).Scan(&state)
 	if !errors.Is(err, sql.ErrNoRows) {
 		return err
 	}
-	err = db.QueryRowContext(ctx, fmt.Sprintf(`SELECT state FROM %s.dispatch WHERE id = $1`, module), number).Scan(&state)
+	err = db.QueryRowContext(ctx, fmt.Sprintf(`SELECT state FROM %s.outbound_calls WHERE id = $1`, module), number).Scan(&state)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		return errs.New(errs.NotFound, "there is no such call")

@@ -1,4 +1,4 @@
-package dispatch
+package outbound
 
 import (
 	"context"
@@ -14,57 +14,57 @@ import (
 	"millrace/platform/redact"
 )
 
-// process makes the call of a claimed intent and records its next state. ctx
-// ends only when a shutdown has waited long enough.
-func (d *Dispatcher[P, R]) process(ctx context.Context, r row) {
+// process makes a claimed call and records its next state. ctx ends only when a
+// shutdown has waited long enough.
+func (q *Queue[P, R]) process(ctx context.Context, r row) {
 	ctx = bus.WithCorrelation(ctx, r.correlation)
-	in := Intent[P]{ID: r.id, Key: r.key, Attempt: r.attempts, Correlation: r.correlation}
-	out := Outcome[R]{Attempts: min(r.attempts, d.out.MaxAttempts)}
+	call := Call[P]{ID: r.id, Key: r.key, Attempt: r.attempts, Correlation: r.correlation}
+	out := Outcome[R]{Attempts: min(r.attempts, q.config.MaxAttempts)}
 
 	final := true
-	if err := json.Unmarshal(r.payload, &in.Payload); err != nil {
+	if err := json.Unmarshal(r.payload, &call.Payload); err != nil {
 		out.Err = errs.New(errs.Undecodable, "the recorded payload: %w", err)
-	} else if r.attempts > d.out.MaxAttempts {
-		out.Err = errs.New(errs.Unknown, "gave up: the last of %d calls did not return", d.out.MaxAttempts)
+	} else if r.attempts > q.config.MaxAttempts {
+		out.Err = errs.New(errs.Unknown, "gave up: the last of %d calls did not return", q.config.MaxAttempts)
 	} else {
-		out.Result, out.Err = d.call(ctx, in)
-		failpoint.Here("dispatch.after_call")
-		final = out.Err == nil || errs.KindOf(out.Err).Reaction() == errs.Dead || r.attempts == d.out.MaxAttempts
+		out.Result, out.Err = q.call(ctx, call)
+		failpoint.Here("outbound.after_call")
+		final = out.Err == nil || errs.KindOf(out.Err).Reaction() == errs.Dead || r.attempts == q.config.MaxAttempts
 	}
 
 	if out.Err != nil && ctx.Err() != nil { // cancelled by the shutdown: not a failure
-		_ = d.inTx(ctx, func(ctx context.Context, tx *bus.Tx) error { return requeueUncounted(ctx, tx, r) }) // on an error the lease expires instead
+		_ = q.inTx(ctx, func(ctx context.Context, tx *bus.Tx) error { return requeueUncounted(ctx, tx, r) }) // on an error the lease expires instead
 		return
 	}
-	if who, wait, wasClosed := d.gate.note(r.id, out.Err); who != notDelayed {
-		d.delay(ctx, r, in, out.Err, who, wait)
+	if who, wait, wasClosed := q.gate.note(r.id, out.Err); who != notDelayed {
+		q.delay(ctx, r, call, out.Err, who, wait)
 		return
 	} else if wasClosed > 0 {
-		d.log().Info("calls resumed", "delayed_for", wasClosed.Round(time.Second))
-		d.look()
+		q.log().Info("calls resumed", "delayed_for", wasClosed.Round(time.Second))
+		q.look()
 	}
 	if !final {
-		wait := d.backoff(r.attempts)
-		d.log().Info("call failed; it is made again", "id", r.id, "key", r.key, "correlation_id", r.correlation,
+		wait := q.backoff(r.attempts)
+		q.log().Info("call failed; it is made again", "id", r.id, "key", r.key, "correlation_id", r.correlation,
 			"attempt", r.attempts, "wait", wait, "error", redact.Error(out.Err), "kind", errs.KindOf(out.Err))
-		if d.persist(ctx, r, func(ctx context.Context, tx *bus.Tx) error {
+		if q.persist(ctx, r, func(ctx context.Context, tx *bus.Tx) error {
 			if err := scheduleNext(ctx, tx, r, wait, redact.Error(out.Err)); err != nil {
 				return err
 			}
-			return d.onWait(ctx, tx, in, r.attempts, out.Err)
+			return q.onWait(ctx, tx, call, r.attempts, out.Err)
 		}) == nil {
-			failpoint.Here("dispatch.waiting")
-			time.AfterFunc(wait, d.look)
+			failpoint.Here("outbound.waiting")
+			time.AfterFunc(wait, q.look)
 		}
 		return
 	}
-	d.settle(ctx, r, in, out)
+	q.complete(ctx, r, call, out)
 }
 
 // delay requeues a call that returned a Delay, without counting the attempt.
-func (d *Dispatcher[P, R]) delay(ctx context.Context, r row, in Intent[P], err error, who delayed, wait time.Duration) {
+func (q *Queue[P, R]) delay(ctx context.Context, r row, call Call[P], err error, who delayed, wait time.Duration) {
 	text := redact.Error(err)
-	log := d.log().With("id", r.id, "key", r.key, "correlation_id", r.correlation, "error", text, "kind", errs.KindOf(err))
+	log := q.log().With("id", r.id, "key", r.key, "correlation_id", r.correlation, "error", text, "kind", errs.KindOf(err))
 	back := postpone
 	switch who {
 	case firstOfAll:
@@ -77,49 +77,49 @@ func (d *Dispatcher[P, R]) delay(ctx context.Context, r row, in Intent[P], err e
 	default:
 		log.Debug("calls still delayed", "next_probe", wait)
 	}
-	if d.persist(ctx, r, func(ctx context.Context, tx *bus.Tx) error {
+	if q.persist(ctx, r, func(ctx context.Context, tx *bus.Tx) error {
 		if err := back(ctx, tx, r, text); err != nil {
 			return err
 		}
-		return d.onWait(ctx, tx, in, r.attempts-1, err)
+		return q.onWait(ctx, tx, call, r.attempts-1, err)
 	}) == nil {
-		time.AfterFunc(wait, d.look)
+		time.AfterFunc(wait, q.look)
 	}
 }
 
-func (d *Dispatcher[P, R]) onWait(ctx context.Context, tx *bus.Tx, in Intent[P], attempts int, err error) error {
-	if d.out.OnWait == nil {
+func (q *Queue[P, R]) onWait(ctx context.Context, tx *bus.Tx, call Call[P], attempts int, err error) error {
+	if q.config.OnWait == nil {
 		return nil
 	}
-	return d.out.OnWait(ctx, tx, in, attempts, err)
+	return q.config.OnWait(ctx, tx, call, attempts, err)
 }
 
-// settle records the result once. If that keeps failing, it requeues the
-// intent.
-func (d *Dispatcher[P, R]) settle(ctx context.Context, r row, in Intent[P], out Outcome[R]) {
-	state, lastError := "done", ""
+// complete records the result once. If that keeps failing, it requeues the
+// call.
+func (q *Queue[P, R]) complete(ctx context.Context, r row, call Call[P], out Outcome[R]) {
+	state, lastError := "succeeded", ""
 	if out.Err != nil {
 		state, lastError = "failed", redact.Error(out.Err)
 	}
-	err := d.persist(ctx, r, func(ctx context.Context, tx *bus.Tx) error {
+	err := q.persist(ctx, r, func(ctx context.Context, tx *bus.Tx) error {
 		if err := finish(ctx, tx, r, state, lastError); err != nil {
 			return err
 		}
-		failpoint.Here("dispatch.before_settle")
-		return d.out.Settle(ctx, tx, in, out)
+		failpoint.Here("outbound.before_complete")
+		return q.config.OnComplete(ctx, tx, call, out)
 	})
-	failpoint.Here("dispatch.settled")
+	failpoint.Here("outbound.completed")
 	switch {
-	case errors.Is(err, errFenced), err != nil && ctx.Err() != nil: // the lease is lost, or the next process settles it
+	case errors.Is(err, errFenced), err != nil && ctx.Err() != nil: // the lease is lost, or the next process completes it
 	case err != nil:
-		d.log().Error("the result cannot be recorded; the call is made again later", "id", r.id, "key", r.key,
+		q.log().Error("the result cannot be recorded; the call is made again later", "id", r.id, "key", r.key,
 			"correlation_id", r.correlation, "error", redact.Error(err), "kind", errs.KindOf(err))
-		text := redact.Error(fmt.Errorf("settle: %w", err))
-		_ = d.persist(ctx, r, func(ctx context.Context, tx *bus.Tx) error { // on an error the lease expires instead
+		text := redact.Error(fmt.Errorf("complete: %w", err))
+		_ = q.persist(ctx, r, func(ctx context.Context, tx *bus.Tx) error { // on an error the lease expires instead
 			return requeue(ctx, tx, r, time.Second, text)
 		})
 	case out.Err != nil:
-		d.log().Warn("call failed for good", "id", r.id, "key", r.key, "correlation_id", r.correlation,
+		q.log().Warn("call failed for good", "id", r.id, "key", r.key, "correlation_id", r.correlation,
 			"attempts", out.Attempts, "error", lastError, "kind", errs.KindOf(out.Err))
 	}
 }
@@ -130,14 +130,14 @@ func (d *Dispatcher[P, R]) settle(ctx context.Context, r row, in Intent[P], out 
 // ends ctx, or recording fails for a reason of its own. Meanwhile it renews the
 // lease: otherwise another process would repeat the call and use up its
 // attempts.
-func (d *Dispatcher[P, R]) persist(ctx context.Context, r row, record func(context.Context, *bus.Tx) error) error {
-	d.recording.Store(r.id, true)
-	defer d.recording.Delete(r.id)
-	defer d.keep(ctx, r)()
-	log := d.log().With("id", r.id, "key", r.key, "correlation_id", r.correlation)
+func (q *Queue[P, R]) persist(ctx context.Context, r row, record func(context.Context, *bus.Tx) error) error {
+	q.recording.Store(r.id, true)
+	defer q.recording.Delete(r.id)
+	defer q.keep(ctx, r)()
+	log := q.log().With("id", r.id, "key", r.key, "correlation_id", r.correlation)
 	faults, delayed := 0, false
 	for try := 0; ; try++ {
-		err := d.inTx(ctx, record)
+		err := q.inTx(ctx, record)
 		if err == nil {
 			if delayed {
 				log.Info("the result is recorded")
@@ -155,7 +155,7 @@ func (d *Dispatcher[P, R]) persist(ctx context.Context, r row, record func(conte
 				log.Warn("the result cannot be recorded yet; trying again", "error", redact.Error(err), "kind", errs.KindOf(err))
 			}
 		default:
-			if faults++; faults >= d.settles {
+			if faults++; faults >= q.maxFaults {
 				return err
 			}
 		}
@@ -171,19 +171,19 @@ func (d *Dispatcher[P, R]) persist(ctx context.Context, r row, record func(conte
 
 // keep renews the lease of a call until end is called. It uses reserved
 // connections, because the module's own may all be in use by requests.
-func (d *Dispatcher[P, R]) keep(ctx context.Context, r row) (end func()) {
+func (q *Queue[P, R]) keep(ctx context.Context, r row) (end func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		tick := time.NewTicker(min(d.lease/5, 2*time.Second)) // after a call, at least 5 s of the lease remain
+		tick := time.NewTicker(min(q.lease/5, 2*time.Second)) // after a call, at least 5 s of the lease remain
 		defer tick.Stop()
 		for {
 			select {
 			case <-ctx.Done():
 				return
 			case <-tick.C:
-				if errors.Is(renew(ctx, d.db, r, d.lease), errFenced) {
+				if errors.Is(renew(ctx, q.db, r, q.lease), errFenced) {
 					return // the next attempt to record finds out, too
 				}
 			}
@@ -197,19 +197,19 @@ func (d *Dispatcher[P, R]) keep(ctx context.Context, r row) (end func()) {
 
 // inTx runs f in a transaction that a shutdown does not cancel, and recovers
 // panics.
-func (d *Dispatcher[P, R]) inTx(ctx context.Context, f func(context.Context, *bus.Tx) error) (err error) {
+func (q *Queue[P, R]) inTx(ctx context.Context, f func(context.Context, *bus.Tx) error) (err error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 	defer cancel()
 	defer contain(&err)
-	return d.db.InTx(ctx, func(tx *bus.Tx) error { return f(ctx, tx) })
+	return q.db.InTx(ctx, func(tx *bus.Tx) error { return f(ctx, tx) })
 }
 
 // call makes the call with the time limit Timeout, and recovers panics.
-func (d *Dispatcher[P, R]) call(ctx context.Context, in Intent[P]) (result R, err error) {
-	ctx, cancel := context.WithTimeout(ctx, d.out.Timeout)
+func (q *Queue[P, R]) call(ctx context.Context, call Call[P]) (result R, err error) {
+	ctx, cancel := context.WithTimeout(ctx, q.config.Timeout)
 	defer cancel()
 	defer contain(&err)
-	return d.out.Call(ctx, in)
+	return q.config.Do(ctx, call)
 }
 
 // contain converts a panic to an error of kind Unknown with the stack. It drops

@@ -1,4 +1,4 @@
-package dispatch
+package outbound
 
 import (
 	"context"
@@ -15,44 +15,44 @@ import (
 
 // A result that waits for a lock is kept and its call is not repeated, even if
 // the lock is held for many times the lease.
-func TestDispatcher_LockUsesNoAttempt(t *testing.T) {
+func TestQueue_LockUsesNoAttempt(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		locked    string
 		processes int
 		lease     time.Duration
 	}{
-		"TableOfSettle":                {"effects", 1, 400 * time.Millisecond},
-		"TableOfSettleAndTwoProcesses": {"effects", 2, 4 * time.Second}, // longer than the pauses of two seconds, as real leases are
-		"TableOfEvents":                {"published", 1, 400 * time.Millisecond},
-		"OwnTable":                     {"dispatch", 1, 400 * time.Millisecond},
+		"TableOfOnComplete":                {"effects", 1, 400 * time.Millisecond},
+		"TableOfOnCompleteAndTwoProcesses": {"effects", 2, 4 * time.Second}, // longer than the pauses of two seconds, as real leases are
+		"TableOfEvents":                    {"published", 1, 400 * time.Millisecond},
+		"OwnTable":                         {"outbound_calls", 1, 400 * time.Millisecond},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			h := setup(t)
-			var calls, settles atomic.Int32
+			var calls, completions atomic.Int32
 			called, waited := make(chan struct{}, 100), make(chan struct{})
 			locked := make(chan struct{})
 			for range c.processes {
 				db := h.impatient()
-				d := New(db, Outside[letter, string]{
+				q := New(db, Config[letter, string]{
 					Name: "letter", MaxAttempts: 2,
-					Call: func(context.Context, Intent[letter]) (string, error) {
+					Do: func(context.Context, Call[letter]) (string, error) {
 						calls.Add(1)
 						called <- struct{}{}
 						<-locked
 						return "sent", nil
 					},
-					Settle: func(ctx context.Context, tx *bus.Tx, in Intent[letter], out Outcome[string]) error {
-						settles.Add(1)
-						return effect(ctx, tx, in, out)
+					OnComplete: func(ctx context.Context, tx *bus.Tx, call Call[letter], out Outcome[string]) error {
+						completions.Add(1)
+						return effect(ctx, tx, call, out)
 					},
 				})
-				d.lease, d.poll = c.lease, 20*time.Millisecond
-				h.start(d)
+				q.lease, q.poll = c.lease, 20*time.Millisecond
+				h.start(q)
 			}
-			id := h.record(New(h.db, Outside[letter, string]{
-				Name: "letter", Call: func(context.Context, Intent[letter]) (string, error) { return "", nil }, Settle: effect,
+			id := h.record(New(h.db, Config[letter, string]{
+				Name: "letter", Do: func(context.Context, Call[letter]) (string, error) { return "", nil }, OnComplete: effect,
 			}), "goods-1")
 			within(t, called)
 			holder, err := h.sql.BeginTx(context.WithoutCancel(t.Context()), nil)
@@ -79,11 +79,11 @@ func TestDispatcher_LockUsesNoAttempt(t *testing.T) {
 			}()
 			within(t, waited)
 			release()
-			h.waitForState(id, "done")
+			h.waitForState(id, "succeeded")
 			require.EqualValues(t, 1, calls.Load(), "the call was made again")
-			require.Equal(t, "1", h.text(`SELECT attempts FROM dispatch WHERE id = $1`, id))
+			require.Equal(t, "1", h.text(`SELECT attempts FROM outbound_calls WHERE id = $1`, id))
 			require.Equal(t, "1", h.text(`SELECT count(*) FROM effects`))
-			require.Positive(t, settles.Load())
+			require.Positive(t, completions.Load())
 		})
 	}
 }

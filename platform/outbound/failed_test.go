@@ -1,4 +1,4 @@
-package dispatch
+package outbound
 
 import (
 	"context"
@@ -18,16 +18,16 @@ func TestRetry_FailedCallIsListedAndRetriedOnce(t *testing.T) {
 	h := setup(t)
 	mended := atomic.Bool{}
 	ids := make(chan uuid.UUID, 9)
-	d := New(h.db, Outside[letter, string]{Name: "letter", Settle: effect,
-		Call: func(_ context.Context, in Intent[letter]) (string, error) {
-			ids <- in.ID
+	q := New(h.db, Config[letter, string]{Name: "letter", OnComplete: effect,
+		Do: func(_ context.Context, call Call[letter]) (string, error) {
+			ids <- call.ID
 			if !mended.Load() {
 				return "", errs.New(errs.Invalid, "no such box as kim@example.com")
 			}
 			return "250 ok", nil
 		}})
-	stop := h.start(d)
-	id := h.record(d, "goods-1")
+	stop := h.start(q)
+	id := h.record(q, "goods-1")
 	h.waitForState(id, "failed")
 	stop()
 
@@ -40,15 +40,15 @@ func TestRetry_FailedCallIsListedAndRetriedOnce(t *testing.T) {
 	require.Equal(t, want, calls[0])
 
 	require.NoError(t, Retry(t.Context(), h.sql, posts, want.ID))
-	require.Equal(t, "pending 0", h.text(`SELECT state || ' ' || attempts FROM dispatch`))
+	require.Equal(t, "pending 0", h.text(`SELECT state || ' ' || attempts FROM outbound_calls`))
 	require.Equal(t, errs.Conflict, errs.KindOf(Retry(t.Context(), h.sql, posts, want.ID)), "another change came first")
 	calls, err = Failed(t.Context(), h.sql, posts, 100)
 	require.NoError(t, err)
 	require.Empty(t, calls)
 
 	mended.Store(true)
-	h.start(d)
-	h.waitForState(id, "done")
+	h.start(q)
+	h.waitForState(id, "succeeded")
 	require.Equal(t, id, within(t, ids))
 	require.Equal(t, id, within(t, ids), "under the same name")
 	require.Equal(t, "2", h.text(`SELECT count(*) FROM effects`), "the failure, and the success")
@@ -59,7 +59,7 @@ func TestFailed_ListsOldestFirstUpToLimit(t *testing.T) {
 	t.Parallel()
 	h := setup(t)
 	_, err := h.sql.Exec(`
-		INSERT INTO dispatch (id, name, key, payload, state, finished_at)
+		INSERT INTO outbound_calls (id, name, key, payload, state, completed_at)
 		SELECT gen_random_uuid(), 'letter', 'goods-' || n, '{}', 'failed', now() - n * interval '1 minute' FROM generate_series(1, 9) n`)
 	require.NoError(t, err)
 	calls, err := Failed(t.Context(), h.sql, posts, 2)

@@ -1,4 +1,4 @@
-package dispatch
+package outbound
 
 import (
 	"context"
@@ -15,22 +15,22 @@ import (
 // does not respond.
 const patience = 10 * time.Second
 
-// Run claims intents and makes their calls until ctx is done. Then it finishes
-// the calls in flight, as the package comment describes, and returns nil. It
+// Run claims calls and makes them until ctx is done. Then it finishes the
+// calls in flight, as the package comment describes, and returns nil. It
 // may run in several processes at once. When the database is unavailable, it
 // logs that and waits.
-func (d *Dispatcher[P, R]) Run(ctx context.Context) error {
+func (q *Queue[P, R]) Run(ctx context.Context) error {
 	calls, abandon := context.WithCancel(context.WithoutCancel(ctx))
 	defer abandon()
-	tick := time.NewTicker(d.poll)
+	tick := time.NewTicker(q.poll)
 	defer tick.Stop()
 
 	// Each call has its own goroutine: one that ends abnormally
 	// (runtime.Goexit) loses its lease, but no worker. Only this loop counts
 	// them.
-	ended := make(chan struct{}, d.out.Workers)
+	ended := make(chan struct{}, q.config.Workers)
 	busy := 0
-	look := true // finds intents of an earlier process
+	look := true // finds calls of an earlier process
 	for {
 		for counted := false; !counted; { // counts all that have ended, so that one claim replaces them
 			select {
@@ -40,32 +40,32 @@ func (d *Dispatcher[P, R]) Run(ctx context.Context) error {
 				counted = true
 			}
 		}
-		if free := d.gate.room(d.out.Workers - busy); look && free > 0 && ctx.Err() == nil {
-			claimed := d.claim(ctx, free)
-			d.gate.began(claimed)
+		if free := q.gate.room(q.config.Workers - busy); look && free > 0 && ctx.Err() == nil {
+			claimed := q.claim(ctx, free)
+			q.gate.began(claimed)
 			look = len(claimed) == free // there may be more
 			for _, r := range claimed {
 				busy++
 				go func() {
 					defer func() {
-						d.gate.ended(r.id)
+						q.gate.ended(r.id)
 						ended <- struct{}{}
 					}()
-					d.process(calls, r)
+					q.process(calls, r)
 				}()
 			}
 			continue
 		}
 		select {
 		case <-ctx.Done():
-			d.finishInFlight(busy, ended, abandon)
+			q.finishInFlight(busy, ended, abandon)
 			return nil
 		case <-ended:
 			busy--
-		case <-d.wake:
+		case <-q.wake:
 			look = true
 		case <-tick.C:
-			look = look || d.due(ctx) // while calls are delayed, a pending look is kept
+			look = look || q.due(ctx) // while calls are delayed, a pending look is kept
 		}
 	}
 }
@@ -73,45 +73,45 @@ func (d *Dispatcher[P, R]) Run(ctx context.Context) error {
 // claim returns nothing if the database is unavailable; the next tick tries
 // again. It is not cancelled with ctx, because a claim that is committed
 // without our knowledge delays its calls until the lease expires.
-func (d *Dispatcher[P, R]) claim(ctx context.Context, limit int) []row {
+func (q *Queue[P, R]) claim(ctx context.Context, limit int) []row {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 	defer cancel()
 	recording := []string{}
-	d.recording.Range(func(id, _ any) bool {
+	q.recording.Range(func(id, _ any) bool {
 		recording = append(recording, id.(uuid.UUID).String())
 		return true
 	})
-	claimed, err := claim(ctx, d.db, d.out.Name, limit, d.lease, recording)
-	d.note(err)
+	claimed, err := claim(ctx, q.db, q.config.Name, limit, q.lease, recording)
+	q.note(err)
 	if len(claimed) > 0 {
-		failpoint.Here("dispatch.claimed")
+		failpoint.Here("outbound.claimed")
 	}
 	return claimed
 }
 
-func (d *Dispatcher[P, R]) due(ctx context.Context) bool {
+func (q *Queue[P, R]) due(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 	defer cancel()
-	found, err := due(ctx, d.db, d.out.Name)
-	d.note(err)
+	found, err := due(ctx, q.db, q.config.Name)
+	q.note(err)
 	return found
 }
 
 // note logs when the database becomes unavailable, and when it is available
 // again.
-func (d *Dispatcher[P, R]) note(err error) {
-	switch was := d.away.Swap(err != nil); {
+func (q *Queue[P, R]) note(err error) {
+	switch was := q.away.Swap(err != nil); {
 	case err != nil && !was:
-		d.log().Warn("cannot look for calls; trying again", "error", redact.Error(err), "kind", errs.KindOf(err))
+		q.log().Warn("cannot look for calls; trying again", "error", redact.Error(err), "kind", errs.KindOf(err))
 	case err == nil && was:
-		d.log().Info("looking for calls again")
+		q.log().Info("looking for calls again")
 	}
 }
 
 // finishInFlight waits for the calls in flight. After the time limit it cancels
 // them and waits a last second while they are requeued.
-func (d *Dispatcher[P, R]) finishInFlight(busy int, ended <-chan struct{}, abandon func()) {
-	bound := time.NewTimer(d.drain)
+func (q *Queue[P, R]) finishInFlight(busy int, ended <-chan struct{}, abandon func()) {
+	bound := time.NewTimer(q.drain)
 	defer bound.Stop()
 	abandoned := false
 	for busy > 0 {
@@ -120,7 +120,7 @@ func (d *Dispatcher[P, R]) finishInFlight(busy int, ended <-chan struct{}, aband
 			busy--
 		case <-bound.C:
 			if abandoned {
-				d.log().Warn("calls were left behind; they are made again when their leases end", "calls", busy)
+				q.log().Warn("calls were left behind; they are made again when their leases end", "calls", busy)
 				return
 			}
 			abandoned = true

@@ -1,4 +1,4 @@
-package dispatch
+package outbound
 
 import (
 	"errors"
@@ -10,7 +10,7 @@ import (
 	"millrace/platform/redact"
 )
 
-// Delay is an error of a Call that affects every call of its dispatcher, not
+// Delay is an error of a Do that affects every call of its queue, not
 // only the one that returned it: the outside system is unreachable, or refuses
 // our account. See the package comment.
 type Delay struct {
@@ -31,7 +31,7 @@ func (e *Delay) Unwrap() error { return e.Err }
 
 const defaultLongest = 20 * time.Second
 
-// Delayed is the error of a dispatcher whose calls are delayed.
+// Delayed is the error of a queue whose calls are delayed.
 type Delayed struct {
 	cause *Delay
 	since time.Time
@@ -50,16 +50,16 @@ func (e *Delayed) Since() time.Time { return e.since }
 func (e *Delayed) Public() string { return redact.Error(e.cause) }
 
 // Delayed returns a *Delayed while calls are delayed, else nil.
-func (d *Dispatcher[P, R]) Delayed() error {
-	d.gate.mu.Lock()
-	defer d.gate.mu.Unlock()
-	if d.gate.cause == nil {
+func (q *Queue[P, R]) Delayed() error {
+	q.gate.mu.Lock()
+	defer q.gate.mu.Unlock()
+	if q.gate.cause == nil {
 		return nil
 	}
-	return &Delayed{d.gate.cause, d.gate.since}
+	return &Delayed{q.gate.cause, q.gate.since}
 }
 
-// gate is the circuit breaker of a dispatcher in this process. While it is
+// gate is the circuit breaker of a queue in this process. While it is
 // closed, it admits one call at a time as a probe.
 type gate struct {
 	first time.Duration // the first pause; each further one doubles
@@ -72,7 +72,7 @@ type gate struct {
 	probe  uuid.UUID // the probe in flight, or Nil
 	denied map[uuid.UUID]bool
 	// alone are the calls that returned a Delay although a later call of
-	// another intent did not. If one of them returns a Delay again, only that
+	// another call did not. If one of them returns a Delay again, only that
 	// call waits: a misinterpreted answer must not delay the others again and
 	// again.
 	alone map[uuid.UUID]bool

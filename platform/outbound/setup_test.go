@@ -1,4 +1,4 @@
-package dispatch
+package outbound
 
 import (
 	"context"
@@ -66,7 +66,7 @@ func setup(t *testing.T) *fixture {
 	t.Helper()
 	h := &fixture{t: t, url: pgtest.URL(t)}
 	h.sql, h.db = h.open()
-	require.NoError(t, postgres.Migrate(t.Context(), h.sql, "post", "dispatch_version", Migrations()))
+	require.NoError(t, postgres.Migrate(t.Context(), h.sql, "post", "outbound_version", Migrations()))
 	_, err := h.sql.Exec(`CREATE TABLE published (payload text, correlation text)`)
 	require.NoError(t, err)
 	_, err = h.sql.Exec(`CREATE TABLE effects (id uuid, attempts int, error text)`)
@@ -79,27 +79,27 @@ func (h *fixture) open() (*sql.DB, *bus.DB) {
 	h.t.Helper()
 	topology, err := bus.NewTopology(post{})
 	require.NoError(h.t, err)
-	db, err := postgres.Open(h.t.Context(), postgres.Config{URL: h.url, Schema: "post", Application: "dispatch-test", MaxConns: 8})
+	db, err := postgres.Open(h.t.Context(), postgres.Config{URL: h.url, Schema: "post", Application: "outbound-test", MaxConns: 8})
 	require.NoError(h.t, err)
 	h.t.Cleanup(func() { _ = db.Close() })
 	return db, bus.NewDB(db, "post", topology, published{})
 }
 
-func (h *fixture) record(d *Dispatcher[letter, string], key string) (id uuid.UUID) {
+func (h *fixture) record(q *Queue[letter, string], key string) (id uuid.UUID) {
 	h.t.Helper()
 	require.NoError(h.t, h.db.InTx(h.t.Context(), func(tx *bus.Tx) (err error) {
-		id, err = d.Record(bus.WithCorrelation(h.t.Context(), "talk-"+key), tx, key, letter{To: key})
+		id, err = q.Record(bus.WithCorrelation(h.t.Context(), "talk-"+key), tx, key, letter{To: key})
 		return err
 	}))
 	return id
 }
 
-// start runs the dispatcher until the test ends or stop is called.
-func (h *fixture) start(d *Dispatcher[letter, string]) (stop func()) {
+// start runs the queue until the test ends or stop is called.
+func (h *fixture) start(q *Queue[letter, string]) (stop func()) {
 	h.t.Helper()
 	ctx, cancel := context.WithCancel(context.WithoutCancel(h.t.Context()))
 	ended := make(chan error, 1)
-	go func() { ended <- d.Run(ctx) }()
+	go func() { ended <- q.Run(ctx) }()
 	stop = sync.OnceFunc(func() {
 		cancel()
 		require.NoError(h.t, within(h.t, ended))
@@ -108,20 +108,20 @@ func (h *fixture) start(d *Dispatcher[letter, string]) (stop func()) {
 	return stop
 }
 
-// waitForState waits until the intent is in the state.
+// waitForState waits until the call is in the state.
 func (h *fixture) waitForState(id uuid.UUID, state string) {
 	h.t.Helper()
 	require.Eventually(h.t, func() bool {
 		var now string
-		err := h.sql.QueryRow(`SELECT state FROM dispatch WHERE id = $1`, id).Scan(&now)
+		err := h.sql.QueryRow(`SELECT state FROM outbound_calls WHERE id = $1`, id).Scan(&now)
 		return err == nil && now == state // an error means that the test closed the connection
-	}, patient, 5*time.Millisecond, "intent %s never became %s", id, state)
+	}, patient, 5*time.Millisecond, "call %s never became %s", id, state)
 }
 
 // expireLeases ends all current leases, as time would.
 func (h *fixture) expireLeases() {
 	h.t.Helper()
-	_, err := h.sql.Exec(`UPDATE dispatch SET next_at = now() WHERE state = 'leased'`)
+	_, err := h.sql.Exec(`UPDATE outbound_calls SET next_at = now() WHERE state = 'leased'`)
 	require.NoError(h.t, err)
 }
 
@@ -132,16 +132,16 @@ func (h *fixture) text(query string, args ...any) (value string) {
 	return value
 }
 
-// effect is the Settle of most tests: it inserts a row and publishes an event.
-func effect(ctx context.Context, tx *bus.Tx, in Intent[letter], out Outcome[string]) error {
+// effect is the OnComplete of most tests: it inserts a row and publishes an event.
+func effect(ctx context.Context, tx *bus.Tx, call Call[letter], out Outcome[string]) error {
 	failed := ""
 	if out.Err != nil {
 		failed = out.Err.Error()
 	}
-	if _, err := tx.ExecContext(ctx, `INSERT INTO effects VALUES ($1, $2, $3)`, in.ID, out.Attempts, failed); err != nil {
+	if _, err := tx.ExecContext(ctx, `INSERT INTO effects VALUES ($1, $2, $3)`, call.ID, out.Attempts, failed); err != nil {
 		return err
 	}
-	return tx.Publish(mailed{Subject: in.Key})
+	return tx.Publish(mailed{Subject: call.Key})
 }
 
 func within[T any](t *testing.T, c <-chan T) (v T) {

@@ -1,4 +1,4 @@
-package dispatch
+package outbound
 
 import (
 	"context"
@@ -19,24 +19,24 @@ import (
 // office is an outside system that a test can make unavailable.
 type office struct {
 	mu     sync.Mutex
-	answer func(in Intent[letter]) error
-	calls  []string // keys of the intents
+	answer func(call Call[letter]) error
+	calls  []string // keys of the calls
 	atOnce int
 	most   int // maximum of concurrent calls since the last reset
 }
 
-func (o *office) call(_ context.Context, in Intent[letter]) (string, error) {
+func (o *office) call(_ context.Context, call Call[letter]) (string, error) {
 	o.mu.Lock()
-	o.calls = append(o.calls, in.Key)
+	o.calls = append(o.calls, call.Key)
 	o.atOnce++
 	o.most = max(o.most, o.atOnce)
 	answer := o.answer
 	o.mu.Unlock()
 	defer func() { o.mu.Lock(); o.atOnce--; o.mu.Unlock() }()
-	return "250 ok", answer(in)
+	return "250 ok", answer(call)
 }
 
-func (o *office) answers(answer func(in Intent[letter]) error) {
+func (o *office) answers(answer func(call Call[letter]) error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.answer, o.calls, o.most = answer, nil, 0
@@ -54,38 +54,38 @@ func (o *office) called(t *testing.T, n int) (keys []string) {
 	return keys
 }
 
-func quota(Intent[letter]) error {
+func quota(Call[letter]) error {
 	return &Delay{Err: errs.New(errs.Resource, "550 5.4.5 of shop@example.com"), Fix: "raise the limit", Longest: 5 * time.Millisecond}
 }
 
-func fine(Intent[letter]) error { return nil }
+func fine(Call[letter]) error { return nil }
 
-func (h *fixture) dispatcher(o *office) *Dispatcher[letter, string] {
-	d := New(h.db, Outside[letter, string]{
-		Name: "letter", Call: o.call, Settle: effect, MaxAttempts: 2, DelayFirst: time.Millisecond, Backoff: []time.Duration{time.Millisecond},
-		OnWait: func(ctx context.Context, tx *bus.Tx, in Intent[letter], attempts int, err error) error {
-			_, failed := tx.ExecContext(ctx, `INSERT INTO published VALUES ($1, $2)`, in.Key, fmt.Sprint(attempts))
+func (h *fixture) queue(o *office) *Queue[letter, string] {
+	q := New(h.db, Config[letter, string]{
+		Name: "letter", Do: o.call, OnComplete: effect, MaxAttempts: 2, DelayFirst: time.Millisecond, Backoff: []time.Duration{time.Millisecond},
+		OnWait: func(ctx context.Context, tx *bus.Tx, call Call[letter], attempts int, err error) error {
+			_, failed := tx.ExecContext(ctx, `INSERT INTO published VALUES ($1, $2)`, call.Key, fmt.Sprint(attempts))
 			return failed
 		},
 	})
-	return d
+	return q
 }
 
 func TestDelay_UsesNoAttemptAndEndsAfterSuccessfulProbe(t *testing.T) {
 	t.Parallel()
 	h := setup(t)
 	o := &office{answer: quota}
-	d := h.dispatcher(o)
-	require.NoError(t, d.Delayed())
+	q := h.queue(o)
+	require.NoError(t, q.Delayed())
 	var ids []uuid.UUID
 	for i := range 20 {
-		ids = append(ids, h.record(d, fmt.Sprintf("goods-%d", i)))
+		ids = append(ids, h.record(q, fmt.Sprintf("goods-%d", i)))
 	}
-	h.start(d)
+	h.start(q)
 	o.called(t, 20)
 
 	var delayed *Delayed
-	require.ErrorAs(t, d.Delayed(), &delayed)
+	require.ErrorAs(t, q.Delayed(), &delayed)
 	require.Equal(t, "550 5.4.5 of ***@***; raise the limit", delayed.Public())
 	require.WithinDuration(t, time.Now(), delayed.Since(), patient)
 	require.Equal(t, errs.Resource, errs.KindOf(delayed))
@@ -93,14 +93,14 @@ func TestDelay_UsesNoAttemptAndEndsAfterSuccessfulProbe(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, waiting, 1)
 	require.Equal(t, "550 5.4.5 of ***@***; raise the limit", waiting[0].Error)
-	require.Equal(t, "0 failed", h.text(`SELECT count(*) || ' failed' FROM dispatch WHERE state = 'failed'`))
+	require.Equal(t, "0 failed", h.text(`SELECT count(*) || ' failed' FROM outbound_calls WHERE state = 'failed'`))
 
 	o.answers(fine)
 	for _, id := range ids {
-		h.waitForState(id, "done")
+		h.waitForState(id, "succeeded")
 	}
-	require.NoError(t, d.Delayed())
-	require.Equal(t, "1", h.text(`SELECT max(attempts) FROM dispatch`), "no attempt was used")
+	require.NoError(t, q.Delayed())
+	require.Equal(t, "1", h.text(`SELECT max(attempts) FROM outbound_calls`), "no attempt was used")
 	require.Equal(t, "20", h.text(`SELECT count(*) FROM effects WHERE error = '' AND attempts = 1`))
 	require.Equal(t, "0", h.text(`SELECT max(correlation) FROM published WHERE payload LIKE 'goods-%'`), "OnWait was called with no attempt")
 	waiting, err = Waiting(t.Context(), h.sql, posts)
@@ -112,14 +112,14 @@ func TestDelay_ProbesOneCallAtATimeInTurn(t *testing.T) {
 	t.Parallel()
 	h := setup(t)
 	o := &office{answer: quota}
-	d := h.dispatcher(o)
+	q := h.queue(o)
 	for i := range 12 {
-		h.record(d, fmt.Sprintf("goods-%d", i))
+		h.record(q, fmt.Sprintf("goods-%d", i))
 	}
-	h.start(d)
+	h.start(q)
 	o.called(t, 1)
 	require.Eventually(t, func() bool { // calls that started earlier have ended
-		return d.Delayed() != nil && h.text(`SELECT count(*) FROM dispatch WHERE state = 'leased'`) == "0"
+		return q.Delayed() != nil && h.text(`SELECT count(*) FROM outbound_calls WHERE state = 'leased'`) == "0"
 	}, patient, time.Millisecond)
 	o.answers(quota)
 	keys := o.called(t, 24)
@@ -133,31 +133,31 @@ func TestDelay_ProbesOneCallAtATimeInTurn(t *testing.T) {
 func TestDelay_AlwaysDelayedCallDoesNotStopOthers(t *testing.T) {
 	t.Parallel()
 	h := setup(t)
-	o := &office{answer: func(in Intent[letter]) error {
-		if in.Key == "goods-bad" {
-			return quota(in)
+	o := &office{answer: func(call Call[letter]) error {
+		if call.Key == "goods-bad" {
+			return quota(call)
 		}
 		return nil
 	}}
-	d := h.dispatcher(o)
-	bad := h.record(d, "goods-bad")
-	h.start(d)
+	q := h.queue(o)
+	bad := h.record(q, "goods-bad")
+	h.start(q)
 	o.called(t, 3)
 	for i := range 50 {
-		h.waitForState(h.record(d, fmt.Sprintf("goods-%d", i)), "done")
+		h.waitForState(h.record(q, fmt.Sprintf("goods-%d", i)), "succeeded")
 	}
-	require.Eventually(t, func() bool { return d.Delayed() == nil }, patient, time.Millisecond, "only this call waits")
-	require.Contains(t, "pending 0, leased 1", h.text(`SELECT state || ' ' || attempts FROM dispatch WHERE id = $1`, bad))
+	require.Eventually(t, func() bool { return q.Delayed() == nil }, patient, time.Millisecond, "only this call waits")
+	require.Contains(t, "pending 0, leased 1", h.text(`SELECT state || ' ' || attempts FROM outbound_calls WHERE id = $1`, bad))
 	o.answers(fine)
 	h.expireWaits()
-	d.look()
-	h.waitForState(bad, "done")
+	q.look()
+	h.waitForState(bad, "succeeded")
 }
 
 // expireWaits ends the waits of pending calls, as time would.
 func (h *fixture) expireWaits() {
 	h.t.Helper()
-	_, err := h.sql.Exec(`UPDATE dispatch SET next_at = now() WHERE state = 'pending'`)
+	_, err := h.sql.Exec(`UPDATE outbound_calls SET next_at = now() WHERE state = 'pending'`)
 	require.NoError(h.t, err)
 }
 
@@ -165,26 +165,26 @@ func TestDelay_RefusedProbeEndsDelay(t *testing.T) {
 	t.Parallel()
 	h := setup(t)
 	o := &office{answer: quota}
-	d := h.dispatcher(o)
-	id := h.record(d, "goods-1")
-	h.start(d)
+	q := h.queue(o)
+	id := h.record(q, "goods-1")
+	h.start(q)
 	o.called(t, 3)
-	o.answers(func(Intent[letter]) error { return errs.New(errs.Invalid, "550 no such mailbox") })
+	o.answers(func(Call[letter]) error { return errs.New(errs.Invalid, "550 no such mailbox") })
 	h.waitForState(id, "failed")
-	require.Eventually(t, func() bool { return d.Delayed() == nil }, patient, time.Millisecond)
-	require.Equal(t, "1", h.text(`SELECT attempts FROM dispatch`))
+	require.Eventually(t, func() bool { return q.Delayed() == nil }, patient, time.Millisecond)
+	require.Equal(t, "1", h.text(`SELECT attempts FROM outbound_calls`))
 }
 
 func TestDelay_OrdinaryFailureDelaysNoOtherCall(t *testing.T) {
 	t.Parallel()
 	h := setup(t)
-	o := &office{answer: func(Intent[letter]) error { return errors.New("450 greylisted") }}
-	d := h.dispatcher(o)
-	id := h.record(d, "goods-1")
-	h.start(d)
+	o := &office{answer: func(Call[letter]) error { return errors.New("450 greylisted") }}
+	q := h.queue(o)
+	id := h.record(q, "goods-1")
+	h.start(q)
 	h.waitForState(id, "failed")
-	require.NoError(t, d.Delayed())
-	require.Equal(t, "2", h.text(`SELECT attempts FROM dispatch`))
+	require.NoError(t, q.Delayed())
+	require.Equal(t, "2", h.text(`SELECT attempts FROM outbound_calls`))
 	require.Equal(t, "1", h.text(`SELECT max(correlation) FROM published WHERE payload = 'goods-1'`))
 }
 

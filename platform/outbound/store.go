@@ -1,4 +1,4 @@
-package dispatch
+package outbound
 
 import (
 	"context"
@@ -12,7 +12,7 @@ import (
 	"millrace/platform/bus"
 )
 
-// row is a claimed intent.
+// row is a claimed call.
 type row struct {
 	id          uuid.UUID
 	key         string
@@ -22,13 +22,13 @@ type row struct {
 	lease       uuid.UUID // unique to this claim; fences off other workers
 }
 
-// errFenced means that another worker has the lease, or that the intent is
-// finished.
+// errFenced means that another worker has the lease, or that the call is
+// completed.
 var errFenced = errors.New("the lease is no longer ours")
 
 func insert(ctx context.Context, tx *bus.Tx, r row, name string, wait time.Duration) error {
 	_, err := tx.ExecContext(ctx, `
-		INSERT INTO dispatch (id, name, key, payload, correlation, next_at)
+		INSERT INTO outbound_calls (id, name, key, payload, correlation_id, next_at)
 		VALUES ($1, $2, $3, $4, $5, now() + $6 * interval '1 millisecond')`,
 		r.id, name, r.key, string(r.payload), r.correlation, wait.Milliseconds())
 	return err
@@ -37,12 +37,12 @@ func insert(ctx context.Context, tx *bus.Tx, r row, name string, wait time.Durat
 // due reports whether the periodic poll should claim. It reads one index entry.
 func due(ctx context.Context, db *bus.DB, name string) (found bool, err error) {
 	err = db.QueryRowContext(ctx,
-		`SELECT EXISTS (SELECT 1 FROM dispatch WHERE name = $1 AND state IN ('pending', 'leased') AND next_at <= now())`,
+		`SELECT EXISTS (SELECT 1 FROM outbound_calls WHERE name = $1 AND state IN ('pending', 'leased') AND next_at <= now())`,
 		name).Scan(&found)
 	return found, err
 }
 
-// claim claims up to limit due intents: pending ones whose time has come, and
+// claim claims up to limit due calls: pending ones whose time has come, and
 // leased ones whose lease has expired, except those in recording, whose results
 // wait in this process to be recorded. It uses one transaction and does not
 // wait for locks.
@@ -54,16 +54,16 @@ func claim(ctx context.Context, db *bus.DB, name string, limit int, lease time.D
 	err = db.InTx(ctx, func(tx *bus.Tx) error {
 		rows, err := tx.QueryContext(ctx, `
 			WITH picked AS MATERIALIZED (
-				SELECT id FROM dispatch
+				SELECT id FROM outbound_calls
 				WHERE name = $1 AND state IN ('pending', 'leased') AND next_at <= now() AND id <> ALL ($5::uuid[])
 				ORDER BY next_at LIMIT $2
 				FOR UPDATE SKIP LOCKED
 			)
-			UPDATE dispatch d
-			SET state = 'leased', attempts = attempts + 1, lease_owner = $3,
+			UPDATE outbound_calls c
+			SET state = 'leased', attempts = attempts + 1, lease_token = $3,
 			    next_at = now() + $4 * interval '1 millisecond'
-			FROM picked WHERE d.id = picked.id
-			RETURNING d.id, d.key, d.payload, d.correlation, d.attempts`,
+			FROM picked WHERE c.id = picked.id
+			RETURNING c.id, c.key, c.payload, c.correlation_id, c.attempts`,
 			name, limit, token, lease.Milliseconds(), pq.Array(recording))
 		if err != nil {
 			return err
@@ -87,51 +87,51 @@ func claim(ctx context.Context, db *bus.DB, name string, limit int, lease time.D
 // finish records the final state if the lease still holds.
 func finish(ctx context.Context, tx *bus.Tx, r row, state, lastError string) error {
 	return fenced(ctx, tx, `
-		UPDATE dispatch SET state = $3, last_error = $4, lease_owner = NULL, finished_at = now()
-		WHERE id = $1 AND lease_owner = $2 AND state = 'leased'`, r.id, r.lease, state, lastError)
+		UPDATE outbound_calls SET state = $3, last_error = $4, lease_token = NULL, completed_at = now()
+		WHERE id = $1 AND lease_token = $2 AND state = 'leased'`, r.id, r.lease, state, lastError)
 }
 
-// scheduleNext schedules the next call after wait, if the lease still holds.
+// scheduleNext schedules the next attempt after wait, if the lease still holds.
 func scheduleNext(ctx context.Context, tx *bus.Tx, r row, wait time.Duration, lastError string) error {
 	return fenced(ctx, tx, `
-		UPDATE dispatch SET state = 'pending', last_error = $4, lease_owner = NULL,
+		UPDATE outbound_calls SET state = 'pending', last_error = $4, lease_token = NULL,
 		       next_at = now() + $3 * interval '1 millisecond'
-		WHERE id = $1 AND lease_owner = $2 AND state = 'leased'`, r.id, r.lease, wait.Milliseconds(), lastError)
+		WHERE id = $1 AND lease_token = $2 AND state = 'leased'`, r.id, r.lease, wait.Milliseconds(), lastError)
 }
 
 // renew extends the lease to its full duration, if it still holds.
 func renew(ctx context.Context, db *bus.DB, r row, lease time.Duration) error {
 	result, err := db.ExecReserved(ctx, `
-		UPDATE `+pq.QuoteIdentifier(db.Owner())+`.dispatch SET next_at = now() + $3 * interval '1 millisecond'
-		WHERE id = $1 AND lease_owner = $2 AND state = 'leased'`, r.id, r.lease, lease.Milliseconds())
+		UPDATE `+pq.QuoteIdentifier(db.Owner())+`.outbound_calls SET next_at = now() + $3 * interval '1 millisecond'
+		WHERE id = $1 AND lease_token = $2 AND state = 'leased'`, r.id, r.lease, lease.Milliseconds())
 	if err != nil {
 		return err
 	}
 	return changedOne(result)
 }
 
-// requeue schedules the next call without counting this one. The intent waits
-// as long again as it has existed, at least wait and at most an hour.
+// requeue schedules the next attempt without counting this one. The call waits as
+// long again as it has existed, at least wait and at most an hour.
 func requeue(ctx context.Context, tx *bus.Tx, r row, wait time.Duration, lastError string) error {
 	return fenced(ctx, tx, `
-		UPDATE dispatch SET state = 'pending', last_error = $4, lease_owner = NULL, attempts = attempts - 1,
+		UPDATE outbound_calls SET state = 'pending', last_error = $4, lease_token = NULL, attempts = attempts - 1,
 		       next_at = now() + least(greatest(now() - created_at, $3 * interval '1 millisecond'), interval '1 hour')
-		WHERE id = $1 AND lease_owner = $2 AND state = 'leased'`, r.id, r.lease, wait.Milliseconds(), lastError)
+		WHERE id = $1 AND lease_token = $2 AND state = 'leased'`, r.id, r.lease, wait.Milliseconds(), lastError)
 }
 
-// postpone makes the intent due, behind those that are already due, without
-// counting the call.
+// postpone makes the call due, behind those that are already due, without
+// counting the attempt.
 func postpone(ctx context.Context, tx *bus.Tx, r row, lastError string) error {
 	return fenced(ctx, tx, `
-		UPDATE dispatch SET state = 'pending', last_error = $3, lease_owner = NULL, attempts = attempts - 1, next_at = now()
-		WHERE id = $1 AND lease_owner = $2 AND state = 'leased'`, r.id, r.lease, lastError)
+		UPDATE outbound_calls SET state = 'pending', last_error = $3, lease_token = NULL, attempts = attempts - 1, next_at = now()
+		WHERE id = $1 AND lease_token = $2 AND state = 'leased'`, r.id, r.lease, lastError)
 }
 
-// requeueUncounted makes the intent due at once without counting the call.
+// requeueUncounted makes the call due at once without counting the attempt.
 func requeueUncounted(ctx context.Context, tx *bus.Tx, r row) error {
 	return fenced(ctx, tx, `
-		UPDATE dispatch SET state = 'pending', lease_owner = NULL, attempts = attempts - 1, next_at = now()
-		WHERE id = $1 AND lease_owner = $2 AND state = 'leased'`, r.id, r.lease)
+		UPDATE outbound_calls SET state = 'pending', lease_token = NULL, attempts = attempts - 1, next_at = now()
+		WHERE id = $1 AND lease_token = $2 AND state = 'leased'`, r.id, r.lease)
 }
 
 func fenced(ctx context.Context, tx *bus.Tx, statement string, args ...any) error {
