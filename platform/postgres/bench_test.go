@@ -15,7 +15,7 @@ import (
 func BenchmarkStatement(b *testing.B) {
 	for name, opened := range map[string]func(url string) (*sql.DB, error){
 		"prepared": func(url string) (*sql.DB, error) {
-			return postgres.Open(b.Context(), postgres.Config{URL: url, MaxConns: 1})
+			return postgres.Open(b.Context(), postgres.Config{URL: url, Schema: "public", MaxConns: 1})
 		},
 		"plain": func(url string) (*sql.DB, error) { return sql.Open("postgres", url) },
 	} {

@@ -18,7 +18,7 @@ import (
 // returns the server process that holds its locks.
 func hold(t *testing.T, url, statement string) (pid string) {
 	t.Helper()
-	db, err := postgres.Open(t.Context(), postgres.Config{URL: url, MaxConns: 1, IdleInTxTimeout: time.Hour})
+	db, err := postgres.Open(t.Context(), postgres.Config{URL: url, Schema: "public", MaxConns: 1, IdleInTxTimeout: time.Hour})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, db.Close()) })
 	tx, err := db.BeginTx(context.WithoutCancel(t.Context()), nil)
@@ -58,7 +58,7 @@ var waits = map[string]struct{ lock, statement, names string }{
 func newParcels(t *testing.T) (url string) {
 	t.Helper()
 	url = pgtest.URL(t)
-	db := openURL(t, postgres.Config{URL: url, MaxConns: 1})
+	db := openURL(t, postgres.Config{URL: url, Schema: "public", MaxConns: 1})
 	exec(t, db, `CREATE TABLE parcels (id int PRIMARY KEY, n int); INSERT INTO parcels VALUES (1, 1), (2, 2)`)
 	return url
 }
@@ -77,7 +77,7 @@ func TestOpen_DeadlineDuringLockWaitIsResourceAndNamesHolder(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			url := newParcels(t)
-			db := openURL(t, postgres.Config{URL: url, MaxConns: 2, LockTimeout: time.Minute})
+			db := openURL(t, postgres.Config{URL: url, Schema: "public", MaxConns: 2, LockTimeout: time.Minute})
 			held := []*sql.Conn{prepared(t, db, c.statement), prepared(t, db, c.statement)}
 			holder := hold(t, url, c.lock)
 			for _, inTx := range []bool{false, true} {
@@ -104,7 +104,7 @@ func TestOpen_DeadlineDuringLockWaitIsResourceAndNamesHolder(t *testing.T) {
 func TestOpen_LockTimeoutNamesHolder(t *testing.T) {
 	t.Parallel()
 	url := newParcels(t)
-	db := openURL(t, postgres.Config{URL: url, MaxConns: 1, LockTimeout: 3 * time.Second})
+	db := openURL(t, postgres.Config{URL: url, Schema: "public", MaxConns: 1, LockTimeout: 3 * time.Second})
 	c := waits["Table"]
 	holder := hold(t, url, c.lock)
 	_, err := db.ExecContext(t.Context(), c.statement, 3)
@@ -117,7 +117,7 @@ func TestOpen_LockTimeoutNamesHolder(t *testing.T) {
 func TestOpen_StatementTimeoutDuringLockWaitIsResource(t *testing.T) {
 	t.Parallel()
 	url := newParcels(t)
-	db := openURL(t, postgres.Config{URL: url, MaxConns: 1, LockTimeout: time.Minute, StatementTimeout: 3 * time.Second})
+	db := openURL(t, postgres.Config{URL: url, Schema: "public", MaxConns: 1, LockTimeout: time.Minute, StatementTimeout: 3 * time.Second})
 	hold(t, url, waits["Row"].lock)
 	_, err := db.ExecContext(t.Context(), waits["Row"].statement, 3)
 	require.True(t, errs.Locked(err), "%v", err)
@@ -127,7 +127,7 @@ func TestOpen_StatementTimeoutDuringLockWaitIsResource(t *testing.T) {
 func TestOpen_LockTimeoutBetweenRowsIsResource(t *testing.T) {
 	t.Parallel()
 	url := newParcels(t)
-	db := openURL(t, postgres.Config{URL: url, MaxConns: 1, LockTimeout: 200 * time.Millisecond})
+	db := openURL(t, postgres.Config{URL: url, Schema: "public", MaxConns: 1, LockTimeout: 200 * time.Millisecond})
 	exec(t, db, `INSERT INTO parcels SELECT n, n FROM generate_series(10, 500) AS n`)
 	hold(t, url, `UPDATE parcels SET n = 7 WHERE id = 500`)
 	rows, err := db.QueryContext(t.Context(), `SELECT id, repeat('x', 1000) FROM parcels WHERE n > $1 ORDER BY id FOR UPDATE`, 0) // more bytes than one packet
@@ -141,7 +141,7 @@ func TestOpen_LockTimeoutBetweenRowsIsResource(t *testing.T) {
 func TestOpen_SlowStatementWithoutLockWaitIsTimeout(t *testing.T) {
 	t.Parallel()
 	url := newParcels(t)
-	db := openURL(t, postgres.Config{URL: url, MaxConns: 2, StatementTimeout: 3 * time.Second})
+	db := openURL(t, postgres.Config{URL: url, Schema: "public", MaxConns: 2, StatementTimeout: 3 * time.Second})
 	hold(t, url, waits["Table"].lock)
 	ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
 	defer cancel()
@@ -159,8 +159,8 @@ func TestOpen_CancelledContextDuringLockWaitIsShutdown(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			url := newParcels(t)
-			db := openURL(t, postgres.Config{URL: url, MaxConns: 1, LockTimeout: time.Minute})
-			observer := openURL(t, postgres.Config{URL: url, MaxConns: 1})
+			db := openURL(t, postgres.Config{URL: url, Schema: "public", MaxConns: 1, LockTimeout: time.Minute})
+			observer := openURL(t, postgres.Config{URL: url, Schema: "public", MaxConns: 1})
 			conn := prepared(t, db, waits["Table"].statement)
 			hold(t, url, waits["Table"].lock)
 			ctx, cancel := context.WithCancel(t.Context())
@@ -182,8 +182,8 @@ func TestOpen_CancelledContextDuringLockWaitIsShutdown(t *testing.T) {
 func TestOpen_CancelByOperatorIsResource(t *testing.T) {
 	t.Parallel()
 	url := newParcels(t)
-	db := openURL(t, postgres.Config{URL: url, MaxConns: 1})
-	observer := openURL(t, postgres.Config{URL: url, MaxConns: 1})
+	db := openURL(t, postgres.Config{URL: url, Schema: "public", MaxConns: 1})
+	observer := openURL(t, postgres.Config{URL: url, Schema: "public", MaxConns: 1})
 	pid, err := strconv.Atoi(text(t, db, `SELECT pg_backend_pid()::text`))
 	require.NoError(t, err)
 	failed := make(chan error, 1)

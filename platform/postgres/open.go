@@ -25,7 +25,9 @@ type Config struct {
 	URL string
 
 	// Schema is the only schema in the search path of every connection: [a-z_][a-z0-9_]*,
-	// at most 63 bytes. If empty, the server's search path is used.
+	// at most 63 bytes. If empty, it is the URL's search_path, else only what the server
+	// has itself is found: a name of any other schema must be qualified. The server's
+	// own default has the schema public, where others may have created functions.
 	Schema string
 
 	// Role is assumed by every connection, as with SET ROLE: it has that role's rights and
@@ -103,6 +105,8 @@ func newConnector(cfg Config) (*connector, error) {
 	session.Runtime["TimeZone"] = "UTC"
 	if cfg.Schema != "" {
 		session.Runtime["search_path"] = `"` + cfg.Schema + `"`
+	} else if session.Runtime["search_path"] == "" {
+		session.Runtime["search_path"] = "pg_catalog, pg_temp"
 	}
 	if cfg.Role != "" {
 		session.Runtime["role"] = cfg.Role

@@ -93,7 +93,7 @@ func TestOpen_ServerEndsFrozenTransactionAndWaiterContinues(t *testing.T) {
 	waiter := open(t, postgres.Config{URL: u, LockTimeout: time.Minute})
 	exec(t, waiter, "CREATE TABLE a (x int); INSERT INTO a VALUES (1)")
 	freeze := func(limit time.Duration) (*sql.Tx, error) {
-		frozen, err := postgres.Open(t.Context(), postgres.Config{URL: u, MaxConns: 1, IdleInTxTimeout: limit})
+		frozen, err := postgres.Open(t.Context(), postgres.Config{URL: u, Schema: "public", MaxConns: 1, IdleInTxTimeout: limit})
 		if err != nil {
 			return nil, err
 		}
@@ -166,13 +166,13 @@ func TestOpen_RoleHasOnlyItsRights(t *testing.T) {
 	t.Parallel()
 	role := pgtest.RolePrefix(t) + "role"
 	url := pgtest.URL(t)
-	admin, err := postgres.Open(t.Context(), postgres.Config{URL: url, MaxConns: 1})
+	admin, err := postgres.Open(t.Context(), postgres.Config{URL: url, Schema: "public", MaxConns: 1})
 	require.NoError(t, err)
 	defer func() { require.NoError(t, admin.Close()) }()
 	_, err = admin.ExecContext(t.Context(), `CREATE TABLE mine (); CREATE ROLE `+role)
 	require.NoError(t, err)
 
-	db, err := postgres.Open(t.Context(), postgres.Config{URL: url, Role: role, MaxConns: 1})
+	db, err := postgres.Open(t.Context(), postgres.Config{URL: url, Schema: "public", Role: role, MaxConns: 1})
 	require.NoError(t, err)
 	defer func() { require.NoError(t, db.Close()) }()
 	var user string

@@ -22,6 +22,9 @@ func open(t *testing.T, cfg postgres.Config) *sql.DB {
 	if cfg.MaxConns == 0 {
 		cfg.MaxConns = 4
 	}
+	if cfg.Schema == "" {
+		cfg.Schema = "public"
+	}
 	db, err := postgres.Open(t.Context(), cfg)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, db.Close()) })
@@ -48,6 +51,32 @@ func TestOpen_AppliesSettings(t *testing.T) {
 	} {
 		require.Equal(t, want, text(t, db, "SELECT current_setting($1)", setting), setting)
 	}
+}
+
+// In clusters of PostgreSQL 14 and before everybody may create functions in the schema
+// public. A connection without a schema must not find them, nor those of a user's schema.
+func TestOpen_FindsOnlyTheServersOwnFunctionsWithoutASchema(t *testing.T) {
+	t.Parallel()
+	url := pgtest.URL(t)
+	exec(t, open(t, postgres.Config{URL: url}), `
+		CREATE FUNCTION public.hashtextextended(text, integer) RETURNS bigint LANGUAGE sql AS 'SELECT 1'; CREATE FUNCTION public.trap() RETURNS int LANGUAGE sql AS 'SELECT 1'`)
+	db, err := postgres.Open(t.Context(), postgres.Config{URL: url, MaxConns: 1})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, db.Close()) }()
+	require.Equal(t, "pg_catalog, pg_temp", text(t, db, "SELECT current_setting('search_path')"))
+	require.NotEqual(t, "1", text(t, db, "SELECT hashtextextended('millrace', 0)"))
+	_, err = db.ExecContext(t.Context(), "SELECT trap()")
+	require.ErrorContains(t, err, "does not exist")
+	_, err = db.ExecContext(t.Context(), "CREATE TEMPORARY TABLE mine (x int); SELECT x FROM mine")
+	require.NoError(t, err)
+}
+
+func TestOpen_TakesTheSearchPathOfTheURL(t *testing.T) {
+	t.Parallel()
+	db, err := postgres.Open(t.Context(), postgres.Config{URL: pgtest.URL(t) + "&search_path=public", MaxConns: 1})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, db.Close()) }()
+	require.Equal(t, "public", text(t, db, "SELECT current_setting('search_path')"))
 }
 
 func TestMigrate_ConcurrentCallsApplyOnce(t *testing.T) {

@@ -131,7 +131,7 @@ func (o *ours) open(ctx context.Context, before road) (err error) {
 	if err := sqltransport.Migrate(ctx, o.url, o.topo); err != nil {
 		return err
 	}
-	db, err := postgres.Open(ctx, postgres.Config{URL: o.url, MaxConns: 1})
+	db, err := postgres.Open(ctx, postgres.Config{URL: o.url, Schema: "public", MaxConns: 1})
 	if err != nil {
 		return err
 	}

@@ -49,7 +49,7 @@ func openOursPay(ctx context.Context, url string, payments int, done func(seq in
 	if err := sqltransport.Migrate(ctx, url, topo); err != nil {
 		return nil, err
 	}
-	db, err := postgres.Open(ctx, postgres.Config{URL: url, MaxConns: 1})
+	db, err := postgres.Open(ctx, postgres.Config{URL: url, Schema: "public", MaxConns: 1})
 	if err != nil {
 		return nil, err
 	}

@@ -105,7 +105,7 @@ func (r *run) jobsOf(ctx context.Context, n int) (rate float64, err error) {
 	if err := sqltransport.Migrate(ctx, url, topo); err != nil {
 		return 0, err
 	}
-	db, err := postgres.Open(ctx, postgres.Config{URL: url, MaxConns: 2})
+	db, err := postgres.Open(ctx, postgres.Config{URL: url, Schema: "public", MaxConns: 2})
 	if err != nil {
 		return 0, err
 	}

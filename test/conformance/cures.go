@@ -99,7 +99,7 @@ func slowElsewhere(t *testing.T, b *bench) {
 
 func openTransaction(t *testing.T, b *bench) {
 	idle := func(url, statement string) {
-		db, err := postgres.Open(t.Context(), postgres.Config{URL: url, MaxConns: 1, Application: "idle", IdleInTxTimeout: time.Hour})
+		db, err := postgres.Open(t.Context(), postgres.Config{URL: url, Schema: "public", MaxConns: 1, Application: "idle", IdleInTxTimeout: time.Hour})
 		require.NoError(t, err)
 		t.Cleanup(func() { require.NoError(t, db.Close()) })
 		tx, err := db.BeginTx(context.WithoutCancel(t.Context()), nil)

@@ -186,11 +186,11 @@ func TestServe_NeedsNoOwnerAndNamesMissingRights(t *testing.T) {
 		`DELETE FROM payment.bus_version WHERE version_id = 1`, `DELETE FROM payment.module_version WHERE version_id = 1`,
 		`DELETE FROM payment.outbound_version WHERE version_id = 1`, `DELETE FROM bus.bus_version WHERE version_id = 1`,
 	} {
-		w.do(`CREATE TABLE kept AS TABLE ` + strings.Fields(older)[2] + `; ` + older)
+		w.do(`CREATE TABLE public.kept AS TABLE ` + strings.Fields(older)[2] + `; ` + older)
 		err := w.start(payment)
 		require.Equal(t, errs.Forbidden, errs.KindOf(err), "%s: %v", older, err)
 		require.ErrorContains(t, err, "the database is not up to date ("+strings.Split(strings.Fields(older)[2], ".")[0]+")")
-		w.do(`DELETE FROM ` + strings.Fields(older)[2] + `; INSERT INTO ` + strings.Fields(older)[2] + ` OVERRIDING SYSTEM VALUE TABLE kept; DROP TABLE kept`)
+		w.do(`DELETE FROM ` + strings.Fields(older)[2] + `; INSERT INTO ` + strings.Fields(older)[2] + ` OVERRIDING SYSTEM VALUE TABLE public.kept; DROP TABLE public.kept`)
 	}
 	require.NoError(t, w.start(payment))
 

@@ -35,7 +35,7 @@ var errFails = errors.New("the handler fails")
 // transaction may stay idle for a minute.
 func open(t *testing.T, url string, conns int) *sql.DB {
 	t.Helper()
-	db, err := postgres.Open(t.Context(), postgres.Config{URL: url, MaxConns: conns, IdleInTxTimeout: time.Minute, LockTimeout: time.Minute})
+	db, err := postgres.Open(t.Context(), postgres.Config{URL: url, Schema: "public", MaxConns: conns, IdleInTxTimeout: time.Minute, LockTimeout: time.Minute})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, db.Close()) })
 	return db
