@@ -60,7 +60,7 @@ func TestAppend_FiresNoTriggerOfTheCallerAsTheOwner(t *testing.T) {
 		`SELECT delivery.append_log('{}', '{}', '{}', '{}', '{}', '{}')`,
 		`SELECT delivery.append_log_one(1::smallint, gen_random_uuid(), 'delivery.prepared', 'k', '{}', '{}')`,
 		`SELECT delivery.append_queue('{}', '{}', '{}', '{}', '{}', '{}')`,
-		`SELECT payment.append_queue_one(1::smallint, gen_random_uuid(), 'payment.refund', 'k', '{}', '{}')`,
+		`SELECT payment.append_queue_one(1::smallint, gen_random_uuid(), 'payment.refund', 'k', '{}', '{"ce_source":"delivery"}')`,
 		`SELECT bus.check_deferred()`,
 		`SELECT bus.lock('{a}', '{1}')`,
 	} {

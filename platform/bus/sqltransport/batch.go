@@ -115,6 +115,9 @@ func (r *batchRun) handle(ctx context.Context, p *part, row record, fresh map[id
 	if row.typ == TypeUnreadable { // a repetition is aside already
 		return r.putAside(ctx, p, row, asideRow{state: stateDead, kind: errs.Undecodable, text: unreadableText(row.metadata)})
 	}
+	if row.typ == typeRefused {
+		return r.putAside(ctx, p, row, asideRow{state: stateDead, kind: errs.Forbidden, text: metadataOf(row.metadata).Get(metaRefused)})
+	}
 	if row.typ == restLost { // the first of them tells it
 		return nil
 	}

@@ -17,7 +17,7 @@ type columns struct {
 	payloads                   [][]byte
 }
 
-// addMessage adds what a module says, and returns its partition.
+// addMessage adds what a module publishes or sends, and returns its partition.
 func (c *columns) addMessage(msg *message.Message) (partition int64, err error) {
 	key := msg.Metadata.Get(metaKey)
 	partition = int64(PartitionOf(key))

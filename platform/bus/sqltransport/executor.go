@@ -184,7 +184,8 @@ func (s *subscriber) next(ctx context.Context, t *task, limit int) (rows []recor
 }
 
 func (s *subscriber) read(ctx context.Context, t *task, limit int) ([]record, error) {
-	return s.readers[t.topic].after(ctx, t.partition, t.position, limit)
+	rows, err := s.readers[t.topic].after(ctx, t.partition, t.position, limit)
+	return s.screen(t.topic, rows), err
 }
 
 var errNoLease = errors.New("the lease has run out")

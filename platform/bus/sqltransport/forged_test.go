@@ -154,3 +154,35 @@ func TestInbox_CommandOfAnotherSenderIsTheSameMessage(t *testing.T) {
 	f.becomes("pack order", effectsOf)
 	f.becomes("1", `SELECT count(*)::text FROM inbox WHERE message_id = '`+forgedID+`'`)
 }
+
+// A module's role may append to its own log and to the queues of modules to which it
+// sends commands, whatever the type and the source that it names.
+func TestForged_TypeOfAnotherTopicIsADeadLetterThatBlocksNothing(t *testing.T) {
+	t.Parallel()
+	f := newForgery(t)
+	start(t, f.url, sqltransport.Config{Poll: 50 * time.Millisecond}, f.parts...)
+	f.appends("till.append_log_one", forgedID, "shop.paid", "order", "till")
+	f.appends("store.append_queue_one", otherID, "till.rung", "order", "shop")
+	f.becomes("dead store.commands, dead till.events", `SELECT coalesce(string_agg(state || ' ' || topic, ', ' ORDER BY topic), '') FROM parked_messages`)
+	f.becomes("its type shop.paid belongs to the topic shop.events, and it came in till.events: find out who wrote it there",
+		`SELECT coalesce(max(error), '') FROM parked_messages WHERE topic = 'till.events'`)
+	f.appends("till.append_log_one", "00000000-0000-7000-8000-000000000003", "till.rung", "order", "till")
+	f.appends("store.append_queue_one", "00000000-0000-7000-8000-000000000004", "store.pack", "order", "shop")
+	f.becomes("pack order, rung order", effectsOf)
+}
+
+func TestForged_SourceOfAnEventIsTheModuleOfItsLog(t *testing.T) {
+	t.Parallel()
+	url, got := pgtest.URL(t), make(chan string, 1)
+	r := start(t, url, sqltransport.Config{Poll: 50 * time.Millisecond},
+		part{name: "shop", publishes: []bus.Event{paid{}}},
+		part{name: "store", hears: []bus.Subscription{bus.OnEvery(func(_ context.Context, _ *bus.Tx, m bus.Received) error {
+			got <- m.Source
+			return nil
+		})}})
+	require.NoError(t, r.transport.DB("shop").InTx(t.Context(), func(tx *bus.Tx) error {
+		_, err := tx.ExecContext(t.Context(), `SELECT append_log_one(1::smallint, $1, 'shop.paid', 'order', '{}', '{"ce_source":"till"}')`, forgedID)
+		return err
+	}))
+	require.Equal(t, "shop", waitFor(t, "the event", got))
+}

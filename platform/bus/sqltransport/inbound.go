@@ -5,7 +5,6 @@ import (
 	"database/sql"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/lib/pq"
 
@@ -195,12 +194,6 @@ const TypeUnreadable = "unreadable"
 // read because no message may have that type, with escapes.
 const MetaBadType = "badtype"
 
-// Reserved reports whether a type is one that this package gives, and no record
-// may bring.
-func Reserved(messageType string) bool {
-	return messageType == TypeUnreadable || strings.HasPrefix(messageType, typeLost)
-}
-
 // fillHoles puts rows in the place of what never arrived, right behind the
 // subscriber's positions. Else its partitions would stand still for ever.
 func (s *subscriber) fillHoles(ctx context.Context) error {
@@ -316,17 +309,4 @@ func rewind(ctx context.Context, tx *sql.Tx, module, topic string) error {
 			ELSE (SELECT coalesce(min(o."offset") - 1, p.committed_offset) FROM %[1]s.outbox o WHERE o.topic = $2 AND o.partition = p.partition) END)
 		WHERE p.subscriber = $1 AND split_part(p.topic, '/', 1) = $2`, module), module+relaySuffix, topic)
 	return err
-}
-
-// Hopeless says why it makes no sense to try a dead letter of a type again, or
-// nothing: what stands for messages that never arrived, and what nobody could
-// read, can only be discarded.
-func Hopeless(messageType string) (why string) {
-	switch {
-	case strings.HasPrefix(messageType, typeLost):
-		return "it never arrived, so there is nothing to try: mend what its sender's message should have done, and discard it"
-	case messageType == TypeUnreadable:
-		return "nobody can read it, so there is nothing to try: have its producer send it again as a CloudEvent with a type of a–z, 0–9, '.', '_' and '-', and discard it"
-	}
-	return ""
 }

@@ -2,7 +2,7 @@ package sqltransport
 
 import "encoding/binary"
 
-// Partitions is how many partitions every topic has, for ever.
+// Partitions is how many partitions every topic has; it never changes.
 const Partitions = 64
 
 // PartitionOf returns a key's partition, the same for all topics: the one that

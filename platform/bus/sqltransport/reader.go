@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -23,7 +24,7 @@ const (
 )
 
 // record is one row of a log or a queue. It never changes: offsets are gapless
-// and follow the commit order, so a row that was read once is true for ever.
+// and follow the commit order, so a row that was read once stays true.
 type record struct {
 	offset   int64
 	id       uuid.UUID
@@ -53,6 +54,9 @@ func (r *record) open(topic string, partition int) message.Metadata {
 			metaSequence: strconv.FormatInt(r.offset, 10), metaTopic: topicOf(topic), metaPartition: strconv.Itoa(partition),
 		} {
 			(*m)[name] = value
+		}
+		if owner, events := strings.CutSuffix(topicOf(topic), ".events"); events {
+			(*m)[metaSource] = owner // whatever its role wrote there
 		}
 	})
 	return maps.Clone(r.envelope.metadata)

@@ -31,6 +31,7 @@ type subscriber struct {
 	tasks  map[string]*[Partitions]task // by stream
 
 	readers map[string]*reader // likewise
+	homes   map[string]string  // the topics of the types that it subscribes to
 
 	mu       sync.Mutex
 	channels map[string]chan *message.Message // by type; complete once started
@@ -54,6 +55,7 @@ func newSubscriber(t *Transport, module string, db *sql.DB) *subscriber {
 	for _, sub := range t.topo.SubscriptionsOf(module) {
 		s.missing = append(s.missing, sub.Type)
 	}
+	s.homes = homes(t.topo, module)
 	for _, stream := range t.hears(module) {
 		s.addTasks(stream)
 	}

@@ -46,8 +46,26 @@ CREATE FUNCTION check_deferred() RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     SET CONSTRAINTS ALL IMMEDIATE;
 END $$;
+
+-- check_sender refuses a command that names another sender in ce_source than its
+-- caller, or whose type is not the receiver's. The functions that append to queues
+-- call it for callers other than the receiver and the owner: see migrations/module.
+-- Who sends as a module may delete from that module's queue, as its role and the
+-- owner may, and nobody else. (NULLs are not looked at: no queue takes them.)
+CREATE FUNCTION check_sender(receiver name, type text, metadata json) RETURNS void LANGUAGE plpgsql STRICT AS $$
+DECLARE
+    caller CONSTANT name := coalesce(nullif(current_setting('role'), 'none'), session_user);
+    source CONSTANT text := metadata->>'ce_source';
+BEGIN
+    IF NOT starts_with(type, receiver || '.') THEN
+        RAISE EXCEPTION 'role % may not send to %: the type % is not its own', caller, receiver, type USING ERRCODE = 'insufficient_privilege';
+    ELSIF NOT coalesce(has_table_privilege(caller, to_regclass(quote_ident(source) || '.queue'), 'DELETE'), false) THEN
+        RAISE EXCEPTION 'role % may not send to %: ce_source names %, and must name the module of the role', caller, receiver, coalesce(source, 'nobody') USING ERRCODE = 'insufficient_privilege';
+    END IF;
+END $$;
+REVOKE ALL ON FUNCTION check_sender FROM PUBLIC;
 -- +goose StatementEnd
 
 -- +goose Down
-DROP FUNCTION check_deferred, lock;
+DROP FUNCTION check_sender, check_deferred, lock;
 DROP TABLE nodes, registrations, topics;
