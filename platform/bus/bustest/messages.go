@@ -178,9 +178,9 @@ func (s said) String() string { return s.name + " " + string(s.payload) }
 // unseen reads what the module said, in its log and in the receivers' queues.
 func (h *Harness) unseen() []said {
 	h.t.Helper()
-	query := `SELECT id, type, payload, metadata->>'ce_time' FROM log`
+	query := `SELECT id, type, payload, metadata, true FROM log`
 	for _, module := range h.topo.Modules() {
-		query += fmt.Sprintf(` UNION ALL SELECT id, type, payload, metadata->>'ce_time' FROM %s.queue WHERE metadata->>'ce_source' = '%s'`, module, h.module)
+		query += fmt.Sprintf(` UNION ALL SELECT id, type, payload, metadata, false FROM %s.queue`, module)
 	}
 	rows, err := h.db.QueryContext(h.ctx, query)
 	require.NoError(h.t, err)
@@ -188,12 +188,15 @@ func (h *Harness) unseen() []said {
 	var all []said
 	for rows.Next() {
 		var s said
-		var at string
-		require.NoError(h.t, rows.Scan(&s.id, &s.name, &s.payload, &at))
-		if h.seen[s.id] {
+		var text []byte
+		var published bool
+		require.NoError(h.t, rows.Scan(&s.id, &s.name, &s.payload, &text, &published))
+		var metadata map[string]string // PostgreSQL cannot take a value out of every JSON that it stores
+		require.NoError(h.t, json.Unmarshal(text, &metadata))
+		if h.seen[s.id] || !published && metadata["ce_source"] != h.module {
 			continue
 		}
-		s.at, err = time.Parse(time.RFC3339Nano, at)
+		s.at, err = time.Parse(time.RFC3339Nano, metadata["ce_time"])
 		require.NoError(h.t, err)
 		all = append(all, s)
 	}

@@ -103,28 +103,31 @@ const before = int64(1) << 40
 // toOutbox moves what waits in an owner's queue into its senders' outboxes.
 func toOutbox(ctx context.Context, tx *sql.Tx, owner string, senders []string) error {
 	topic := bus.CommandsOf(owner)
-	var strangers sql.NullString
-	err := tx.QueryRowContext(ctx, fmt.Sprintf(`
-		SELECT string_agg(DISTINCT q.metadata->>'ce_source', ', ') FROM %[1]s.queue q
-		LEFT JOIN %[1]s.offsets p ON p.subscriber = $1 AND p.topic = $2 AND p.partition = q.partition
-		WHERE q."offset" > coalesce(p.committed_offset, 0) AND NOT (coalesce(q.metadata->>'ce_source', '') = ANY($3))`, owner), owner, topic, pq.Array(senders)).Scan(&strangers)
+	waiting, err := waitingOf(ctx, tx, owner, topic)
 	if err != nil {
 		return err
 	}
-	if strangers.Valid {
-		return errs.New(errs.Conflict, "%s has commands of %s, which sends none in this version: serve until they are handled", topic, strangers.String)
+	var strangers []string
+	for source := range waiting {
+		if !slices.Contains(senders, source) {
+			strangers = append(strangers, fmt.Sprintf("%.100q", source))
+		}
+	}
+	if len(strangers) > 0 {
+		slices.Sort(strangers)
+		return errs.New(errs.Conflict, "%s has commands of %.1000s, which sends none in this version: serve until they are handled", topic, strings.Join(strangers, ", "))
 	}
 	for _, sender := range senders {
 		if _, err := tx.ExecContext(ctx, fmt.Sprintf(`
 			INSERT INTO %[2]s.outbox (topic, partition, "offset", id, type, key, payload, metadata, created_at)
-			SELECT $2, q.partition,
-				coalesce((SELECT max(o."offset") FROM %[2]s.outbox o WHERE o.topic = $2 AND o.partition = q.partition), 0) + row_number() OVER (PARTITION BY q.partition ORDER BY q."offset"),
+			SELECT $1, q.partition,
+				coalesce((SELECT max(o."offset") FROM %[2]s.outbox o WHERE o.topic = $1 AND o.partition = q.partition), 0) + row_number() OVER (PARTITION BY q.partition ORDER BY q."offset"),
 				q.id, q.type, q.key, q.payload, q.metadata, q.created_at
-			FROM %[1]s.queue q LEFT JOIN %[1]s.offsets p ON p.subscriber = $1 AND p.topic = $2 AND p.partition = q.partition
-			WHERE q."offset" > coalesce(p.committed_offset, 0) AND q.metadata->>'ce_source' = $3`, owner, sender), owner, topic, sender); err != nil {
+			FROM unnest($2::smallint[], $3::bigint[]) AS w(partition, "offset") JOIN %[1]s.queue q USING (partition, "offset")`, owner, sender),
+			topic, pq.Array(waiting[sender].partitions), pq.Array(waiting[sender].offsets)); err != nil {
 			return err
 		}
-		if err := rename(ctx, tx, owner, topic, topic+"/"+sender, sender); err != nil {
+		if err := renameOf(ctx, tx, owner, topic, topic+"/"+sender, sender); err != nil {
 			return err
 		}
 	}
@@ -170,7 +173,7 @@ func toQueue(ctx context.Context, tx *sql.Tx, owner string, senders []string) er
 			WHERE p.subscriber = '%[1]s' AND p.topic = $1`, owner, sender), stream, topic); err != nil {
 			return err
 		}
-		if err := rename(ctx, tx, owner, stream, topic, sender); err != nil {
+		if err := rename(ctx, tx, owner, stream, topic); err != nil {
 			return err
 		}
 	}
@@ -179,13 +182,60 @@ func toQueue(ctx context.Context, tx *sql.Tx, owner string, senders []string) er
 	return nil
 }
 
-// rename gives what is aside of one stream to another, before all that it brings.
-func rename(ctx context.Context, tx *sql.Tx, owner, from, to, sender string) error {
-	text := `UPDATE ` + owner + `.parked_messages SET topic = $2, "offset" = "offset" - $3 WHERE topic = $1 AND state <> 'discarded'`
-	args := []any{from, to, before}
-	if !strings.Contains(from, "/") {
-		text, args = text+` AND metadata->>'ce_source' = $4`, append(args, sender)
-	}
-	_, err := tx.ExecContext(ctx, text, args...)
+// rename moves the parked messages of one stream to another, before all that it brings.
+func rename(ctx context.Context, tx *sql.Tx, owner, from, to string) error {
+	_, err := tx.ExecContext(ctx, `UPDATE `+owner+`.parked_messages SET topic = $2, "offset" = "offset" - $3 WHERE topic = $1 AND state <> 'discarded'`, from, to, before)
 	return err
+}
+
+// renameOf is rename for what one sender sent.
+func renameOf(ctx context.Context, tx *sql.Tx, owner, from, to, sender string) error {
+	var ids []int64
+	err := eachSource(ctx, tx, `SELECT id, 0, metadata FROM `+owner+`.parked_messages WHERE topic = $1 AND state <> 'discarded'`, []any{from}, func(id, _ int64, source string) {
+		if source == sender {
+			ids = append(ids, id)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	_, err = tx.ExecContext(ctx, `UPDATE `+owner+`.parked_messages SET topic = $1, "offset" = "offset" - $2 WHERE id = ANY($3)`, to, before, pq.Array(ids))
+	return err
+}
+
+// places are partitions and, at the same index, offsets.
+type places struct{ partitions, offsets []int64 }
+
+// waitingOf reads where in an owner's queue the commands are that it has not handled, by
+// the module that sent them; "" is for those whose metadata does not name any.
+func waitingOf(ctx context.Context, tx *sql.Tx, owner, topic string) (map[string]places, error) {
+	all := map[string]places{}
+	err := eachSource(ctx, tx, fmt.Sprintf(`
+		SELECT q.partition, q."offset", q.metadata FROM %[1]s.queue q
+		LEFT JOIN %[1]s.offsets p ON p.subscriber = $1 AND p.topic = $2 AND p.partition = q.partition
+		WHERE q."offset" > coalesce(p.committed_offset, 0)`, owner), []any{owner, topic}, func(partition, offset int64, source string) {
+		at := all[source]
+		all[source] = places{append(at.partitions, partition), append(at.offsets, offset)}
+	})
+	return all, err
+}
+
+// eachSource reads two numbers and the metadata of each row, and calls f with its sender.
+// It reads the metadata here: PostgreSQL stores JSON with an escape like \u0000, but
+// cannot take any value out of it, and fails the whole statement.
+func eachSource(ctx context.Context, tx *sql.Tx, query string, args []any, f func(a, b int64, source string)) error {
+	rows, err := tx.QueryContext(ctx, query, args...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var a, b int64
+		var metadata []byte
+		if err := rows.Scan(&a, &b, &metadata); err != nil {
+			return err
+		}
+		f(a, b, metadataOf(metadata)[metaSource])
+	}
+	return rows.Err()
 }

@@ -128,3 +128,46 @@ func TestAProcessWhoseInstallationWasSwitchedBehindItsBackStops(t *testing.T) {
 	err = r.transport.DB("shop").InTx(t.Context(), func(tx *bus.Tx) error { return tx.Publish(paid{"order", 1}) })
 	require.ErrorContains(t, err, "messages travel by nowhere in this database now")
 }
+
+// PostgreSQL stores such JSON but fails to read a value of it as text, which would fail
+// the statement and so stop the switch for one command.
+func TestSwitch_MovesCommandsWhoseMetadataPostgreSQLCannotRead(t *testing.T) {
+	t.Parallel()
+	url := pgtest.URL(t)
+	topo, err := bus.NewTopology(part{name: "shop", sends: []bus.Command{pack{}}},
+		part{name: "store", hears: []bus.Subscription{bus.Handle(func(context.Context, *bus.Tx, pack) error { return nil })}})
+	require.NoError(t, err)
+	require.NoError(t, sqltransport.Migrate(t.Context(), url, topo))
+	db, err := postgres.Open(t.Context(), postgres.Config{URL: url, MaxConns: 1, Schema: "store"})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, db.Close()) })
+	do := func(statement string) {
+		t.Helper()
+		_, err := db.ExecContext(t.Context(), statement)
+		require.NoError(t, err)
+	}
+	do(`INSERT INTO offsets (subscriber, topic, partition, committed_offset) VALUES ('store', 'store.commands', 3, 1);
+		INSERT INTO queue (partition, "offset", id, type, key, payload, metadata) VALUES
+		(3, 1, gen_random_uuid(), 'store.pack', 'k', '{}', '{"ce_source":"stranger"}'),
+		(3, 2, gen_random_uuid(), 'store.pack', 'k', '{}', '{"ce_source":"shop"}'),
+		(3, 3, gen_random_uuid(), 'store.pack', 'k', '{}', '{"note":"\u0000","ce_source":"shop"}'),
+		(4, 1, gen_random_uuid(), 'store.pack', 'k', '{}', '{"note":"\ud800","ce_source":"shop"}');
+		INSERT INTO parked_messages (subscriber, topic, partition, "offset", message_id, type, key, payload, metadata, state, attempts, kind, error) VALUES
+		('store', 'store.commands', 3, 1, gen_random_uuid(), 'store.pack', 'k', '{}', '{"ce_source":"shop","note":"\u0000"}', 'dead', 1, '', '')`)
+
+	do(`INSERT INTO queue (partition, "offset", id, type, key, payload, metadata) VALUES (5, 1, gen_random_uuid(), 'store.pack', 'k', '{}', '{"ce_source":"nobody\u0000"}')`)
+	err = sqltransport.Switch(t.Context(), url, topo, "nowhere")
+	require.Equal(t, errs.Conflict, errs.KindOf(err), "%v", err)
+	require.ErrorContains(t, err, `store.commands has commands of "nobody\x00"`)
+	do(`UPDATE queue SET metadata = '{}' WHERE partition = 5`)
+	require.ErrorContains(t, sqltransport.Switch(t.Context(), url, topo, "nowhere"), `store.commands has commands of ""`, "it would be lost")
+	do(`DELETE FROM queue WHERE partition = 5`)
+
+	require.NoError(t, sqltransport.Switch(t.Context(), url, topo, "nowhere"))
+	var sent, parked string
+	require.NoError(t, db.QueryRowContext(t.Context(), `SELECT
+		(SELECT string_agg(concat_ws('/', topic, partition, "offset"), ' ' ORDER BY partition, "offset") FROM shop.outbox),
+		(SELECT string_agg(topic, ' ') FROM parked_messages)`).Scan(&sent, &parked))
+	require.Equal(t, "store.commands/3/1 store.commands/3/2 store.commands/4/1", sent)
+	require.Equal(t, "store.commands/shop", parked)
+}
