@@ -2,6 +2,7 @@ package web
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/http"
 	"runtime/debug"
@@ -73,7 +74,9 @@ func secured(next http.Handler) http.Handler {
 }
 
 // recovered answers a panic with 500, and logs it with the route instead of the
-// path, because a path contains IDs from the caller.
+// path, because a path contains IDs from the caller. Package huma panics if it
+// cannot write the answer: that is no fault of ours, but of a client that went
+// away or read too slowly, and is logged without a stack, at the level debug.
 func recovered(next http.Handler, mux *http.ServeMux, log *slog.Logger) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		answer := &started{ResponseWriter: w}
@@ -86,6 +89,10 @@ func recovered(next http.Handler, mux *http.ServeMux, log *slog.Logger) http.Han
 				panic(p)
 			}
 			_, route := mux.Handler(dotsAsNames(r))
+			if err, ok := p.(error); ok && answer.failed != nil && errors.Is(err, answer.failed) {
+				log.DebugContext(r.Context(), "client went away", "method", r.Method, "route", route, "correlation_id", bus.CorrelationFrom(r.Context()))
+				panic(http.ErrAbortHandler)
+			}
 			panicked := redact.Panic(p, debug.Stack())
 			log.ErrorContext(r.Context(), "request panicked", "method", r.Method, "route", route,
 				"correlation_id", bus.CorrelationFrom(r.Context()), "panic", panicked.Value, "stack", panicked.Stack)
@@ -98,10 +105,12 @@ func recovered(next http.Handler, mux *http.ServeMux, log *slog.Logger) http.Han
 	})
 }
 
-// started records whether the answer has started.
+// started records whether the answer has started, and the first error of writing
+// it to the client.
 type started struct {
 	http.ResponseWriter
-	began bool
+	began  bool
+	failed error
 }
 
 func (s *started) WriteHeader(status int) {
@@ -111,7 +120,11 @@ func (s *started) WriteHeader(status int) {
 
 func (s *started) Write(b []byte) (int, error) {
 	s.began = true
-	return s.ResponseWriter.Write(b)
+	n, err := s.ResponseWriter.Write(b)
+	if s.failed == nil && !errors.Is(err, http.ErrBodyNotAllowed) && !errors.Is(err, http.ErrContentLength) { // the handler's own mistakes
+		s.failed = err
+	}
+	return n, err
 }
 
 // Unwrap gives http.ResponseController access to the connection, for deadlines.
