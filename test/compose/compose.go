@@ -66,6 +66,9 @@ func faultsOf(project *types.Project) (faults []string) {
 	} else if own := kafka.Environment["KAFKA_AUTO_CREATE_TOPICS_ENABLE"]; own == nil || *own != "false" {
 		fault("kafka: makes a topic of every misspelt name")
 	}
+	if allowed := project.Services["mail"].Environment["MP_ALLOWED_HOSTS"]; allowed == nil || *allowed != "localhost" {
+		fault("mail: answers under any host name, so a page of another site can read the mails")
+	}
 	for _, dependency := range []string{"mail", "postgres"} {
 		if _, waits := program.DependsOn[dependency]; !waits {
 			fault("millrace: does not wait for %s", dependency)

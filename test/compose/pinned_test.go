@@ -10,7 +10,7 @@ import (
 func TestPinned_TakesDigests(t *testing.T) {
 	t.Parallel()
 	const digest = "@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
-	for _, image := range []string{"alpine:3.22.2", "alpine:3.22.2" + digest, "axllent/mailpit:v1.27.0" + digest} {
+	for _, image := range []string{"alpine:3.22.2", "alpine:3.22.2" + digest, "axllent/mailpit:v1.31.1" + digest} {
 		require.True(t, pinned(image), image)
 	}
 	for _, image := range []string{"alpine", "alpine:latest", "alpine@sha256:0123", "alpine:3.22.2@sha256:0123"} {
