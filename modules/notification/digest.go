@@ -67,7 +67,7 @@ func (s *service) makeDigest(ctx context.Context, call outbound.Call[mailCall]) 
 		}
 		return beginDigest(ctx, tx, call.Payload.DigestID, call.Attempt)
 	}); err != nil {
-		return nil, delayAll(err)
+		return nil, outbound.NotMade(err)
 	}
 	if len(members) == 0 {
 		return nil, nil

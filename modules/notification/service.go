@@ -181,7 +181,9 @@ func (s *service) queue(ctx context.Context, tx *bus.Tx, n notification) error {
 // send renders the mail and sends it. Sending is at least once: every attempt
 // uses the same Message-ID, the ID of the notification or the digest.
 func (s *service) send(ctx context.Context, call outbound.Call[mailCall]) (result, error) {
-	m, err := s.make(ctx, call)
+	prepare, cancel := context.WithTimeout(ctx, callTimeout/2) // the mail server has the rest
+	defer cancel()
+	m, err := s.make(prepare, call)
 	if err != nil || m == nil {
 		return result{none: true}, err
 	}
@@ -209,7 +211,7 @@ func (s *service) make(ctx context.Context, call outbound.Call[mailCall]) (*mail
 		}
 		return begin(ctx, tx, n.ID, recipient, call.Attempt)
 	}); err != nil || !sends {
-		return nil, delayAll(err)
+		return nil, outbound.NotMade(err)
 	}
 	r, err := render(n, c.Language)
 	if err != nil {
@@ -239,8 +241,6 @@ func delayAll(err error) error {
 		return &outbound.Delay{Err: err, Fix: failed.Fix, Longest: longestAccount}
 	case errors.As(err, &failed) && failed.Meaning == mail.Unreachable:
 		return &outbound.Delay{Err: err, Fix: failed.Fix, Longest: longestAway}
-	case failed == nil && errs.KindOf(err).Reaction() == errs.Pause: // our own database
-		return &outbound.Delay{Err: err, Longest: longestAway}
 	}
 	return err
 }

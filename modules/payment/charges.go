@@ -66,6 +66,8 @@ func (a gatewayCaller) charge(ctx context.Context, call outbound.Call[chargeCall
 	switch {
 	case err == nil:
 		return answer, nil
+	case isNotMade(err):
+		return chargeAnswer{}, err
 	case isLastAttempt(call.Attempt, c.Check) && ctx.Err() != context.Canceled: //nolint:errorlint // ctx.Err returns the sentinel itself, unwrapped
 		return chargeAnswer{unknown: err}, nil
 	}
@@ -75,7 +77,7 @@ func (a gatewayCaller) charge(ctx context.Context, call outbound.Call[chargeCall
 func (a gatewayCaller) callCharge(ctx context.Context, c chargeCall, again bool) (chargeAnswer, error) {
 	// An operator may retry a call long after the payment failed and another payment
 	// of the order succeeded. Do not charge then.
-	over, before, err := beginCharge(ctx, a.db, c.TransactionKey)
+	over, before, err := a.begin(ctx, beginCharge, c.TransactionKey)
 	if err != nil || over {
 		return chargeAnswer{over: over}, err
 	}

@@ -2,6 +2,7 @@ package payment
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 
@@ -28,7 +29,7 @@ func newOutboundCalls(s *service, g gateway.Gateway, cfg Config) *outboundCalls 
 	// A worker waits for the gateway until the time-out but holds no database
 	// connection meanwhile, so many workers are cheap.
 	const chargeWorkers, refundWorkers = 32, 16
-	caller := gatewayCaller{db: s.db, gateway: g, callbackURL: cfg.CallbackURL}
+	caller := gatewayCaller{db: s.db, gateway: g, callbackURL: cfg.CallbackURL, timeout: cfg.GatewayTimeout}
 	return &outboundCalls{
 		firstCheckAfter: cfg.ChaseAfter,
 		charges: outbound.New(s.db, outbound.Config[chargeCall, chargeAnswer]{
@@ -48,7 +49,24 @@ func newOutboundCalls(s *service, g gateway.Gateway, cfg Config) *outboundCalls 
 type gatewayCaller struct {
 	db          *bus.DB
 	gateway     gateway.Gateway
-	callbackURL string // of this process
+	callbackURL string        // of this process
+	timeout     time.Duration // of an attempt
+}
+
+// begin runs beginCharge or beginRefund. It has half of the attempt's time, so
+// that a slow database leaves the gateway the other half. A failure of the
+// database uses up no attempt, because the gateway was not called.
+func (a gatewayCaller) begin(ctx context.Context, f func(context.Context, *bus.DB, string) (over, before bool, err error), id string) (over, before bool, err error) {
+	ctx, cancel := context.WithTimeout(ctx, a.timeout/2)
+	defer cancel()
+	over, before, err = f(ctx, a.db, id)
+	return over, before, outbound.NotMade(err)
+}
+
+// isNotMade reports whether the gateway was not called because of our database.
+func isNotMade(err error) bool {
+	var delay *outbound.Delay
+	return errors.As(err, &delay)
 }
 
 // isLastAttempt reports whether a call without a result ends with this attempt, so

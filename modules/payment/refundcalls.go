@@ -59,6 +59,8 @@ func (a gatewayCaller) refund(ctx context.Context, call outbound.Call[refundCall
 	switch {
 	case err == nil:
 		return answer, nil
+	case isNotMade(err):
+		return refundAnswer{}, err
 	case errors.As(err, &refusal):
 		return refundAnswer{}, &errs.Error{Kind: errs.Invalid, Field: refusal.Code, Msg: "the gateway refuses the refund"}
 	case isLastAttempt(call.Attempt, c.Check) && ctx.Err() != context.Canceled: //nolint:errorlint // ctx.Err returns the sentinel itself, unwrapped
@@ -68,7 +70,7 @@ func (a gatewayCaller) refund(ctx context.Context, call outbound.Call[refundCall
 }
 
 func (a gatewayCaller) callRefund(ctx context.Context, c refundCall, again bool) (refundAnswer, error) {
-	over, before, err := beginRefund(ctx, a.db, c.RefundID)
+	over, before, err := a.begin(ctx, beginRefund, c.RefundID)
 	if err != nil || over {
 		return refundAnswer{over: over}, err
 	}

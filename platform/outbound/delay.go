@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"millrace/platform/errs"
 	"millrace/platform/redact"
 )
 
@@ -28,6 +29,18 @@ func (e *Delay) Error() string {
 
 // Unwrap returns the cause.
 func (e *Delay) Unwrap() error { return e.Err }
+
+// NotMade returns the error of a Do that failed at our own database before it
+// made its call. If the failure may pass by itself (no connection, a lock, a
+// slow statement), that is a Delay, which uses up no attempt; else it is err.
+func NotMade(err error) error {
+	switch errs.KindOf(err) {
+	case errs.Resource, errs.Contention, errs.Timeout, errs.Shutdown:
+		return &Delay{Err: err}
+	default:
+		return err
+	}
+}
 
 const defaultLongest = 20 * time.Second
 

@@ -209,3 +209,15 @@ func TestGate_PausesDoubleUpToLongest(t *testing.T) {
 	g.until = time.Now()
 	require.Equal(t, 1, g.room(8))
 }
+
+func TestNotMade_DelaysOnlyWhatPassesByItself(t *testing.T) {
+	t.Parallel()
+	require.NoError(t, NotMade(nil))
+	for _, kind := range errs.Kinds() {
+		err := errs.New(kind, "no")
+		var delay *Delay
+		passes := kind == errs.Resource || kind == errs.Contention || kind == errs.Timeout || kind == errs.Shutdown
+		require.Equal(t, passes, errors.As(NotMade(err), &delay), kind)
+		require.ErrorIs(t, NotMade(err), err)
+	}
+}
