@@ -60,7 +60,7 @@ func TestQueue_StalledWorkerIsFencedOff(t *testing.T) {
 	h := setup(t)
 	late := make(chan struct{})
 	began := make(chan struct{}, 9)
-	out := Config[letter, string]{Name: "letter", OnComplete: effect,
+	config := Config[letter, string]{Name: "letter", OnComplete: effect, Timeout: 50 * time.Millisecond,
 		Do: func(_ context.Context, call Call[letter]) (string, error) {
 			if call.Attempt == 1 {
 				began <- struct{}{}
@@ -69,7 +69,7 @@ func TestQueue_StalledWorkerIsFencedOff(t *testing.T) {
 			}
 			return "the second worker's", nil
 		}}
-	stalled := New(h.db, out)
+	stalled := New(h.db, config)
 	stalled.lease = 50 * time.Millisecond
 	id := h.record(stalled, "goods-1")
 	claimed := stalled.claim(t.Context(), 1)
@@ -79,7 +79,7 @@ func TestQueue_StalledWorkerIsFencedOff(t *testing.T) {
 	within(t, began)
 
 	_, other := h.open()
-	second := New(other, out)
+	second := New(other, config)
 	second.poll = 20 * time.Millisecond
 	h.start(second)
 	h.waitForState(id, "succeeded")

@@ -12,8 +12,8 @@
 //     committed.
 //   - Every call completes as succeeded or failed, and the effect of OnComplete
 //     for that result happens exactly once: the transaction checks the lease
-//     and changes nothing if it was lost. A stalled worker that continues late
-//     is fenced off.
+//     before OnComplete and once more after it, and changes nothing if it was
+//     lost. A stalled worker that continues late is fenced off.
 //   - Do is attempted at least once, each time with the same Call.ID, which is
 //     the idempotency key for the outside system. If the process dies, another
 //     attempt follows when its lease expires: at most Timeout plus five seconds
@@ -22,11 +22,14 @@
 //     attempts, too. After MaxAttempts attempts the call fails, without another
 //     one.
 //   - While a lease holds, no other worker has the call, in this process or
-//     another.
-//   - A failure of our own database, or a lock held there, uses up no attempt.
-//     The result is kept in memory, its lease is renewed, and it is recorded
-//     when the failure is over, unless the lease could not be renewed and
-//     another process has taken it.
+//     another. The lease is renewed until Timeout, and while the result waits
+//     to be recorded.
+//   - A failure of our own database, or a lock held there, uses up no attempt,
+//     if Do returns its own as [NotMade]. The result is kept in memory and is
+//     recorded when the failure is over, unless the lease could not be renewed
+//     and another process has taken it. If the reply to a claim is lost, its
+//     calls are requeued uncounted, unless their leases expired first and
+//     another process has taken them.
 //
 // # Not guaranteed
 //

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"runtime/debug"
 	"time"
 
 	"millrace/platform/bus"
@@ -27,7 +26,7 @@ func (q *Queue[P, R]) process(ctx context.Context, r row) {
 	} else if r.attempts > q.config.MaxAttempts {
 		out.Err = errs.New(errs.Unknown, "gave up: the last of %d calls did not return", q.config.MaxAttempts)
 	} else {
-		out.Result, out.Err = q.call(ctx, call)
+		out.Result, out.Err = q.call(ctx, r, call)
 		failpoint.Here("outbound.after_call")
 		final = out.Err == nil || errs.KindOf(out.Err).Reaction() == errs.Dead || r.attempts == q.config.MaxAttempts
 	}
@@ -47,7 +46,7 @@ func (q *Queue[P, R]) process(ctx context.Context, r row) {
 		wait := q.backoff(r.attempts)
 		q.log().Info("call failed; it is made again", "id", r.id, "key", r.key, "correlation_id", r.correlation,
 			"attempt", r.attempts, "wait", wait, "error", redact.Error(out.Err), "kind", errs.KindOf(out.Err))
-		if q.persist(ctx, r, func(ctx context.Context, tx *bus.Tx) error {
+		if q.persist(ctx, r, endless, func(ctx context.Context, tx *bus.Tx) error {
 			if err := scheduleNext(ctx, tx, r, wait, redact.Error(out.Err)); err != nil {
 				return err
 			}
@@ -77,7 +76,7 @@ func (q *Queue[P, R]) delay(ctx context.Context, r row, call Call[P], err error,
 	default:
 		log.Debug("calls still delayed", "next_probe", wait)
 	}
-	if q.persist(ctx, r, func(ctx context.Context, tx *bus.Tx) error {
+	if q.persist(ctx, r, endless, func(ctx context.Context, tx *bus.Tx) error {
 		if err := back(ctx, tx, r, text); err != nil {
 			return err
 		}
@@ -101,12 +100,15 @@ func (q *Queue[P, R]) complete(ctx context.Context, r row, call Call[P], out Out
 	if out.Err != nil {
 		state, lastError = "failed", redact.Error(out.Err)
 	}
-	err := q.persist(ctx, r, func(ctx context.Context, tx *bus.Tx) error {
-		if err := finish(ctx, tx, r, state, lastError); err != nil {
+	err := q.persist(ctx, r, limited, func(ctx context.Context, tx *bus.Tx) error {
+		if err := check(ctx, tx, r); err != nil {
 			return err
 		}
 		failpoint.Here("outbound.before_complete")
-		return q.config.OnComplete(ctx, tx, call, out)
+		if err := q.config.OnComplete(ctx, tx, call, out); err != nil {
+			return err
+		}
+		return finish(ctx, tx, r, state, lastError) // last, because renewals wait for the row's lock
 	})
 	failpoint.Here("outbound.completed")
 	switch {
@@ -115,7 +117,7 @@ func (q *Queue[P, R]) complete(ctx context.Context, r row, call Call[P], out Out
 		q.log().Error("the result cannot be recorded; the call is made again later", "id", r.id, "key", r.key,
 			"correlation_id", r.correlation, "error", redact.Error(err), "kind", errs.KindOf(err))
 		text := redact.Error(fmt.Errorf("complete: %w", err))
-		_ = q.persist(ctx, r, func(ctx context.Context, tx *bus.Tx) error { // on an error the lease expires instead
+		_ = q.persist(ctx, r, endless, func(ctx context.Context, tx *bus.Tx) error { // on an error the lease expires instead
 			return requeue(ctx, tx, r, time.Second, text)
 		})
 	case out.Err != nil:
@@ -124,98 +126,13 @@ func (q *Queue[P, R]) complete(ctx context.Context, r row, call Call[P], out Out
 	}
 }
 
-// persist records the result of a call. The result must not be lost because our
-// own database is unavailable or a lock is held there, so persist retries until
-// the result is recorded (nil), the lease is lost (errFenced), the shutdown
-// ends ctx, or recording fails for a reason of its own. Meanwhile it renews the
-// lease: otherwise another process would repeat the call and use up its
-// attempts.
-func (q *Queue[P, R]) persist(ctx context.Context, r row, record func(context.Context, *bus.Tx) error) error {
-	q.recording.Store(r.id, true)
-	defer q.recording.Delete(r.id)
-	defer q.keep(ctx, r)()
-	log := q.log().With("id", r.id, "key", r.key, "correlation_id", r.correlation)
-	faults, delayed := 0, false
-	for try := 0; ; try++ {
-		err := q.inTx(ctx, record)
-		if err == nil {
-			if delayed {
-				log.Info("the result is recorded")
-			}
-			return nil
-		}
-		if errors.Is(err, errFenced) {
-			log.Warn("the lease was lost; nothing was recorded")
-			return err
-		}
-		switch errs.KindOf(err).Reaction() {
-		case errs.Pause, errs.Again, errs.Leave: // passes by itself
-			if errs.KindOf(err) == errs.Resource && !delayed {
-				delayed = true
-				log.Warn("the result cannot be recorded yet; trying again", "error", redact.Error(err), "kind", errs.KindOf(err))
-			}
-		default:
-			if faults++; faults >= q.maxFaults {
-				return err
-			}
-		}
-		pause := time.NewTimer(min(50*time.Millisecond<<min(try, 10), 2*time.Second))
-		select {
-		case <-ctx.Done():
-			pause.Stop()
-			return err
-		case <-pause.C:
-		}
-	}
-}
-
-// keep renews the lease of a call until end is called. It uses reserved
-// connections, because the module's own may all be in use by requests.
-func (q *Queue[P, R]) keep(ctx context.Context, r row) (end func()) {
-	ctx, cancel := context.WithCancel(ctx)
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		tick := time.NewTicker(min(q.lease/5, 2*time.Second)) // after a call, at least 5 s of the lease remain
-		defer tick.Stop()
-		for {
-			select {
-			case <-ctx.Done():
-				return
-			case <-tick.C:
-				if errors.Is(renew(ctx, q.db, r, q.lease), errFenced) {
-					return // the next attempt to record finds out, too
-				}
-			}
-		}
-	}()
-	return func() {
-		cancel()
-		<-ended
-	}
-}
-
-// inTx runs f in a transaction that a shutdown does not cancel, and recovers
-// panics.
-func (q *Queue[P, R]) inTx(ctx context.Context, f func(context.Context, *bus.Tx) error) (err error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
-	defer cancel()
-	defer contain(&err)
-	return q.db.InTx(ctx, func(tx *bus.Tx) error { return f(ctx, tx) })
-}
-
-// call makes the call with the time limit Timeout, and recovers panics.
-func (q *Queue[P, R]) call(ctx context.Context, call Call[P]) (result R, err error) {
+// call makes the call with the time limit Timeout, and recovers panics. Until
+// then it renews the lease, part of which a slow claim has used up.
+func (q *Queue[P, R]) call(ctx context.Context, r row, call Call[P]) (result R, err error) {
 	ctx, cancel := context.WithTimeout(ctx, q.config.Timeout)
 	defer cancel()
 	defer contain(&err)
+	first := q.renewEvery() - time.Since(r.claimedAt)
+	defer q.keep(ctx, r, first)()
 	return q.config.Do(ctx, call)
-}
-
-// contain converts a panic to an error of kind Unknown with the stack. It drops
-// the panic's value from the error chain, because the value may be anything.
-func contain(err *error) {
-	if p := recover(); p != nil {
-		*err = errs.As(errs.Unknown, redact.Panic(p, debug.Stack()))
-	}
 }

@@ -5,9 +5,6 @@ import (
 	"embed"
 	"encoding/json"
 	"io/fs"
-	"log/slog"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -61,17 +58,11 @@ type Config[P, R any] struct {
 // Queue records calls of one kind and makes them. New creates it. It may be
 // used concurrently.
 type Queue[P, R any] struct {
-	db        *bus.DB
-	config    Config[P, R]
-	lease     time.Duration // longer than Timeout, or two workers could call at the same time
-	drain     time.Duration // time limit for calls in flight at shutdown
-	poll      time.Duration // interval of the poll that finds calls without a wake-up
-	maxFaults int           // attempts of an OnComplete that fails for a reason of its own
-	wake      chan struct{}
-	gate      gate
-
-	recording sync.Map    // id → true: its result waits in this process to be recorded
-	away      atomic.Bool // the last claim or poll failed
+	*leases
+	config Config[P, R]
+	drain  time.Duration // time limit for calls in flight at shutdown
+	wake   chan struct{}
+	gate   gate
 }
 
 // New creates a queue; it does nothing before Run. db may be nil if neither
@@ -98,10 +89,10 @@ func New[P, R any](db *bus.DB, config Config[P, R]) *Queue[P, R] {
 		config.DelayFirst = time.Second
 	}
 	return &Queue[P, R]{
-		db: db, config: config,
-		lease: config.Timeout + 5*time.Second, drain: config.Timeout + 3*time.Second,
-		poll: time.Second, maxFaults: 3,
-		wake: make(chan struct{}, 1),
+		leases: &leases{
+			db: db, name: config.Name, lease: config.Timeout + 5*time.Second, poll: time.Second, maxFaults: 3,
+		},
+		config: config, drain: config.Timeout + 3*time.Second, wake: make(chan struct{}, 1),
 		gate: gate{first: config.DelayFirst, denied: map[uuid.UUID]bool{}, alone: map[uuid.UUID]bool{}},
 	}
 }
@@ -149,9 +140,6 @@ func (q *Queue[P, R]) look() {
 	default:
 	}
 }
-
-// log gets the logger at each use, because the program sets it after New.
-func (q *Queue[P, R]) log() *slog.Logger { return slog.Default().With("call", q.config.Name) }
 
 // backoff returns the pause after the given number of calls.
 func (q *Queue[P, R]) backoff(attempts int) time.Duration {

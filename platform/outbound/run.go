@@ -3,22 +3,12 @@ package outbound
 import (
 	"context"
 	"time"
-
-	"github.com/google/uuid"
-
-	"millrace/platform/errs"
-	"millrace/platform/failpoint"
-	"millrace/platform/redact"
 )
 
-// patience is the time limit of each transaction here, in case the database
-// does not respond.
-const patience = 10 * time.Second
-
-// Run claims calls and makes them until ctx is done. Then it finishes the
-// calls in flight, as the package comment describes, and returns nil. It
-// may run in several processes at once. When the database is unavailable, it
-// logs that and waits.
+// Run claims calls and makes them until ctx is done. Then it finishes the calls
+// in flight, as the package comment describes, and returns nil. It may run in
+// several processes at once. When the database is unavailable, it logs that and
+// waits.
 func (q *Queue[P, R]) Run(ctx context.Context) error {
 	calls, abandon := context.WithCancel(context.WithoutCancel(ctx))
 	defer abandon()
@@ -65,46 +55,8 @@ func (q *Queue[P, R]) Run(ctx context.Context) error {
 		case <-q.wake:
 			look = true
 		case <-tick.C:
-			look = look || q.due(ctx) // while calls are delayed, a pending look is kept
+			look = q.release(ctx) || look || q.due(ctx) // while calls are delayed, a pending look is kept
 		}
-	}
-}
-
-// claim returns nothing if the database is unavailable; the next tick tries
-// again. It is not cancelled with ctx, because a claim that is committed
-// without our knowledge delays its calls until the lease expires.
-func (q *Queue[P, R]) claim(ctx context.Context, limit int) []row {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
-	defer cancel()
-	recording := []string{}
-	q.recording.Range(func(id, _ any) bool {
-		recording = append(recording, id.(uuid.UUID).String())
-		return true
-	})
-	claimed, err := claim(ctx, q.db, q.config.Name, limit, q.lease, recording)
-	q.note(err)
-	if len(claimed) > 0 {
-		failpoint.Here("outbound.claimed")
-	}
-	return claimed
-}
-
-func (q *Queue[P, R]) due(ctx context.Context) bool {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
-	defer cancel()
-	found, err := due(ctx, q.db, q.config.Name)
-	q.note(err)
-	return found
-}
-
-// note logs when the database becomes unavailable, and when it is available
-// again.
-func (q *Queue[P, R]) note(err error) {
-	switch was := q.away.Swap(err != nil); {
-	case err != nil && !was:
-		q.log().Warn("cannot look for calls; trying again", "error", redact.Error(err), "kind", errs.KindOf(err))
-	case err == nil && was:
-		q.log().Info("looking for calls again")
 	}
 }
 

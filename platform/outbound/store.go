@@ -20,6 +20,7 @@ type row struct {
 	correlation string
 	attempts    int       // including the call about to be made
 	lease       uuid.UUID // unique to this claim; fences off other workers
+	claimedAt   time.Time // when the claim began, by this process's clock
 }
 
 // errFenced means that another worker has the lease, or that the call is
@@ -45,12 +46,15 @@ func due(ctx context.Context, db *bus.DB, name string) (found bool, err error) {
 // claim claims up to limit due calls: pending ones whose time has come, and
 // leased ones whose lease has expired, except those in recording, whose results
 // wait in this process to be recorded. It uses one transaction and does not
-// wait for locks.
+// wait for locks. If COMMIT fails, it returns the calls with the error: perhaps
+// only the reply was lost, and release undoes that.
 func claim(ctx context.Context, db *bus.DB, name string, limit int, lease time.Duration, recording []string) (claimed []row, err error) {
+	begun := time.Now()
 	token, err := uuid.NewV7()
 	if err != nil {
 		return nil, err
 	}
+	complete := false
 	err = db.InTx(ctx, func(tx *bus.Tx) error {
 		rows, err := tx.QueryContext(ctx, `
 			WITH picked AS MATERIALIZED (
@@ -70,18 +74,51 @@ func claim(ctx context.Context, db *bus.DB, name string, limit int, lease time.D
 		}
 		defer rows.Close()
 		for rows.Next() {
-			r := row{lease: token}
+			r := row{lease: token, claimedAt: begun}
 			if err := rows.Scan(&r.id, &r.key, &r.payload, &r.correlation, &r.attempts); err != nil {
 				return err
 			}
 			claimed = append(claimed, r)
 		}
+		complete = rows.Err() == nil
 		return rows.Err()
 	})
-	if err != nil {
-		return nil, err // if it was committed and only the reply was lost, the leases expire
+	if !complete { // no commit was tried
+		return nil, err
 	}
-	return claimed, nil
+	return claimed, err
+}
+
+// release makes the calls of lost claims due again, uncounted, and returns how
+// many they are.
+func release(ctx context.Context, db *bus.DB, lost []lostCall) (released int64, err error) {
+	ids, tokens := make([]string, len(lost)), make([]string, len(lost))
+	for i, c := range lost {
+		ids[i], tokens[i] = c.id.String(), c.lease.String()
+	}
+	err = db.InTx(ctx, func(tx *bus.Tx) error {
+		result, err := tx.ExecContext(ctx, `
+			UPDATE outbound_calls SET state = 'pending', lease_token = NULL, attempts = attempts - 1, next_at = now()
+			WHERE id = ANY ($1::uuid[]) AND lease_token = ANY ($2::uuid[]) AND state = 'leased'`, pq.Array(ids), pq.Array(tokens))
+		if err != nil {
+			return err
+		}
+		released, err = result.RowsAffected()
+		return err
+	})
+	return released, err
+}
+
+// check reports a lost lease without a lock. Only finish makes sure that it
+// still holds.
+func check(ctx context.Context, tx *bus.Tx, r row) error {
+	var holds bool
+	err := tx.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM outbound_calls WHERE id = $1 AND lease_token = $2 AND state = 'leased')`,
+		r.id, r.lease).Scan(&holds)
+	if err == nil && !holds {
+		return errFenced
+	}
+	return err
 }
 
 // finish records the final state if the lease still holds.
