@@ -8,6 +8,7 @@ import (
 	"github.com/lib/pq/pqerror"
 	"github.com/stretchr/testify/require"
 
+	"millrace/config"
 	"millrace/platform/postgres"
 )
 
@@ -48,4 +49,24 @@ func TestAppend_RefusesAnotherSenderThanTheCaller(t *testing.T) {
 		_, err := db.ExecContext(t.Context(), one, "payment.refund", `{"ce_source":"anybody"}`)
 		require.NoError(t, err, name)
 	}
+}
+
+// A role that could register a future module's topics for another transport would keep
+// the version that has the module from starting.
+func TestMigrate_RegistersTopicsWhichRolesMayNot(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, "CREATEROLE")
+	cfg := w.config(w.as(w.owner))
+	cfg.Transport = config.OnKafka
+	require.NoError(t, w.migrateAs(cfg))
+	topics := func() (all string) {
+		require.NoError(t, w.admin.QueryRowContext(t.Context(), `SELECT count(*) || ' ' || string_agg(DISTINCT transport, ',') FROM bus.topics`).Scan(&all))
+		return all
+	}
+	require.Equal(t, "12 kafka", topics())
+	states := attempts(t.Context(), t, w.open(w.as(w.user("in_payment", "payment")), 1), []string{`INSERT INTO bus.topics (name, transport) VALUES ('future.events', 'nowhere')`})
+	require.Equal(t, []string{refused}, states)
+	w.do(`DELETE FROM bus.topics WHERE name = 'payment.events'`)
+	require.NoError(t, w.migrate(), "it is configured for postgres")
+	require.Equal(t, "12 kafka", topics(), "a new topic is of the transport of the others")
 }

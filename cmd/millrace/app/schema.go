@@ -63,6 +63,9 @@ func MigrateAndRevoke(ctx context.Context, cfg config.Config, database *Database
 	if err != nil || cfg.Database.RolePrefix == "" {
 		return left, err
 	}
+	if err := sqltransport.RegisterTopics(ctx, database.url, topology, cfg.Transport); err != nil {
+		return left, err
+	}
 	return roles(cfg).Grant(ctx, database.url, topology, namesOf(all), revoke)
 }
 

@@ -65,7 +65,7 @@ var versions = []string{"bus_version"}
 // inBus are the rights of every module's role on the shared tables. The
 // incarnation of a topic is noted by whoever carries it.
 var inBus = map[string][]string{
-	"topics":        {"SELECT", "INSERT"},
+	"topics":        {"SELECT"}, // RegisterTopics writes them
 	"registrations": {"SELECT", "INSERT"},
 	"nodes":         {"SELECT", "INSERT", "UPDATE", "DELETE"},
 	"bus_version":   {"SELECT"},

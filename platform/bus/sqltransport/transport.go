@@ -3,7 +3,6 @@ package sqltransport
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -157,9 +156,7 @@ func Open(ctx context.Context, cfg Config, topo *bus.Topology, hosted []string) 
 		cfg: cfg, topo: topo, process: process,
 		modules: map[string]*sql.DB{}, carrying: map[string]*sql.DB{}, subscribers: map[string]*subscriber{}, readers: map[string]*reader{},
 	}
-	for _, module := range topo.Modules() {
-		t.topics = append(t.topics, bus.EventsOf(module), bus.CommandsOf(module))
-	}
+	t.topics = topicsOf(topo)
 	// Offsets follow the commit order only if each statement sees what was
 	// committed before it, whatever the server's default is.
 	if t.cfg.URL, err = withParameter(cfg.URL, "default_transaction_isolation", "read committed"); err != nil {
@@ -255,28 +252,6 @@ func (t *Transport) goFor(ctx context.Context, loop func(context.Context)) {
 		defer t.background.Done()
 		loop(ctx)
 	}()
-}
-
-// register writes the topics into the registry, and compares.
-func (t *Transport) register(ctx context.Context) error {
-	for _, module := range t.topo.Modules() {
-		for _, topic := range []string{bus.EventsOf(module), bus.CommandsOf(module)} {
-			var carrier string
-			err := t.db.QueryRowContext(ctx, `
-				WITH new AS (INSERT INTO topics (name, transport) VALUES ($1, $2) ON CONFLICT DO NOTHING RETURNING transport)
-				SELECT transport FROM new UNION ALL SELECT transport FROM topics WHERE name = $1 LIMIT 1`, topic, t.carrier()).Scan(&carrier)
-			if errors.Is(err, sql.ErrNoRows) { // another process is writing it this moment
-				err = t.db.QueryRowContext(ctx, `SELECT transport FROM topics WHERE name = $1`, topic).Scan(&carrier)
-			}
-			if err != nil {
-				return fmt.Errorf("register topic %s: %w", topic, err)
-			}
-			if carrier != t.carrier() {
-				return errs.InvalidField("transport", "topic %s travels by %s in this database; this process is configured for %s", topic, carrier, t.carrier())
-			}
-		}
-	}
-	return nil
 }
 
 // carrier is what the registry says of this process's topics.
