@@ -3,6 +3,7 @@ package kafkatransport
 import (
 	"context"
 	"fmt"
+	"math"
 
 	"github.com/IBM/sarama"
 
@@ -17,6 +18,7 @@ type claims struct {
 	found    map[string]topic
 	begin    map[place]int64
 	received map[place]bool  // the database knows how far it is
+	renewed  map[place]bool  // it has received from another topic of the name
 	group    map[place]int64 // what the group says, if that is more
 	restored bool            // the database has less, it seems
 }
@@ -54,6 +56,7 @@ func (c *claims) Setup(session sarama.ConsumerGroupSession) error {
 		known[place{m.Topic, m.Partition}] = m
 	}
 	c.found, c.begin, c.received, c.group = found, map[place]int64{}, map[place]bool{}, map[place]int64{}
+	c.renewed = map[place]bool{}
 	resume := map[place]int64{}
 	var news []sqltransport.Mark
 	for name, partitions := range session.Claims() {
@@ -62,7 +65,7 @@ func (c *claims) Setup(session sarama.ConsumerGroupSession) error {
 		for _, partition := range partitions {
 			p := place{topic, partition}
 			m, ok := known[p]
-			c.received[p] = ok && m.Incarnation == now
+			c.received[p], c.renewed[p] = ok && m.Incarnation == now, ok && m.Incarnation != now
 			if ok && m.Incarnation != now {
 				c.in.log.Error("a topic is not the one it was: it is read from its start", "topic", name, "partition", partition, "offset", m.To)
 			}
@@ -120,7 +123,7 @@ func (c *claims) ConsumeClaim(session sarama.ConsumerGroupSession, claim sarama.
 			if !ok {
 				return nil
 			}
-			a := arrival{session: session, record: record, incarnation: incarnation, from: from, doubtful: record.Offset < doubtful}
+			a := arrival{session: session, record: record, incarnation: incarnation, from: from, renewed: c.renewed[p], doubtful: record.Offset < doubtful}
 			select {
 			case c.in.arrived <- a:
 				from = record.Offset + 1
@@ -156,7 +159,7 @@ func (c *claims) look(p place, from int64) {
 		"topic", p.topic, "partition", p.partition, "first", from, "last", oldest-1)
 }
 
-// kept says how far the database is, in the topics that there are.
+// kept returns how far the database is, in the topics that there are.
 func (in *intake) kept(ctx context.Context, found map[string]topic, marks func(context.Context, string) ([]sqltransport.Mark, error)) (map[place]int64, error) {
 	all, err := marks(ctx, in.module)
 	if err != nil {
@@ -169,4 +172,19 @@ func (in *intake) kept(ctx context.Context, found map[string]topic, marks func(c
 		}
 	}
 	return at, nil
+}
+
+// since is how many records Kafka had, up to this one, since what the database has of
+// the partition: as many of a sender's numbers may be missing. A topic that was created
+// again has no relation to the numbers of the one before.
+func (in *intake) since(a arrival, marks []sqltransport.Mark) int64 {
+	if a.renewed {
+		return math.MaxInt64
+	}
+	for _, m := range marks {
+		if m.Partition == a.record.Partition && m.Incarnation == a.incarnation && m.Topic == a.record.Topic[len(in.cfg.Prefix):] {
+			return a.record.Offset - m.From + 1
+		}
+	}
+	return 0
 }

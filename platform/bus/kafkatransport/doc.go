@@ -51,8 +51,9 @@
 // A restored database gets no commands again that were received after its backup,
 // since the brokers have deleted them: that is logged, and each hole becomes a
 // dead letter. A speaker that is restored gives numbers away again that hearers in
-// other databases have handled: these drop what bears them. Restore such
-// databases together.
+// other databases have handled: these make dead letters of what bears them for as
+// long as they keep what had the numbers before (10 minutes), and drop it later.
+// Restore such databases together.
 //
 // # On the wire
 //

@@ -70,6 +70,7 @@ type arrival struct {
 	record      *sarama.ConsumerMessage
 	incarnation string // of the topic, when the session began
 	from        int64  // where the record before it ended
+	renewed     bool   // the topic is another one than the database last received from
 	doubtful    bool   // it may be of a time that a restored speaker has undone
 }
 
@@ -208,14 +209,14 @@ func (in *intake) gather(first arrival) []arrival {
 // was stopped before.
 func (in *intake) receive(all []arrival) bool {
 	rows := make([]sqltransport.Row, 0, len(all))
-	doubtful := false
+	doubtful, marks := false, in.marks(all)
 	for _, a := range all {
 		if row, ok := in.accept(a.record); ok {
+			row.Since = in.since(a, marks)
 			rows = append(rows, row)
 			doubtful = doubtful || a.doubtful
 		}
 	}
-	marks := in.marks(all)
 	for pause := 50 * time.Millisecond; ; pause = min(2*pause, 10*time.Second) {
 		var err error
 		if doubtful {

@@ -3,6 +3,7 @@ package kafkatransport
 import (
 	"context"
 	"maps"
+	"math"
 	"testing"
 	"time"
 
@@ -275,4 +276,19 @@ func TestLeavingWhileTheBrokersHangEndsInTime(t *testing.T) {
 	defer cancel()
 	require.ErrorContains(t, in.stop(ctx), "module store could not leave its consumer group")
 	thaw()
+}
+
+func TestIntake_CountsRecordsSinceTheCheckpoint(t *testing.T) {
+	t.Parallel()
+	in := &intake{}
+	at := func(topic string, offset, from int64) arrival {
+		return arrival{record: &sarama.ConsumerMessage{Topic: topic, Offset: offset}, incarnation: "a", from: from}
+	}
+	marks := []sqltransport.Mark{{Topic: "shop.events", Incarnation: "a", From: 100, To: 5_000_001}}
+	require.EqualValues(t, 1, in.since(at("shop.events", 100, 100), marks))
+	require.EqualValues(t, 4_999_901, in.since(at("shop.events", 5_000_000, 100), marks), "Kafka's retention deleted what was between")
+	require.Zero(t, in.since(at("till.events", 5_000_000, 100), marks))
+	renewed := at("shop.events", 0, 0)
+	renewed.renewed = true
+	require.EqualValues(t, math.MaxInt64, in.since(renewed, marks))
 }

@@ -39,6 +39,9 @@ SELECT (SELECT count(*) FROM kept),` + isBehind + ` FROM pace`
 // about their order. The marks say how far this brings the carrier's partitions,
 // see Mark.
 //
+// A row whose number another message has, or whose number cannot be true (see
+// refuseJumps), becomes a dead letter that blocks nothing.
+//
 // Once it has returned nil the carrier may forget rows that came without marks.
 // Those with marks it may forget after the next Flush: until then a crash of the
 // database server may forget them and their marks, together.
@@ -61,6 +64,9 @@ func (t *Transport) Receive(ctx context.Context, module string, rows []Row, mark
 	case <-ctx.Done():
 		return errs.As(errs.Timeout, ctx.Err())
 	}
+	if rows, err = t.refuseJumps(ctx, module, rows); err != nil {
+		return err
+	}
 	counted := slices.DeleteFunc(slices.Clone(rows), func(r Row) bool { return r.Sequence == 0 })
 	dirty := wakeup{}
 	for _, r := range rows {
@@ -79,9 +85,19 @@ func (t *Transport) Receive(ctx context.Context, module string, rows []Row, mark
 		var b columns
 		kept, behind, err = t.keep(ctx, t.carrying[module], module, &b, rows, marks)
 		given = err == nil && kept == len(rows) && t.give(module, rows, &b)
+		if err == nil && kept < len(rows) { // an error makes the carrier bring them again
+			var refused int
+			refused, err = t.refuseTaken(ctx, module, rows, dirty)
+			kept += refused
+		}
 	} else {
 		kept = len(rows)
-		behind, err = t.receiveAll(ctx, t.carrying[module], module, rows, counted, marks)
+		behind, err = t.receiveAll(ctx, t.carrying[module], module, rows, counted, marks, dirty)
+	}
+	if err == nil {
+		for _, r := range counted {
+			t.heights.raise(height{module, t.streamOf(r.Topic, r.Source), r.Partition}, r.Sequence)
+		}
 	}
 	failpoint.Here("inbound.after_commit")
 	if kept > 0 || err != nil { // after an error too: perhaps only the answer was lost
@@ -100,18 +116,29 @@ func (t *Transport) Receive(ctx context.Context, module string, rows []Row, mark
 }
 
 // receiveAll keeps rows of all kinds.
-func (t *Transport) receiveAll(ctx context.Context, db *sql.DB, module string, rows, counted []Row, marks []Mark) (behind bool, err error) {
+func (t *Transport) receiveAll(ctx context.Context, db *sql.DB, module string, rows, counted []Row, marks []Mark, dirty wakeup) (behind bool, err error) {
 	tx, err := db.BeginTx(ctx, nil)
 	if err != nil {
 		return false, fmt.Errorf("begin: %w", err)
 	}
 	defer func() { _ = tx.Rollback() }() // after the commit it does nothing; else the first error is the one to tell
 	var b columns
-	if _, behind, err = t.keep(ctx, tx, module, &b, counted, marks); err != nil {
+	kept := 0
+	if kept, behind, err = t.keep(ctx, tx, module, &b, counted, marks); err != nil {
 		return false, err
 	}
-	if len(counted) < len(rows) {
-		foreign := slices.DeleteFunc(slices.Clone(rows), func(r Row) bool { return r.Sequence != 0 })
+	foreign := slices.DeleteFunc(slices.Clone(rows), func(r Row) bool { return r.Sequence != 0 })
+	if kept < len(counted) {
+		taken, err := t.taken(ctx, tx, module, counted)
+		if err != nil {
+			return false, err
+		}
+		foreign = append(foreign, taken...)
+		for _, r := range taken {
+			dirty[bus.CommandsOf(module)] |= 1 << PartitionOf(r.Key)
+		}
+	}
+	if len(foreign) > 0 {
 		if err := queue(ctx, tx, foreign); err != nil {
 			return false, err
 		}
@@ -120,6 +147,20 @@ func (t *Transport) receiveAll(ctx context.Context, db *sql.DB, module string, r
 		return false, fmt.Errorf("commit: %w", err)
 	}
 	return behind, nil
+}
+
+// refuseTaken makes dead letters of rows, none of which were new, whose numbers
+// other messages have. Repetitions cost the look alone.
+func (t *Transport) refuseTaken(ctx context.Context, module string, rows []Row, dirty wakeup) (refused int, err error) {
+	taken, err := t.taken(ctx, t.carrying[module], module, rows)
+	if err != nil || len(taken) == 0 {
+		return 0, err
+	}
+	for _, r := range taken {
+		dirty[bus.CommandsOf(module)] |= 1 << PartitionOf(r.Key)
+	}
+	_, err = t.receiveAll(ctx, t.carrying[module], module, taken, nil, nil, dirty)
+	return len(taken), err
 }
 
 // executing is a transaction, or a database where each statement is one.
@@ -194,6 +235,11 @@ const TypeUnreadable = "unreadable"
 // read because no message may have that type, with escapes.
 const MetaBadType = "badtype"
 
+// mostFilled is the largest hole that is filled with a row for each number. A larger
+// one gets one row, before what follows, and the node to which the partition is
+// assigned moves the committed offset there.
+const mostFilled = 100_000
+
 // fillHoles puts rows in the place of what never arrived, right behind the
 // subscriber's positions. Else its partitions would stand still for ever.
 func (s *subscriber) fillHoles(ctx context.Context) error {
@@ -207,14 +253,18 @@ func (s *subscriber) fillHoles(ctx context.Context) error {
 				SELECT i."offset", i.created_at FROM inbound i WHERE i.topic = p.topic AND i.partition = p.partition AND i."offset" > p.committed_offset
 				ORDER BY i."offset" LIMIT 1) next
 			WHERE p.subscriber = $1 AND next."offset" > p.committed_offset + 1 AND next.created_at < clock_timestamp() - $2 * interval '1 millisecond'
+		), passed AS (
+			UPDATE offsets p SET committed_offset = h.last - 1 FROM hole h
+			WHERE p.subscriber = $1 AND p.topic = h.topic AND p.partition = h.partition AND p.committed_offset = h.first - 1 AND p.node = $6 AND h.last - h.first >= $5
+			RETURNING h.topic, h.partition, h.first, h.last, h.last AS begins
 		), filled AS (
 			INSERT INTO inbound (topic, partition, "offset", id, type, key, payload, metadata)
-			SELECT topic, partition, n, gen_random_uuid(), CASE WHEN n = first THEN $3 ELSE $4 END,
+			SELECT topic, partition, n, gen_random_uuid(), CASE WHEN n = begins THEN $3 ELSE $4 END,
 				format('lost %s/%s/%s-%s', topic, partition, first, last), '{}', '{}'
-			FROM hole CROSS JOIN LATERAL generate_series(first, least(last, first + 99999)) AS n
+			FROM (SELECT *, first AS begins FROM hole WHERE last - first < $5 UNION ALL SELECT * FROM passed) h CROSS JOIN LATERAL generate_series(begins, last) AS n
 			ON CONFLICT DO NOTHING
 		)
-		SELECT topic, partition, first, last FROM hole`, s.module, s.t.cfg.LostAfter.Milliseconds(), typeLost, restLost)
+		SELECT topic, partition, first, last FROM hole WHERE last - first < $5 UNION ALL SELECT topic, partition, first, last FROM passed`, s.module, s.t.cfg.LostAfter.Milliseconds(), typeLost, restLost, mostFilled, s.t.process)
 	if err != nil {
 		return fmt.Errorf("look for what is lost: %w", err)
 	}
@@ -228,6 +278,9 @@ func (s *subscriber) fillHoles(ctx context.Context) error {
 			return fmt.Errorf("look for what is lost: %w", err)
 		}
 		dirty[arrived(s.schema, stream)] |= 1 << partition
+		if tasks := s.tasks[stream]; tasks != nil && last-first >= mostFilled {
+			s.queue.change(&tasks[partition], func() { tasks[partition].reload = true })
+		}
 		s.log.Error("messages never arrived, and what follows them has waited long enough: see the dead letters",
 			"stream", stream, "partition", partition, "first", first, "last", last)
 	}

@@ -54,7 +54,7 @@ func markColumns(marks []Mark) []any {
 	return []any{pq.Array(topics), pq.Array(partitions), pq.Array(incarnations), pq.Array(was), pq.Array(becomes)}
 }
 
-// Marks says how far each partition is that was ever received by the module.
+// Marks returns how far each partition is that was ever received by the module.
 func (t *Transport) Marks(ctx context.Context, module string) (marks []Mark, err error) {
 	return t.marks(ctx, module, "")
 }

@@ -11,11 +11,13 @@ import (
 
 // typeRefused is the type of what nobody handles, since it cannot be what it claims
 // to be. It becomes a dead letter of a key of its own, so that nothing waits for it,
-// with the text in metaRefused; metaRefusedType is the type that it came with.
+// with the text in metaRefused; metaRefusedType and metaRefusedID are those that it
+// came with.
 const (
 	typeRefused     = "millrace.refused"
 	metaRefused     = "refused"
 	metaRefusedType = "refusedtype"
+	metaRefusedID   = "refusedid"
 )
 
 // homes are the topics of the types that a module subscribes to.

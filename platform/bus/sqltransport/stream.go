@@ -41,6 +41,7 @@ type Row struct {
 	Sequence  int64  // gapless per topic, source and partition; 0: it comes from somebody who does not count
 	ID        uuid.UUID
 	Type      string
+	Since     int64 // how many records the carrier had since what was received before, at most: see refuseJumps
 	Key       string
 	Payload   []byte
 	Metadata  map[string]string // the envelope but what has a field here

@@ -135,6 +135,7 @@ type Transport struct {
 	readers     map[string]*reader
 	lease       *lease
 	notifier    *notifier
+	heights     heights
 
 	cancel     context.CancelFunc
 	background sync.WaitGroup

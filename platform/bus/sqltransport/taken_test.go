@@ -1,0 +1,126 @@
+package sqltransport_test
+
+import (
+	"fmt"
+	"log/slog"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/stretchr/testify/require"
+
+	"millrace/platform/bus/sqltransport"
+	"millrace/platform/postgres"
+)
+
+// received is a store that gets rows as a carrier delivers them, from the shop.
+type received struct {
+	forgery
+	r *rig
+}
+
+func receives(t *testing.T, cfg sqltransport.Config) *received {
+	t.Helper()
+	cfg.Logger = slog.New(slog.DiscardHandler)
+	r := carried(t, &badCarrier{}, cfg)
+	db, err := postgres.Open(t.Context(), postgres.Config{URL: r.url, Schema: "store", MaxConns: 2})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, db.Close()) })
+	return &received{forgery{t: t, db: db}, r}
+}
+
+func (r *received) gets(sequence int64, id string, since int64) {
+	r.t.Helper()
+	n := id[len(id)-1:]
+	require.NoError(r.t, r.r.transport.Receive(r.t.Context(), "store", []sqltransport.Row{{
+		Topic: "shop.events", Source: "shop", Partition: sqltransport.PartitionOf("order"), Sequence: sequence, ID: uuid.MustParse(id), Since: since,
+		Type: "shop.paid", Key: "order", Payload: []byte(`{"order":"order","n":` + n + `}`), Metadata: map[string]string{"ce_source": "shop"},
+	}}))
+}
+
+func idOf(n int) string { return "00000000-0000-7000-8000-00000000000" + strconv.Itoa(n) }
+
+const (
+	handledOf = `SELECT coalesce(string_agg(n::text, ' ' ORDER BY at), '') FROM effects`
+	parkedOf  = `SELECT coalesce(string_agg(type || ' ' || state || ' ' || coalesce(metadata->>'refusedtype', ''), ', ' ORDER BY id), '') FROM parked_messages`
+)
+
+// A producer that may write to a topic can give a record the number of a message that has
+// not arrived. The true message must not vanish.
+func TestReceive_MessageWhoseNumberAnotherHasIsADeadLetterThatBlocksNothing(t *testing.T) {
+	t.Parallel()
+	for name, together := range map[string]bool{"Alone": false, "InOneTransactionWithForeignRecords": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := receives(t, sqltransport.Config{})
+			r.gets(1, idOf(1), 1)
+			r.becomes("1", handledOf)
+			for range 2 { // it arrives again
+				r.gets(1, idOf(2), 1)
+				if together {
+					require.NoError(t, r.r.transport.Receive(t.Context(), "store", []sqltransport.Row{
+						{Topic: "shop.events", Source: "shop", Partition: sqltransport.PartitionOf("order"), Sequence: 1, ID: uuid.MustParse(idOf(2)), Type: "shop.paid", Key: "order", Payload: []byte(`{}`)},
+						{Topic: "shop.events", Source: "else", ID: uuid.MustParse(idOf(5)), Type: "shop.paid", Key: "other", Payload: []byte(`{"order":"other","n":5}`)},
+					}))
+				}
+			}
+			r.gets(1, idOf(1), 1) // and so does the one that has the number
+			r.becomes("millrace.refused dead shop.paid", parkedOf)
+			r.becomes(fmt.Sprintf("its number, 1 of shop.events, partition %d, was used by another message, %s: find it in its sender's log, mend what it should have done, and discard it",
+				sqltransport.PartitionOf("order"), idOf(1)), `SELECT error FROM parked_messages`)
+			r.gets(2, idOf(3), 1)
+			want := "1 3"
+			if together {
+				want = "1 5 3"
+			}
+			r.becomes(want, handledOf)
+			r.becomes("millrace.refused dead shop.paid", parkedOf)
+		})
+	}
+}
+
+func TestReceive_MessageThatArrivesAfterItCountedAsLostIsADeadLetter(t *testing.T) {
+	t.Parallel()
+	r := receives(t, sqltransport.Config{LostAfter: 50 * time.Millisecond})
+	r.gets(1, idOf(1), 1)
+	r.gets(3, idOf(3), 1)
+	r.becomes("1 3", handledOf)
+	r.becomes("millrace.lost dead ", parkedOf)
+	r.gets(2, idOf(2), 1)
+	r.gets(2, idOf(2), 1)
+	r.becomes("millrace.lost dead , millrace.refused dead shop.paid", parkedOf)
+	r.gets(1, idOf(1), 1)
+	r.gets(4, idOf(4), 1)
+	r.becomes("1 3 4", handledOf)
+	r.becomes("millrace.lost dead , millrace.refused dead shop.paid", parkedOf)
+}
+
+func TestReceive_RefusesNumberFarAboveTheHighest(t *testing.T) {
+	t.Parallel()
+	r := receives(t, sqltransport.Config{LostAfter: 50 * time.Millisecond})
+	r.gets(1, idOf(1), 1)
+	r.gets(1<<60, idOf(2), 1)
+	r.becomes("millrace.refused dead shop.paid", parkedOf)
+	r.becomes(fmt.Sprintf("ce_sequence is %d, more than 1000000 above 1, the highest of shop.events, partition %d: find out who sent it, restrict who may write to the topic, and discard it",
+		1<<60, sqltransport.PartitionOf("order")), `SELECT error FROM parked_messages`)
+	r.gets(2, idOf(3), 1)
+	r.becomes("1 3", handledOf)
+	// As many of the carrier's records are gone as numbers are missing.
+	r.gets(5_000_002, idOf(4), 6_000_000)
+	r.gets(5_000_003, idOf(5), 1)
+	r.becomes("1 3 4 5", handledOf)
+	r.becomes("millrace.refused dead shop.paid, millrace.lost dead ", parkedOf)
+	r.becomes("true", `SELECT (count(*) < 10)::text FROM inbound`)
+}
+
+// What was sent long ago is gone from the carrier: a new subscriber's first number is high.
+func TestReceive_AcceptsAnyFirstNumber(t *testing.T) {
+	t.Parallel()
+	r := receives(t, sqltransport.Config{LostAfter: 50 * time.Millisecond})
+	r.gets(7_000_000, idOf(1), 1)
+	r.gets(7_000_001, idOf(2), 1)
+	r.becomes("1 2", handledOf)
+	r.becomes("millrace.lost dead ", parkedOf)
+	r.becomes("true", `SELECT (count(*) < 10)::text FROM inbound`)
+}
