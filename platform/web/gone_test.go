@@ -62,7 +62,7 @@ func TestHandler_LogsAClientThatWentAwayAsOneLine(t *testing.T) {
 	require.NoError(t, err)
 	_, err = io.WriteString(c, "GET /big HTTP/1.1\r\nHost: localhost\r\n\r\n")
 	require.NoError(t, err)
-	require.NoError(t, c.(*net.TCPConn).SetLinger(0)) //nolint:forcetypeassert // it dialled tcp
+	require.NoError(t, c.(*net.TCPConn).SetLinger(0))
 	require.NoError(t, c.Close())
 	close(gone)
 	<-done

@@ -10,7 +10,6 @@ import (
 	"github.com/lib/pq"
 
 	"millrace/platform/errs"
-	"millrace/platform/postgres"
 )
 
 // catalogOnly is the schema of connections that work as the owner: a function or an
@@ -63,20 +62,10 @@ func foreignObjects() string {
 		ORDER BY r.rolname, i.type, i.identity`
 }
 
-// CheckOwners makes sure that all there is in the schemas of the bus and of the modules
+// checkOwners makes sure that all there is in the schemas of the bus and of the modules
 // belongs to the owner, to its members or to a superuser: what somebody else created
 // could run with the rights of the owner who migrates. It reads the catalogue only. The
 // error is Forbidden, and lists the objects, at most 10, with the statements that mend it.
-func CheckOwners(ctx context.Context, url string, modules []string) (err error) {
-	defer errs.Wrap(&err, "look for objects that are not the owner's")
-	db, err := postgres.Open(ctx, postgres.Config{URL: url, Schema: catalogOnly, MaxConns: 1, Application: "millrace migrate"})
-	if err != nil {
-		return err
-	}
-	defer func() { _ = db.Close() }() // it has only read
-	return checkOwners(ctx, db, modules)
-}
-
 func checkOwners(ctx context.Context, db *sql.DB, modules []string) error {
 	rows, err := db.QueryContext(ctx, foreignObjects(), pq.Array(modules))
 	if err != nil {

@@ -32,7 +32,7 @@ import (
 // nothing is changed, if a module's role has rights that this cannot take: as a
 // superuser, as a member of another module's role or of the owner, or given by
 // somebody else than the owner. It names the statement that mends it. And so it is if
-// there are objects of others: see CheckOwners.
+// there are objects of others: see checkOwners.
 func (r Roles) Grant(ctx context.Context, url string, topo *bus.Topology, modules []string, revoke bool) (left Left, err error) {
 	defer errs.Wrap(&err, "grant the modules their rights")
 	db, err := postgres.Open(ctx, postgres.Config{URL: url, Schema: catalogOnly, MaxConns: 1, Application: "millrace migrate"})

@@ -26,7 +26,8 @@ func Migrate(ctx context.Context, url string, topo *bus.Topology) error {
 // module's schema its tables: see migrations/module.
 // It may run while other processes run, and twice at once. The URL's user must
 // own the schemas, or be able to create them. A database of a version before 0.1.0
-// is Invalid, and stays as it is; so does one with objects of others: see CheckOwners.
+// is Invalid, and stays as it is; one with objects of others is Forbidden, and
+// stays, too: see checkOwners.
 func MigrateModules(ctx context.Context, url string, modules []string) (err error) {
 	defer errs.Wrap(&err, "migrate the bus")
 	db, err := postgres.Open(ctx, postgres.Config{URL: url, Schema: catalogOnly, MaxConns: 2, Application: "millrace migrate"})
