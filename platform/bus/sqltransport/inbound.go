@@ -123,8 +123,8 @@ func (t *Transport) receiveAll(ctx context.Context, db *sql.DB, module string, r
 	}
 	defer func() { _ = tx.Rollback() }() // after the commit it does nothing; else the first error is the one to tell
 	var b columns
-	kept := 0
-	if kept, behind, err = t.keep(ctx, tx, module, &b, counted, marks); err != nil {
+	kept, behind, err := t.keep(ctx, tx, module, &b, counted, marks)
+	if err != nil {
 		return false, err
 	}
 	foreign := slices.DeleteFunc(slices.Clone(rows), func(r Row) bool { return r.Sequence != 0 })
