@@ -12,6 +12,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message/router/middleware"
 	"github.com/lib/pq"
 
+	"millrace/platform/bus/envelope"
 	"millrace/platform/bus/internal/run"
 	"millrace/platform/errs"
 	"millrace/platform/redact"
@@ -71,7 +72,7 @@ func chain(log *slog.Logger, limit time.Duration) []message.HandlerMiddleware {
 func telemetry(log *slog.Logger) message.HandlerMiddleware {
 	return func(next message.HandlerFunc) message.HandlerFunc {
 		return func(msg *message.Message) ([]*message.Message, error) {
-			if parent := msg.Metadata.Get(metaTraceparent); parent != "" {
+			if parent := msg.Metadata.Get(envelope.Traceparent); parent != "" {
 				msg.SetContext(withTraceparent(msg.Context(), parent))
 			}
 			produced, err := next(msg)
@@ -83,8 +84,8 @@ func telemetry(log *slog.Logger) message.HandlerMiddleware {
 					level = slog.LevelDebug // the transport logs when the subscription pauses, and not each try
 				}
 				log.Log(msg.Context(), level, "handler failed", "module", module, "subscriber", handler,
-					"message_id", msg.UUID, "correlation_id", msg.Metadata.Get(metaCorrelation), "type", msg.Metadata.Get(metaType),
-					"key", msg.Metadata.Get(metaKey), "attempt", d.Attempt, "kind", errs.KindOf(d.Err).String(), "error", redact.Error(d.Err))
+					"message_id", msg.UUID, "correlation_id", msg.Metadata.Get(envelope.Correlation), "type", msg.Metadata.Get(envelope.Type),
+					"key", msg.Metadata.Get(envelope.Key), "attempt", d.Attempt, "kind", errs.KindOf(d.Err).String(), "error", redact.Error(d.Err))
 				if err != nil {
 					err = loggedError{err}
 				}

@@ -7,6 +7,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
+	"millrace/platform/bus/envelope"
 	"millrace/platform/errs"
 )
 
@@ -21,7 +22,7 @@ func FuzzEnvelope(f *testing.F) {
 	f.Fuzz(func(t *testing.T, id, typ, key, at, sequence string, payload []byte) {
 		msg := message.NewMessage(id, payload)
 		msg.Metadata = message.Metadata{
-			metaID: id, metaType: typ, metaKey: key, metaTime: at, metaSequence: sequence, metaPartition: sequence,
+			envelope.ID: id, envelope.Type: typ, envelope.Key: key, envelope.Time: at, envelope.Sequence: sequence, envelope.Partition: sequence,
 		}
 		received, err := ReceivedFrom(msg)
 		if err != nil {

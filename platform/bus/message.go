@@ -14,6 +14,8 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/google/uuid"
 
+	"millrace/platform/bus/envelope"
+	"millrace/platform/correlation"
 	"millrace/platform/errs"
 )
 
@@ -68,49 +70,29 @@ type Received struct {
 	Data        json.RawMessage // the payload
 }
 
-// The names of the envelope's metadata. Transports copy them to their own
-// headers; on Kafka they are those of CloudEvents' binary mode.
-const (
-	metaSpec        = "ce_specversion"
-	metaID          = "ce_id"
-	metaType        = "ce_type"
-	metaSource      = "ce_source"
-	metaSubject     = "ce_subject"
-	metaTime        = "ce_time"
-	metaKey         = "ce_partitionkey"
-	metaSequence    = "ce_sequence"
-	metaSchema      = "ce_dataschema"
-	metaTopic       = "topic"
-	metaPartition   = "partition"
-	metaCorrelation = "correlationid"
-	metaCausation   = "causationid"
-	metaTraceparent = "traceparent"
-	metaContentType = "content-type"
-)
-
 // ReceivedFrom reads the envelope of a message that a transport delivered.
 // A message without an id, a type or a key is Undecodable.
 func ReceivedFrom(msg *message.Message) (Received, error) {
 	m := msg.Metadata
 	r := Received{
-		Type: m.Get(metaType), Source: m.Get(metaSource), Key: m.Get(metaKey), Schema: m.Get(metaSchema),
-		Topic: m.Get(metaTopic), Correlation: m.Get(metaCorrelation), Causation: m.Get(metaCausation),
+		Type: m.Get(envelope.Type), Source: m.Get(envelope.Source), Key: m.Get(envelope.Key), Schema: m.Get(envelope.DataSchema),
+		Topic: m.Get(envelope.Topic), Correlation: m.Get(envelope.Correlation), Causation: m.Get(envelope.Causation),
 		Data: json.RawMessage(msg.Payload),
 	}
 	var err error
-	if r.ID, err = uuid.Parse(m.Get(metaID)); err != nil || r.ID == uuid.Nil {
-		return r, errs.New(errs.Undecodable, "%s %q is not a UUID", metaID, m.Get(metaID))
+	if r.ID, err = uuid.Parse(m.Get(envelope.ID)); err != nil || r.ID == uuid.Nil {
+		return r, errs.New(errs.Undecodable, "%s %q is not a UUID", envelope.ID, m.Get(envelope.ID))
 	}
 	if r.Type == "" || r.Key == "" {
-		return r, errs.New(errs.Undecodable, "message %s has no %s or no %s", r.ID, metaType, metaKey)
+		return r, errs.New(errs.Undecodable, "message %s has no %s or no %s", r.ID, envelope.Type, envelope.Key)
 	}
-	if at := m.Get(metaTime); at != "" {
+	if at := m.Get(envelope.Time); at != "" {
 		if r.Time, err = time.Parse(time.RFC3339Nano, at); err != nil {
-			return r, errs.New(errs.Undecodable, "message %s: %s %q is not RFC 3339", r.ID, metaTime, at)
+			return r, errs.New(errs.Undecodable, "message %s: %s %q is not RFC 3339", r.ID, envelope.Time, at)
 		}
 	}
-	r.Partition, _ = strconv.Atoi(m.Get(metaPartition))           // set by our own transport; 0 elsewhere
-	r.Sequence, _ = strconv.ParseInt(m.Get(metaSequence), 10, 64) // likewise
+	r.Partition, _ = strconv.Atoi(m.Get(envelope.Partition))           // set by our own transport; 0 elsewhere
+	r.Sequence, _ = strconv.ParseInt(m.Get(envelope.Sequence), 10, 64) // likewise
 	return r, nil
 }
 
@@ -118,9 +100,9 @@ func ReceivedFrom(msg *message.Message) (Received, error) {
 // alone does not tell, as "consultation.changed/1-thin".
 type schema interface{ DataSchema() string }
 
-// envelope builds the message on the wire. cause is the message being handled,
+// newMessage builds a message. cause is the message being handled,
 // or the zero Received in a use case.
-func envelope(ctx context.Context, source, name, key string, body any, cause Received) (*message.Message, error) {
+func newMessage(ctx context.Context, source, name, key string, body any, cause Received) (*message.Message, error) {
 	if key == "" || len(key) > MaxKey || !utf8.ValidString(key) || strings.ContainsFunc(key, unicode.IsControl) {
 		return nil, errs.New(errs.Invalid, "%s: the key %.300q must be UTF-8 without control characters, 1 to %d bytes", name, key, MaxKey)
 	}
@@ -144,43 +126,27 @@ func envelope(ctx context.Context, source, name, key string, body any, cause Rec
 	}
 	msg := message.NewMessageWithContext(ctx, id.String(), payload)
 	msg.Metadata = message.Metadata{
-		metaSpec: "1.0", metaID: id.String(), metaType: name, metaSource: source,
-		metaSubject: key, metaKey: key, metaSchema: dataschema, metaContentType: "application/json",
-		metaTime: time.Now().UTC().Format(time.RFC3339Nano),
+		envelope.SpecVersion: "1.0", envelope.ID: id.String(), envelope.Type: name, envelope.Source: source,
+		envelope.Subject: key, envelope.Key: key, envelope.DataSchema: dataschema, envelope.ContentType: "application/json",
+		envelope.Time: time.Now().UTC().Format(time.RFC3339Nano),
 	}
 	switch {
 	case cause.ID != uuid.Nil:
-		msg.Metadata[metaCausation] = cause.ID.String()
-		msg.Metadata[metaCorrelation] = cause.Correlation
-	case CorrelationFrom(ctx) != "":
-		msg.Metadata[metaCorrelation] = CorrelationFrom(ctx)
+		msg.Metadata[envelope.Causation] = cause.ID.String()
+		msg.Metadata[envelope.Correlation] = cause.Correlation
+	case correlation.From(ctx) != "":
+		msg.Metadata[envelope.Correlation] = correlation.From(ctx)
 	}
-	if msg.Metadata[metaCorrelation] == "" {
-		msg.Metadata[metaCorrelation] = id.String()
+	if msg.Metadata[envelope.Correlation] == "" {
+		msg.Metadata[envelope.Correlation] = id.String()
 	}
 	if parent := traceparentFrom(ctx); parent != "" {
-		msg.Metadata[metaTraceparent] = parent
+		msg.Metadata[envelope.Traceparent] = parent
 	}
 	return msg, nil
 }
 
-type (
-	correlationKey struct{}
-	traceKey       struct{}
-)
-
-// WithCorrelation names the conversation that messages said under ctx belong
-// to. The web server sets it from the request; inside a handler the message's
-// own conversation wins.
-func WithCorrelation(ctx context.Context, id string) context.Context {
-	return context.WithValue(ctx, correlationKey{}, id)
-}
-
-// CorrelationFrom returns the conversation that ctx belongs to, or "".
-func CorrelationFrom(ctx context.Context) string {
-	id, _ := ctx.Value(correlationKey{}).(string)
-	return id
-}
+type traceKey struct{}
 
 func withTraceparent(ctx context.Context, parent string) context.Context {
 	return context.WithValue(ctx, traceKey{}, parent)

@@ -76,7 +76,7 @@ func TestTx_RefusesToPublishNil(t *testing.T) {
 	require.ErrorContains(t, tx.Publish((*priced)(nil)), "publishes a nil event")
 	require.ErrorContains(t, tx.Publish(nil), "publishes a nil event")
 	require.ErrorContains(t, tx.Send(nil), "sends a nil command")
-	_, err := envelope(t.Context(), "till", "till.priced", "k", json.RawMessage("null"), Received{})
+	_, err := newMessage(t.Context(), "till", "till.priced", "k", json.RawMessage("null"), Received{})
 	require.ErrorContains(t, err, "encodes as null")
 }
 

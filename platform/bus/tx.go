@@ -143,7 +143,7 @@ func (tx *Tx) say(name, key string, body any) error {
 	if tx.over.Load() { // it would leave with nobody
 		return errs.New(errs.Invalid, "%s: the transaction is over: its function has returned", name)
 	}
-	msg, err := envelope(tx.ctx, tx.owner, name, key, body, tx.cause)
+	msg, err := newMessage(tx.ctx, tx.owner, name, key, body, tx.cause)
 	if err != nil {
 		return err
 	}

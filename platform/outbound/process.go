@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"millrace/platform/bus"
+	"millrace/platform/correlation"
 	"millrace/platform/errs"
 	"millrace/platform/failpoint"
 	"millrace/platform/redact"
@@ -16,7 +17,7 @@ import (
 // process makes a claimed call and records its next state. ctx ends only when a
 // shutdown has waited long enough.
 func (q *Queue[P, R]) process(ctx context.Context, r row) {
-	ctx = bus.WithCorrelation(ctx, r.correlation)
+	ctx = correlation.With(ctx, r.correlation)
 	call := Call[P]{ID: r.id, Key: r.key, Attempt: r.attempts, Correlation: r.correlation}
 	out := Outcome[R]{Attempts: min(r.attempts, q.config.MaxAttempts)}
 

@@ -1,6 +1,7 @@
 package outbound
 
 import (
+	"cmp"
 	"context"
 	"embed"
 	"encoding/json"
@@ -10,6 +11,7 @@ import (
 	"github.com/google/uuid"
 
 	"millrace/platform/bus"
+	"millrace/platform/correlation"
 	"millrace/platform/errs"
 	"millrace/platform/failpoint"
 )
@@ -121,11 +123,8 @@ func (q *Queue[P, R]) RecordAfter(ctx context.Context, tx *bus.Tx, wait time.Dur
 	if err != nil {
 		return uuid.Nil, err
 	}
-	correlation := tx.Cause().Correlation
-	if correlation == "" {
-		correlation = bus.CorrelationFrom(ctx)
-	}
-	if err := insert(ctx, tx, row{id: id, key: key, payload: body, correlation: correlation}, q.config.Name, wait); err != nil {
+	correlationID := cmp.Or(tx.Cause().Correlation, correlation.From(ctx))
+	if err := insert(ctx, tx, row{id: id, key: key, payload: body, correlation: correlationID}, q.config.Name, wait); err != nil {
 		return uuid.Nil, err
 	}
 	failpoint.Here("outbound.recorded")

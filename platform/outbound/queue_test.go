@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"millrace/platform/bus"
+	"millrace/platform/correlation"
 	"millrace/platform/errs"
 )
 
@@ -22,7 +23,7 @@ func TestQueue_CallsAfterCommitAndCompletesOnce(t *testing.T) {
 		Do: func(ctx context.Context, call Call[letter]) (string, error) {
 			_, limited := ctx.Deadline()
 			require.True(t, limited)
-			require.Equal(t, "talk-goods-1", bus.CorrelationFrom(ctx))
+			require.Equal(t, "talk-goods-1", correlation.From(ctx))
 			calls <- call
 			return "250 ok", nil
 		}})

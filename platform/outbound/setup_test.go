@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"millrace/platform/bus"
+	"millrace/platform/correlation"
 	"millrace/platform/postgres"
 	"millrace/platform/postgres/pgtest"
 )
@@ -88,7 +89,7 @@ func (h *fixture) open() (*sql.DB, *bus.DB) {
 func (h *fixture) record(q *Queue[letter, string], key string) (id uuid.UUID) {
 	h.t.Helper()
 	require.NoError(h.t, h.db.InTx(h.t.Context(), func(tx *bus.Tx) (err error) {
-		id, err = q.Record(bus.WithCorrelation(h.t.Context(), "talk-"+key), tx, key, letter{To: key})
+		id, err = q.Record(correlation.With(h.t.Context(), "talk-"+key), tx, key, letter{To: key})
 		return err
 	}))
 	return id

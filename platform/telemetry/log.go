@@ -13,7 +13,7 @@ import (
 	"github.com/lmittmann/tint"
 	"golang.org/x/term"
 
-	"millrace/platform/bus"
+	"millrace/platform/correlation"
 	"millrace/platform/errs"
 	"millrace/platform/redact"
 	"millrace/platform/text"
@@ -108,7 +108,7 @@ const correlationID = "correlation_id"
 type correlated struct{ slog.Handler }
 
 func (c correlated) Handle(ctx context.Context, r slog.Record) error {
-	id := bus.CorrelationFrom(ctx)
+	id := correlation.From(ctx)
 	r.Attrs(func(a slog.Attr) bool {
 		if a.Key == correlationID {
 			id = "" // already among the attributes

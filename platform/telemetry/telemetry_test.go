@@ -13,7 +13,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill"
 	"github.com/stretchr/testify/require"
 
-	"millrace/platform/bus"
+	"millrace/platform/correlation"
 	"millrace/platform/errs"
 	"millrace/platform/telemetry"
 )
@@ -43,7 +43,7 @@ func TestLog_AddsCorrelationIDOfContext(t *testing.T) {
 	var out strings.Builder
 	log, err := telemetry.NewLogger(&out, "info", "json")
 	require.NoError(t, err)
-	ctx := bus.WithCorrelation(t.Context(), "c-1")
+	ctx := correlation.With(t.Context(), "c-1")
 	log.With("a", 1).InfoContext(ctx, "one")
 	log.InfoContext(ctx, "two", "correlation_id", "own")
 	require.Equal(t, 1, strings.Count(out.String(), `"correlation_id":"c-1"`))

@@ -15,7 +15,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 	"github.com/lib/pq"
 
-	"millrace/platform/bus"
+	"millrace/platform/correlation"
 	"millrace/platform/errs"
 	"millrace/platform/redact"
 )
@@ -128,7 +128,7 @@ func logFailure(ctx context.Context, op huma.Operation, status int, err error) {
 	}
 	attributes := []any{
 		"operation", op.Method + " " + op.Path, "status", status, "kind", errs.KindOf(err).String(),
-		"correlation_id", bus.CorrelationFrom(ctx), "error", redact.Error(err),
+		"correlation_id", correlation.From(ctx), "error", redact.Error(err),
 	}
 	if constraint != "" {
 		attributes = append(attributes, "constraint", constraint, "table", table)

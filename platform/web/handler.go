@@ -12,7 +12,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"millrace/platform/bus"
+	"millrace/platform/correlation"
 	"millrace/platform/redact"
 )
 
@@ -56,7 +56,7 @@ func identified(next http.Handler) http.Handler {
 			id = uuid.Must(uuid.NewV7()) // fails only without a source of randomness, as TLS would
 		}
 		w.Header().Set("X-Request-Id", id.String())
-		next.ServeHTTP(w, r.WithContext(bus.WithCorrelation(r.Context(), id.String())))
+		next.ServeHTTP(w, r.WithContext(correlation.With(r.Context(), id.String())))
 	})
 }
 
@@ -90,12 +90,12 @@ func recovered(next http.Handler, mux *http.ServeMux, log *slog.Logger) http.Han
 			}
 			_, route := mux.Handler(dotsAsNames(r))
 			if err, ok := p.(error); ok && answer.failed != nil && errors.Is(err, answer.failed) {
-				log.DebugContext(r.Context(), "client went away", "method", r.Method, "route", route, "correlation_id", bus.CorrelationFrom(r.Context()))
+				log.DebugContext(r.Context(), "client went away", "method", r.Method, "route", route, "correlation_id", correlation.From(r.Context()))
 				panic(http.ErrAbortHandler)
 			}
 			panicked := redact.Panic(p, debug.Stack())
 			log.ErrorContext(r.Context(), "request panicked", "method", r.Method, "route", route,
-				"correlation_id", bus.CorrelationFrom(r.Context()), "panic", panicked.Value, "stack", panicked.Stack)
+				"correlation_id", correlation.From(r.Context()), "panic", panicked.Value, "stack", panicked.Stack)
 			if answer.began {
 				panic(http.ErrAbortHandler) // a partial answer must not look complete
 			}

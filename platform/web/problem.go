@@ -10,7 +10,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/lib/pq"
 
-	"millrace/platform/bus"
+	"millrace/platform/correlation"
 	"millrace/platform/errs"
 )
 
@@ -95,7 +95,7 @@ func fieldsOf(err error) []*errs.Error {
 func complete(ctx context.Context, problem *huma.ErrorModel) {
 	problem.Type = "about:blank"
 	problem.Title = http.StatusText(problem.Status)
-	if id := bus.CorrelationFrom(ctx); id != "" {
+	if id := correlation.From(ctx); id != "" {
 		problem.Instance = "urn:uuid:" + id
 	}
 }

@@ -18,7 +18,7 @@ import (
 	"github.com/lib/pq"
 	"github.com/stretchr/testify/require"
 
-	"millrace/platform/bus"
+	"millrace/platform/correlation"
 	"millrace/platform/errs"
 	"millrace/platform/web"
 )
@@ -54,7 +54,7 @@ func serve(t *testing.T, err error) (send func(body string, headers ...string) *
 				return nil, err
 			}
 			out := &payOutput{}
-			out.Body.Correlation = bus.CorrelationFrom(ctx)
+			out.Body.Correlation = correlation.From(ctx)
 			return out, nil
 		})
 	mux.HandleFunc("GET /contacts/{id}", func(http.ResponseWriter, *http.Request) { panic(payInput{ID: "canary-user"}) })

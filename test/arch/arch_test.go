@@ -36,6 +36,10 @@ var planted = []struct {
 		"platform/bus/bus_test.go": `package bus; import _ "millrace/modules/payment"`}},
 	{"platform knows no module", "a platform package reads the configuration", map[string]string{
 		"platform/web/web.go": `package web; import _ "millrace/config"`}},
+	{"imports go one way", "the web server imports the bus", map[string]string{
+		"platform/web/web.go": `package web; import _ "millrace/platform/bus"`}},
+	{"imports go one way", "the bus imports a transport", map[string]string{
+		"platform/bus/bus.go": `package bus; import _ "millrace/platform/bus/sqltransport"`}},
 	{"contracts import the standard library only", "a contract imports the bus", map[string]string{
 		"modules/payment/paymentapi/events.go": `package paymentapi; import _ "millrace/platform/bus"`}},
 	{"contracts import the standard library only", "a contract imports a library", map[string]string{

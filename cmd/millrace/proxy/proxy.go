@@ -16,7 +16,7 @@ import (
 
 	"millrace/cmd/millrace/app"
 	"millrace/config"
-	"millrace/platform/bus"
+	"millrace/platform/correlation"
 	"millrace/platform/errs"
 	"millrace/platform/redact"
 	"millrace/platform/telemetry"
@@ -120,7 +120,7 @@ func (p *Proxy) to(module string, target *url.URL) http.Handler {
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.SetURL(target) // also sets the host: the proxy has checked the caller's, and the module accepts its own
 			r.SetXForwarded()
-			r.Out.Header.Set("X-Request-Id", bus.CorrelationFrom(r.In.Context()))
+			r.Out.Header.Set("X-Request-Id", correlation.From(r.In.Context()))
 			for name := range r.Out.Header { // the headers about cross-site requests, which the proxy has already checked
 				if name == "Origin" || strings.HasPrefix(name, "Sec-Fetch-") {
 					r.Out.Header.Del(name)
@@ -143,7 +143,7 @@ func (p *Proxy) to(module string, target *url.URL) http.Handler {
 				return // the caller closed the connection
 			}
 			p.log.WarnContext(r.Context(), "a module does not answer", "module", module, "method", r.Method, "route", r.Pattern,
-				"correlation_id", bus.CorrelationFrom(r.Context()), "error", redact.Error(err))
+				"correlation_id", correlation.From(r.Context()), "error", redact.Error(err))
 			web.Refuse(w, r, http.StatusBadGateway, "the module "+module+" does not answer; this may have happened: repeat the request later, with the same key")
 		},
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"millrace/platform/bus"
+	"millrace/platform/bus/envelope"
 )
 
 // When delivers messages to the module, in order, as if their owners had said
@@ -193,10 +194,10 @@ func (h *Harness) unseen() []said {
 		require.NoError(h.t, rows.Scan(&s.id, &s.name, &s.payload, &text, &published))
 		var metadata map[string]string // PostgreSQL cannot take a value out of every JSON that it stores
 		require.NoError(h.t, json.Unmarshal(text, &metadata))
-		if h.seen[s.id] || !published && metadata["ce_source"] != h.module {
+		if h.seen[s.id] || !published && metadata[envelope.Source] != h.module {
 			continue
 		}
-		s.at, err = time.Parse(time.RFC3339Nano, metadata["ce_time"])
+		s.at, err = time.Parse(time.RFC3339Nano, metadata[envelope.Time])
 		require.NoError(h.t, err)
 		all = append(all, s)
 	}

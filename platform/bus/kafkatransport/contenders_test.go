@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"millrace/platform/bus"
+	"millrace/platform/bus/envelope"
 	"millrace/platform/bus/sqltransport"
 )
 
@@ -53,7 +54,7 @@ func (m ourMarshaler) Unmarshal(c *sarama.ConsumerMessage) (*message.Message, er
 	row := read(m.topo, c.Topic[len(m.cfg.Prefix):], c)
 	msg := message.NewMessage(row.ID.String(), row.Payload)
 	msg.Metadata = row.Metadata
-	msg.Metadata[headerSequence] = strconv.FormatInt(row.Sequence, 10)
+	msg.Metadata[envelope.Sequence] = strconv.FormatInt(row.Sequence, 10)
 	return msg, nil
 }
 

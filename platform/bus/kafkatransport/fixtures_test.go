@@ -15,6 +15,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 
 	"millrace/platform/bus"
+	"millrace/platform/bus/envelope"
 	"millrace/platform/bus/kafkatransport/fakebroker"
 	"millrace/platform/bus/sqltransport"
 )
@@ -97,7 +98,7 @@ func rowsOf(key string, first, n int) []sqltransport.Row {
 		rows[i] = sqltransport.Row{
 			Topic: "shop.events", Source: "shop", Partition: sqltransport.PartitionOf(key), Sequence: int64(first + i),
 			ID: uuid.Must(uuid.NewV7()), Type: "shop.paid", Key: key, Payload: []byte(`{"order":"` + key + `"}`),
-			Metadata: map[string]string{headerSource: "shop", headerContentType: "application/json"},
+			Metadata: map[string]string{envelope.Source: "shop", envelope.ContentType: "application/json"},
 		}
 	}
 	return rows

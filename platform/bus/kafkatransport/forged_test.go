@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"millrace/platform/bus"
+	"millrace/platform/bus/envelope"
 )
 
 // A producer that may write to a topic can give a record any number. The messages of its
@@ -24,7 +25,7 @@ func TestIntake_ForgedNumbersHideNoMessage(t *testing.T) {
 	}
 	forge := func(sequence int64, n int) {
 		var headers []sarama.RecordHeader
-		for name, value := range map[string]string{headerID: uuid.NewString(), headerType: "shop.paid", headerSource: "shop", headerKey: "order-1", headerSequence: strconv.FormatInt(sequence, 10)} {
+		for name, value := range map[string]string{envelope.ID: uuid.NewString(), envelope.Type: "shop.paid", envelope.Source: "shop", envelope.Key: "order-1", envelope.Sequence: strconv.FormatInt(sequence, 10)} {
 			headers = append(headers, sarama.RecordHeader{Key: []byte(name), Value: []byte(value)})
 		}
 		produce(t, cfg, &sarama.ProducerMessage{Topic: "shop.events", Key: sarama.StringEncoder("order-1"), Headers: headers,

@@ -11,6 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"millrace/platform/bus/envelope"
 	"millrace/platform/bus/sqltransport"
 	"millrace/platform/errs"
 )
@@ -44,7 +45,7 @@ func TestRowsArriveInOrderUnderTheirKeysPartition(t *testing.T) {
 		require.Equal(t, 500, confirmed)
 	}
 	for i, m := range consumed(t, cfg, "shop.events", 1500) {
-		require.Equal(t, strconv.Itoa(i+1), header(m, headerSequence))
+		require.Equal(t, strconv.Itoa(i+1), header(m, envelope.Sequence))
 		require.EqualValues(t, sqltransport.PartitionOf("order-1")%4, m.Partition)
 	}
 	require.Empty(t, f.blocked(0))
@@ -74,7 +75,7 @@ func TestOnlyWhatTheBrokersHaveFromTheFirstOnIsConfirmed(t *testing.T) {
 	require.Empty(t, f.blocked(0))
 	seen := map[string]int{}
 	for _, m := range consumed(t, cfg, "shop.events", 20) { // 6 to 10 three times
-		seen[header(m, headerSequence)]++
+		seen[header(m, envelope.Sequence)]++
 	}
 	for n := 1; n <= 10; n++ {
 		require.Positive(t, seen[strconv.Itoa(n)], "%d is lost", n)
@@ -99,7 +100,7 @@ func TestAPassingFaultCostsNoErrorAndNoRepetition(t *testing.T) {
 		next += 20
 	}
 	for i, m := range consumed(t, cfg, "shop.events", 80) {
-		require.Equal(t, strconv.Itoa(i+1), header(m, headerSequence))
+		require.Equal(t, strconv.Itoa(i+1), header(m, envelope.Sequence))
 	}
 }
 
@@ -184,6 +185,6 @@ func TestManyLanesAreSentAtTheSameTime(t *testing.T) {
 	next := map[string]int{}
 	for _, m := range consumed(t, cfg, "shop.events", 3200) {
 		next[string(m.Key)]++
-		require.Equal(t, strconv.Itoa(next[string(m.Key)]), header(m, headerSequence), "order of %s", m.Key)
+		require.Equal(t, strconv.Itoa(next[string(m.Key)]), header(m, envelope.Sequence), "order of %s", m.Key)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"millrace/platform/bus/envelope"
 	"millrace/platform/bus/sqltransport"
 )
 
@@ -200,7 +201,7 @@ func TestForeignRecordsNeitherStopNorHideOurs(t *testing.T) {
 	}
 	require.Equal(t, []string{unreadable, unreadable, "shop.paid", "shop.paid", "shop.paid"}, types)
 	require.Equal(t, []int64{0, 0, 0, 1, 2}, []int64{rows[0].Sequence, rows[1].Sequence, rows[2].Sequence, rows[3].Sequence, rows[4].Sequence})
-	require.Equal(t, "/legacy", rows[2].Metadata[headerSource])
+	require.Equal(t, "/legacy", rows[2].Metadata[envelope.Source])
 	require.Equal(t, []int64{2, 2, 1}, []int64{in.counts.unreadable.Load(), in.counts.skipped.Load(), in.counts.foreign.Load()})
 }
 

@@ -5,41 +5,23 @@ import (
 
 	"github.com/IBM/sarama"
 
+	"millrace/platform/bus/envelope"
 	"millrace/platform/bus/sqltransport"
-)
-
-// The headers of a record: CloudEvents 1.0 in Kafka's binary mode, and three
-// that are known everywhere without a prefix.
-const (
-	headerSpec        = "ce_specversion"
-	headerID          = "ce_id"
-	headerSource      = "ce_source"
-	headerType        = "ce_type"
-	headerSubject     = "ce_subject"
-	headerTime        = "ce_time"
-	headerKey         = "ce_partitionkey"
-	headerSequence    = "ce_sequence"
-	headerSchema      = "ce_dataschema"
-	headerContentType = "content-type" // CloudEvents' datacontenttype
-	headerTraceparent = "traceparent"
-	headerTracestate  = "tracestate"
-	headerCorrelation = "correlationid"
-	headerCausation   = "causationid"
 )
 
 // wire lists the headers that leave, in their order: whatever else a message
 // carries inside the program stays there.
 var wire = []string{
-	headerSpec, headerID, headerSource, headerType, headerSubject, headerTime, headerKey, headerSequence, headerSchema,
-	headerContentType, headerTraceparent, headerTracestate, headerCorrelation, headerCausation,
+	envelope.SpecVersion, envelope.ID, envelope.Source, envelope.Type, envelope.Subject, envelope.Time, envelope.Key, envelope.Sequence, envelope.DataSchema,
+	envelope.ContentType, envelope.Traceparent, envelope.Tracestate, envelope.Correlation, envelope.Causation,
 }
 
 // record puts a row on the wire. The same row makes the same bytes, but for the
 // broker's time stamp.
 func record(prefix string, row sqltransport.Row) *sarama.ProducerMessage {
 	own := map[string]string{
-		headerID: row.ID.String(), headerSource: row.Source, headerType: row.Type, headerSubject: row.Key,
-		headerKey: row.Key, headerSequence: strconv.FormatInt(row.Sequence, 10),
+		envelope.ID: row.ID.String(), envelope.Source: row.Source, envelope.Type: row.Type, envelope.Subject: row.Key,
+		envelope.Key: row.Key, envelope.Sequence: strconv.FormatInt(row.Sequence, 10),
 	}
 	headers := make([]sarama.RecordHeader, 0, len(wire))
 	for _, name := range wire {
@@ -47,7 +29,7 @@ func record(prefix string, row sqltransport.Row) *sarama.ProducerMessage {
 		if !ok {
 			value = row.Metadata[name]
 		}
-		if value == "" && name == headerSpec {
+		if value == "" && name == envelope.SpecVersion {
 			value = "1.0"
 		}
 		if value != "" {

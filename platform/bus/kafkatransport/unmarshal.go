@@ -13,6 +13,7 @@ import (
 	"github.com/google/uuid"
 
 	"millrace/platform/bus"
+	"millrace/platform/bus/envelope"
 	"millrace/platform/bus/sqltransport"
 	"millrace/platform/strictjson"
 	"millrace/platform/text"
@@ -34,7 +35,7 @@ const structured = "application/cloudevents+json"
 func read(topo *bus.Topology, topic string, m *sarama.ConsumerMessage) sqltransport.Row {
 	found, payload := attributes(m)
 	row := sqltransport.Row{
-		Topic: topic, Source: found[headerSource], Type: found[headerType], Key: found[headerKey],
+		Topic: topic, Source: found[envelope.Source], Type: found[envelope.Type], Key: found[envelope.Key],
 		Payload: payload, Metadata: map[string]string{},
 	}
 	for _, name := range wire {
@@ -42,7 +43,7 @@ func read(topo *bus.Topology, topic string, m *sarama.ConsumerMessage) sqltransp
 			row.Metadata[name] = value
 		}
 	}
-	for _, name := range []string{headerID, headerType, headerSubject, headerKey, headerSequence} {
+	for _, name := range []string{envelope.ID, envelope.Type, envelope.Subject, envelope.Key, envelope.Sequence} {
 		delete(row.Metadata, name) // a field has it
 	}
 	if row.Type != "" && (!bus.ValidType(row.Type) || sqltransport.Reserved(row.Type)) {
@@ -50,19 +51,19 @@ func read(topo *bus.Topology, topic string, m *sarama.ConsumerMessage) sqltransp
 		row.Metadata[sqltransport.MetaBadType] = text.Visible(text.Cut(row.Type, bus.MaxType))
 		row.Type = unreadable
 	}
-	id, err := uuid.Parse(found[headerID])
-	if sequence, bad := strconv.ParseInt(found[headerSequence], 10, 64); bad == nil && sequence > 0 && err == nil && id != uuid.Nil &&
+	id, err := uuid.Parse(found[envelope.ID])
+	if sequence, bad := strconv.ParseInt(found[envelope.Sequence], 10, 64); bad == nil && sequence > 0 && err == nil && id != uuid.Nil &&
 		row.Type != "" && row.Key != "" && len(row.Key) <= bus.MaxKey && speaksIn(topo, topic, row.Source) {
 		row.ID, row.Sequence, row.Partition = id, sequence, sqltransport.PartitionOf(row.Key)
 		return row
 	}
 	switch {
-	case found[headerID] == "":
+	case found[envelope.ID] == "":
 		// The time too: after a topic was made anew its offsets begin again.
 		place := fmt.Sprintf("%s/%d/%d/%d", m.Topic, m.Partition, m.Offset, m.Timestamp.UnixMilli())
 		row.ID = uuid.NewSHA1(uuid.NameSpaceOID, []byte(place))
 	case err != nil || id == uuid.Nil:
-		row.ID = uuid.NewSHA1(uuid.NameSpaceURL, []byte(row.Source+"\n"+found[headerID]))
+		row.ID = uuid.NewSHA1(uuid.NameSpaceURL, []byte(row.Source+"\n"+found[envelope.ID]))
 	default:
 		row.ID = id
 	}
@@ -71,7 +72,7 @@ func read(topo *bus.Topology, topic string, m *sarama.ConsumerMessage) sqltransp
 	}
 	if row.Source == "" {
 		row.Source = "unknown"
-		row.Metadata[headerSource] = row.Source
+		row.Metadata[envelope.Source] = row.Source
 	}
 	if row.Key == "" {
 		row.Key = clean(string(m.Key))
@@ -112,7 +113,7 @@ func attributes(m *sarama.ConsumerMessage) (found map[string]string, payload []b
 	if payload == nil {
 		payload = []byte{} // a tombstone
 	}
-	if mode, _, _ := strings.Cut(found[headerContentType], ";"); strings.TrimSpace(mode) == structured {
+	if mode, _, _ := strings.Cut(found[envelope.ContentType], ";"); strings.TrimSpace(mode) == structured {
 		if inside, data, ok := unfold(m.Value); ok {
 			return inside, data
 		}
@@ -126,7 +127,7 @@ func unfold(value []byte) (found map[string]string, data []byte, ok bool) {
 	if strictjson.Unmarshal(value, &members) != nil || members["type"] == nil {
 		return nil, nil, false
 	}
-	found, data = map[string]string{headerContentType: "application/json"}, []byte{}
+	found, data = map[string]string{envelope.ContentType: "application/json"}, []byte{}
 	for name, raw := range members {
 		var text string
 		if json.Unmarshal(raw, &text) != nil {
@@ -140,7 +141,7 @@ func unfold(value []byte) (found map[string]string, data []byte, ok bool) {
 				data = decoded
 			}
 		case name == "datacontenttype":
-			found[headerContentType] = clean(text)
+			found[envelope.ContentType] = clean(text)
 		case slices.Contains(wire, "ce_"+name):
 			found["ce_"+name] = clean(text)
 		case slices.Contains(wire, name):

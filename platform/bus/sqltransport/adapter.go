@@ -13,24 +13,14 @@ import (
 	"github.com/lib/pq"
 
 	"millrace/platform/bus"
+	"millrace/platform/bus/envelope"
 	"millrace/platform/errs"
 	"millrace/platform/failpoint"
 )
 
-// The envelope's attributes that have columns of their own. They are put back
-// when the row is read.
-const (
-	metaID        = "ce_id"
-	metaType      = "ce_type"
-	metaSource    = "ce_source"
-	metaKey       = "ce_partitionkey"
-	metaSubject   = "ce_subject"
-	metaSequence  = "ce_sequence"
-	metaTopic     = "topic"
-	metaPartition = "partition"
-)
-
-var inColumns = []string{metaID, metaType, metaKey, metaSubject, metaSequence, metaTopic, metaPartition}
+// inColumns are the attributes that have columns of their own. They are put back when
+// the row is read.
+var inColumns = []string{envelope.ID, envelope.Type, envelope.Key, envelope.Subject, envelope.Sequence, envelope.Topic, envelope.Partition}
 
 // adapter is the schema of a log, for watermill-sql's Publisher. Only writing
 // goes through it: watermill-sql's Subscriber reads below the oldest running
@@ -48,7 +38,7 @@ func (a adapter) InsertQuery(params wsql.InsertQueryParams) (wsql.Query, error) 
 	var topics, lockTopics []string
 	var lockPartitions []int64
 	for _, msg := range params.Msgs {
-		name := msg.Metadata.Get(metaType)
+		name := msg.Metadata.Get(envelope.Type)
 		topic := a.topo.TopicOf(name)
 		if topic == "" {
 			return wsql.Query{}, errUndeclared(name)
@@ -90,7 +80,7 @@ func (a adapter) InsertQuery(params wsql.InsertQueryParams) (wsql.Query, error) 
 
 // insertOne is InsertQuery for most transactions.
 func (a adapter) insertOne(msg *message.Message) (wsql.Query, error) {
-	name := msg.Metadata.Get(metaType)
+	name := msg.Metadata.Get(envelope.Type)
 	topic := a.topo.TopicOf(name)
 	if topic == "" {
 		return wsql.Query{}, errUndeclared(name)
@@ -175,7 +165,7 @@ func (t *Transport) Committed(messages []*message.Message) {
 	}
 	dirty := wakeup{}
 	for _, msg := range messages {
-		dirty[t.streamOf(t.topo.TopicOf(msg.Metadata.Get(metaType)), msg.Metadata.Get(metaSource))] |= 1 << PartitionOf(msg.Metadata.Get(metaKey))
+		dirty[t.streamOf(t.topo.TopicOf(msg.Metadata.Get(envelope.Type)), msg.Metadata.Get(envelope.Source))] |= 1 << PartitionOf(msg.Metadata.Get(envelope.Key))
 	}
 	t.wake(dirty)
 	failpoint.Here("wake.before_notify")

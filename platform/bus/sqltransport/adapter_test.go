@@ -6,18 +6,20 @@ import (
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/stretchr/testify/require"
+
+	"millrace/platform/bus/envelope"
 )
 
 func TestWhateverIsInTheMetadataIsReadBack(t *testing.T) {
 	t.Parallel()
 	for _, value := range []string{"", "plain", `"quoted"`, `back\slash`, "line\nbreak", "\x00\x1f\x7f", "한글", "<a>&\u2028"} {
-		text, err := restOf(message.Metadata{metaID: "a column", "first": value, value: "second"})
+		text, err := restOf(message.Metadata{envelope.ID: "a column", "first": value, value: "second"})
 		require.NoError(t, err)
 		var got map[string]string
 		require.NoError(t, json.Unmarshal([]byte(text), &got), text)
 		require.Equal(t, map[string]string{"first": value, value: "second"}, got)
 	}
-	text, err := restOf(message.Metadata{metaKey: "a column"})
+	text, err := restOf(message.Metadata{envelope.Key: "a column"})
 	require.NoError(t, err)
 	require.Equal(t, "{}", text)
 }

@@ -187,7 +187,7 @@ func (s *subscriber) heads(ctx context.Context, t *task) (_ []head, wait time.Du
 		if err := rows.Scan(&h.asideID, &h.offset, &h.id, &h.typ, &h.key, &h.payload, &h.metadata, &h.state, &h.attempts, &seconds); err != nil {
 			return nil, 0, fmt.Errorf("read what is aside: %w", err)
 		}
-		h.envelope = &envelope{}
+		h.decoded = &decodedMetadata{}
 		h.due = h.state != stateDead && (h.state != stateRetryScheduled || seconds <= 0)
 		if h.state == stateRetryScheduled && seconds > 0 {
 			in := time.Duration(seconds*float64(time.Second)) + time.Millisecond

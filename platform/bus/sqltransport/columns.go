@@ -7,6 +7,8 @@ import (
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/lib/pq"
+
+	"millrace/platform/bus/envelope"
 )
 
 // columns are messages as the append functions and the inbound table take them:
@@ -19,9 +21,9 @@ type columns struct {
 
 // addMessage adds what a module publishes or sends, and returns its partition.
 func (c *columns) addMessage(msg *message.Message) (partition int64, err error) {
-	key := msg.Metadata.Get(metaKey)
+	key := msg.Metadata.Get(envelope.Key)
 	partition = int64(PartitionOf(key))
-	return partition, c.add(partition, msg.UUID, msg.Metadata.Get(metaType), key, msg.Payload, msg.Metadata)
+	return partition, c.add(partition, msg.UUID, msg.Metadata.Get(envelope.Type), key, msg.Payload, msg.Metadata)
 }
 
 // addRow adds what a carrier brought.

@@ -175,7 +175,7 @@ func (t *Transport) give(module string, rows []Row, b *columns) (all bool) {
 	for i, row := range rows {
 		r := t.readers[arrived(module, t.streamOf(row.Topic, row.Source))]
 		all = r != nil && r.offer(row.Partition, record{
-			offset: row.Sequence, id: row.ID, typ: row.Type, key: row.Key, metadata: []byte(b.metadata[i]), envelope: &envelope{},
+			offset: row.Sequence, id: row.ID, typ: row.Type, key: row.Key, metadata: []byte(b.metadata[i]), decoded: &decodedMetadata{},
 			payload: slices.Clone(b.payloads[i]), // the carrier's may be a part of something larger
 		}) && all
 	}

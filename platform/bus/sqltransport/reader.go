@@ -12,6 +12,8 @@ import (
 
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/google/uuid"
+
+	"millrace/platform/bus/envelope"
 )
 
 // A window keeps a partition's newest rows for the subscribers of this process.
@@ -32,40 +34,40 @@ type record struct {
 	key      string
 	payload  []byte
 	metadata []byte // JSON
-	envelope *envelope
+	decoded  *decodedMetadata
 }
 
-// envelope is a record's metadata, decoded once for all subscribers: it was a
+// decodedMetadata is a record's metadata, decoded once for all subscribers: it was a
 // tenth of the client's processor time to do it for each.
-type envelope struct {
+type decodedMetadata struct {
 	once     sync.Once
 	metadata message.Metadata
 }
 
 // open returns a copy of the envelope: middleware writes to it.
 func (r *record) open(topic string, partition int) message.Metadata {
-	r.envelope.once.Do(func() {
-		m := &r.envelope.metadata
+	r.decoded.once.Do(func() {
+		m := &r.decoded.metadata
 		if *m = metadataOf(r.metadata); *m == nil {
 			*m = message.Metadata{}
 		}
 		for name, value := range map[string]string{
-			metaID: r.id.String(), metaType: r.typ, metaKey: r.key, metaSubject: r.key,
-			metaSequence: strconv.FormatInt(r.offset, 10), metaTopic: topicOf(topic), metaPartition: strconv.Itoa(partition),
+			envelope.ID: r.id.String(), envelope.Type: r.typ, envelope.Key: r.key, envelope.Subject: r.key,
+			envelope.Sequence: strconv.FormatInt(r.offset, 10), envelope.Topic: topicOf(topic), envelope.Partition: strconv.Itoa(partition),
 		} {
 			(*m)[name] = value
 		}
 		if owner, events := strings.CutSuffix(topicOf(topic), ".events"); events {
-			(*m)[metaSource] = owner // whatever its role wrote there
+			(*m)[envelope.Source] = owner // whatever its role wrote there
 		}
 	})
-	return maps.Clone(r.envelope.metadata)
+	return maps.Clone(r.decoded.metadata)
 }
 
 // message builds the message that the router sees.
 func (r *record) message(topic string, partition int) *message.Message {
 	metadata := r.open(topic, partition)
-	msg := message.NewMessage(metadata[metaID], append([]byte(nil), r.payload...))
+	msg := message.NewMessage(metadata[envelope.ID], append([]byte(nil), r.payload...))
 	msg.Metadata = metadata
 	return msg
 }
@@ -222,7 +224,7 @@ func (r *reader) fetch(ctx context.Context, partition int, position int64, limit
 	defer rows.Close()
 	var all []record
 	for rows.Next() {
-		row := record{envelope: &envelope{}}
+		row := record{decoded: &decodedMetadata{}}
 		if err := rows.Scan(&row.offset, &row.id, &row.typ, &row.key, &row.payload, &row.metadata); err != nil {
 			return nil, fmt.Errorf("read partition %d after %d: %w", partition, position, err)
 		}

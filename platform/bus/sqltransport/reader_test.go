@@ -190,7 +190,7 @@ func TestRowsThatAreGivenToAReaderArriveOnceAndInOrder(t *testing.T) {
 		say(t, db, n, 10)
 		for range n {
 			written++
-			rows = append(rows, record{offset: written, payload: make([]byte, 10), envelope: &envelope{}})
+			rows = append(rows, record{offset: written, payload: make([]byte, 10), decoded: &decodedMetadata{}})
 		}
 		return rows
 	}
@@ -247,7 +247,7 @@ func TestWhatStandsBehindAHoleIsReadWhenTheHoleIsGiven(t *testing.T) {
 	require.Empty(t, next(t, r, 1, 16))
 	_, err = db.ExecContext(t.Context(), `INSERT INTO shop.log SELECT * FROM shop.late`)
 	require.NoError(t, err)
-	require.True(t, r.offer(7, record{offset: 2, payload: make([]byte, 10), envelope: &envelope{}}))
+	require.True(t, r.offer(7, record{offset: 2, payload: make([]byte, 10), decoded: &decodedMetadata{}}))
 	require.Equal(t, int64(2), next(t, r, 1, 16)[0])
 	require.Equal(t, []int64{3}, next(t, r, 2, 16))
 }

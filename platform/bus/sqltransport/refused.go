@@ -65,7 +65,7 @@ func refuse(row record, why string) record {
 	if text, err := restOf(metadata); err == nil {
 		row.metadata = []byte(text)
 	}
-	row.typ, row.key, row.envelope = typeRefused, row.id.String(), &envelope{}
+	row.typ, row.key, row.decoded = typeRefused, row.id.String(), &decodedMetadata{}
 	return row
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/lib/pq"
 
+	"millrace/platform/bus/envelope"
 	"millrace/platform/errs"
 	"millrace/platform/failpoint"
 )
@@ -41,7 +42,7 @@ func (t *Transport) appendOutbox(ctx context.Context, tx *sql.Tx, messages []*me
 	var topics []string
 	var b columns
 	for _, msg := range messages {
-		topic := t.topo.TopicOf(msg.Metadata.Get(metaType))
+		topic := t.topo.TopicOf(msg.Metadata.Get(envelope.Type))
 		if strings.HasSuffix(topic, ".events") {
 			events = append(events, msg)
 			continue

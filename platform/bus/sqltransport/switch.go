@@ -11,6 +11,7 @@ import (
 	"github.com/lib/pq"
 
 	"millrace/platform/bus"
+	"millrace/platform/bus/envelope"
 	"millrace/platform/errs"
 	"millrace/platform/postgres"
 )
@@ -235,7 +236,7 @@ func eachSource(ctx context.Context, tx *sql.Tx, query string, args []any, f fun
 		if err := rows.Scan(&a, &b, &metadata); err != nil {
 			return err
 		}
-		f(a, b, metadataOf(metadata)[metaSource])
+		f(a, b, metadataOf(metadata)[envelope.Source])
 	}
 	return rows.Err()
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/lib/pq"
 
 	"millrace/platform/bus"
+	"millrace/platform/bus/envelope"
 )
 
 // maxJump is how far a number may be above the highest that is known of its stream
@@ -145,7 +146,7 @@ func (t *Transport) taken(ctx context.Context, db interface {
 func (t *Transport) refuseRow(module string, row Row, why string) Row {
 	stream := t.streamOf(row.Topic, row.Source)
 	t.cfg.Logger.Error("record refused", "module", module, "type", row.Type, "message_id", row.ID, "stream", stream, "partition", row.Partition, "sequence", row.Sequence, "error", why)
-	metadata := map[string]string{metaRefused: why, metaRefusedType: row.Type, metaRefusedID: row.ID.String(), metaSource: row.Source}
+	metadata := map[string]string{metaRefused: why, metaRefusedType: row.Type, metaRefusedID: row.ID.String(), envelope.Source: row.Source}
 	for name, value := range row.Metadata {
 		if _, ours := metadata[name]; !ours {
 			metadata[name] = value

@@ -31,6 +31,7 @@ import (
 	"github.com/lib/pq"
 
 	"millrace/platform/bus"
+	"millrace/platform/bus/envelope"
 	"millrace/platform/bus/sqltransport"
 	"millrace/platform/errs"
 )
@@ -170,7 +171,7 @@ func (p *part) conversations(ctx context.Context, key string, all map[string]boo
 	return p.each(ctx, func(scan func(...any) error) error {
 		var metadata []byte
 		err := scan(&metadata)
-		if conversation := metadataOf(metadata)["correlationid"]; conversation != "" {
+		if conversation := metadataOf(metadata)[envelope.Correlation]; conversation != "" {
 			all[conversation] = true
 		}
 		return err
@@ -196,11 +197,11 @@ func (p *part) messages(ctx context.Context, key string, conversations map[strin
 			return err
 		}
 		metadata := metadataOf(text)
-		if s.Key != key && !conversations[metadata["correlationid"]] {
+		if s.Key != key && !conversations[metadata[envelope.Correlation]] {
 			return nil // a conversation's id stands elsewhere in it
 		}
-		s.By, s.Cause = metadata["ce_source"], metadata["causationid"]
-		if at, err := time.Parse(time.RFC3339Nano, metadata["ce_time"]); err == nil {
+		s.By, s.Cause = metadata[envelope.Source], metadata[envelope.Causation]
+		if at, err := time.Parse(time.RFC3339Nano, metadata[envelope.Time]); err == nil {
 			s.At = at
 		}
 		add(s)

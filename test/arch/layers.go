@@ -1,0 +1,32 @@
+package arch
+
+import "slices"
+
+// busImports lists, for each package of the platform, the packages of the bus that it
+// may import, from the bottom up. A package that is not listed may import none.
+var busImports = map[string][]string{
+	"platform/bus":                {"platform/bus/envelope", "platform/bus/internal/run"},
+	"platform/bus/sqltransport":   {"platform/bus", "platform/bus/envelope", "platform/bus/internal/run"},
+	"platform/bus/kafkatransport": {"platform/bus", "platform/bus/envelope", "platform/bus/sqltransport"},
+	"platform/bus/deadletter":     {"platform/bus/sqltransport"},
+	"platform/bus/trace":          {"platform/bus", "platform/bus/envelope", "platform/bus/sqltransport"},
+	"platform/outbound":           {"platform/bus"},
+	"platform/module":             {"platform/bus"},
+	"platform/bus/bustest":        {"platform/bus", "platform/bus/envelope", "platform/bus/sqltransport"},
+}
+
+// importsGoOneWay: within the platform, a package of the bus is imported only by the
+// packages above it. Tests may import any.
+func importsGoOneWay(t *tree, fault func(string, ...any)) {
+	for _, s := range t.sources {
+		if s.test || !within(s.path, "platform") {
+			continue
+		}
+		for _, imported := range s.imports {
+			to := own(imported)
+			if within(to, "platform/bus") && !slices.Contains(busImports[s.dir()], to) {
+				fault("%s: imports %s; the packages of the bus that %s may import are %v (busImports)", s.path, imported, s.dir(), busImports[s.dir()])
+			}
+		}
+	}
+}
