@@ -16,7 +16,7 @@ import (
 	"millrace/cmd/millrace/app"
 	"millrace/config"
 	"millrace/platform/bus"
-	"millrace/platform/bus/sqltransport"
+	"millrace/platform/bus/store"
 	"millrace/platform/errs"
 	"millrace/platform/postgres"
 	"millrace/platform/postgres/pgurl"
@@ -132,8 +132,8 @@ func visit(ctx context.Context, from part, topo *bus.Topology) (p place, hidden 
 		}
 		return p, nil, err
 	}
-	if p.here, err = sqltransport.Present(ctx, p.db, topo); err == nil {
-		hidden, err = sqltransport.Hidden(ctx, p.db, topo)
+	if p.here, err = store.Present(ctx, p.db, topo); err == nil {
+		hidden, err = store.Hidden(ctx, p.db, topo)
 	}
 	if err == nil { // the server's start time distinguishes a database from a copy of it
 		err = p.db.QueryRowContext(ctx, `SELECT pg_postmaster_start_time()::text || ' ' || oid FROM pg_database WHERE datname = current_database()`).Scan(&p.same)

@@ -8,6 +8,7 @@ import (
 	"millrace/platform/bus"
 	"millrace/platform/bus/kafkatransport"
 	"millrace/platform/bus/sqltransport"
+	"millrace/platform/bus/store"
 )
 
 // oursKafka is ours with the other road: the same modules and handlers, their
@@ -55,7 +56,7 @@ type parked struct{ ended chan struct{} }
 
 func (parked) Name() string { return "kafka" }
 
-func (p parked) Forward(ctx context.Context, _ []sqltransport.Row) (int, error) {
+func (p parked) Forward(ctx context.Context, _ []store.Row) (int, error) {
 	select {
 	case <-p.ended:
 		return 0, errors.New("parked")

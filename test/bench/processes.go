@@ -15,6 +15,7 @@ import (
 
 	"millrace/platform/bus"
 	"millrace/platform/bus/sqltransport"
+	"millrace/platform/bus/store"
 	"millrace/platform/postgres"
 )
 
@@ -185,8 +186,8 @@ func sharedAmong(ctx context.Context, db *sql.DB, n int) error {
 		SELECT node, count(*) AS partitions FROM delivery.offsets WHERE node IS NOT NULL GROUP BY node) AS o`
 	return until(ctx, time.Minute, "the partitions are shared", func() (bool, error) {
 		var fair, owned int
-		err := db.QueryRowContext(ctx, owners, (sqltransport.Partitions+n-1)/n).Scan(&fair, &owned)
-		return fair == n && owned == sqltransport.Partitions, err
+		err := db.QueryRowContext(ctx, owners, (store.Partitions+n-1)/n).Scan(&fair, &owned)
+		return fair == n && owned == store.Partitions, err
 	})
 }
 

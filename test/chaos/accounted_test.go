@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"millrace/modules/payment/gateway"
-	"millrace/platform/bus/sqltransport"
+	"millrace/platform/bus/store"
 )
 
 // flow is a topic, or one sender's part of it, and a module that subscribes to some
@@ -27,7 +27,7 @@ func (w *world) flows() (all []flow) {
 			topic := w.topo.TopicOf(s.Type)
 			subscribed[topic] = append(subscribed[topic], s.Type)
 		}
-		for _, kept := range sqltransport.Everything(w.topo) {
+		for _, kept := range store.Everything(w.topo) {
 			if types := subscribed[kept.Topic]; types != nil {
 				all = append(all, flow{module, kept.Stream, "(SELECT * FROM " + kept.Table + ")", "'" + strings.Join(types, "','") + "'"})
 			}
@@ -84,7 +84,7 @@ func (w *world) faults(goods, booked []string) (faults []string) {
 		logs = append(logs, `SELECT * FROM `+module+`.log`)
 		none("messages aside at "+module+" (dead letters: "+w.one(`SELECT string_agg(type || ' ' || key || ': ' || error, '; ') FROM `+module+`.parked_messages`)+")", module+`.parked_messages`)
 	}
-	for _, kept := range sqltransport.Everything(w.topo) {
+	for _, kept := range store.Everything(w.topo) {
 		none("partitions with gaps in "+kept.Stream, fmt.Sprintf(`(SELECT 1 FROM %s GROUP BY partition HAVING count(*) <> max("offset")) gaps`, kept.Table))
 		if w.moved && strings.Contains(kept.Topic, ".commands") {
 			continue // a command that moved to the other transport and back has two offsets in its topic

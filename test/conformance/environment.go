@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"millrace/platform/bus"
-	"millrace/platform/bus/sqltransport"
+	busstore "millrace/platform/bus/store"
 	"millrace/platform/errs"
 )
 
@@ -240,14 +240,14 @@ func manyLocked(t *testing.T, b *bench) {
 	var paidFor []bus.Event
 	for n := range orders {
 		key := "order-" + itoa(n)
-		partitions[sqltransport.PartitionOf(key)] = true
+		partitions[busstore.PartitionOf(key)] = true
 		paidFor = append(paidFor, paid{Order: key})
 	}
 	p.publish(paidFor...)
 	b.waiters("store.parcels", orders)
 	var beside []bus.Event
 	for n := 0; len(beside) < orders; n++ {
-		if key := "free-" + itoa(n); !partitions[sqltransport.PartitionOf(key)] {
+		if key := "free-" + itoa(n); !partitions[busstore.PartitionOf(key)] {
 			beside = append(beside, noted{Order: key})
 		}
 	}

@@ -17,7 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"millrace/platform/bus"
-	"millrace/platform/bus/sqltransport"
+	busstore "millrace/platform/bus/store"
 	"millrace/platform/errs"
 )
 
@@ -314,7 +314,7 @@ func hangMany(t *testing.T, b *bench) {
 		partitions := map[int]bool{}
 		for k := 0; len(partitions) < hanging; k++ {
 			key := "hangs-" + itoa(round) + "-" + itoa(k)
-			if partition := sqltransport.PartitionOf(key); !partitions[partition] {
+			if partition := busstore.PartitionOf(key); !partitions[partition] {
 				partitions[partition] = true
 				p.publish(paid{Order: key})
 			}
@@ -325,7 +325,7 @@ func hangMany(t *testing.T, b *bench) {
 		published := 0
 		for k := 0; published < 30; k++ {
 			key := "elsewhere-" + itoa(round) + "-" + itoa(k)
-			if !partitions[sqltransport.PartitionOf(key)] {
+			if !partitions[busstore.PartitionOf(key)] {
 				p.publish(paid{Order: key})
 				published++
 			}

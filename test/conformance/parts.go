@@ -5,7 +5,7 @@ import (
 	"strconv"
 
 	"millrace/platform/bus"
-	"millrace/platform/bus/sqltransport"
+	busstore "millrace/platform/bus/store"
 )
 
 // part is a module that a test declares.
@@ -93,7 +93,7 @@ func keys(n int) []string {
 	var found []string
 	for i := 0; len(found) < n; i++ {
 		key := "order-" + itoa(i)
-		if sqltransport.PartitionOf(key) == 5 {
+		if busstore.PartitionOf(key) == 5 {
 			found = append(found, key)
 		}
 	}

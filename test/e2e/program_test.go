@@ -22,7 +22,7 @@ import (
 	"millrace/cmd/millrace/app"
 	"millrace/modules/payment/gateway/simulator"
 	"millrace/platform/bus"
-	"millrace/platform/bus/sqltransport"
+	"millrace/platform/bus/store"
 	"millrace/platform/mail/devinbox"
 	"millrace/platform/postgres"
 	"millrace/platform/postgres/pgtest"
@@ -214,7 +214,7 @@ func (w *world) quiet() {
 			topic := w.topo.TopicOf(s.Type)
 			types[topic] = append(types[topic], s.Type)
 		}
-		for _, kept := range sqltransport.Everything(w.topo) {
+		for _, kept := range store.Everything(w.topo) {
 			if len(types[kept.Topic]) > 0 {
 				count(module+" pending of "+kept.Stream, fmt.Sprintf(`(SELECT * FROM %[1]s) m WHERE m.type IN ('%[2]s')
 					AND NOT EXISTS (SELECT 1 FROM %[3]s.inbox i WHERE i.subscriber = '%[3]s' AND i.message_id = m.id AND split_part(i.topic, '/', 1) = '%[4]s')

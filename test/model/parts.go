@@ -10,7 +10,7 @@ import (
 	"github.com/lib/pq"
 
 	"millrace/platform/bus"
-	"millrace/platform/bus/sqltransport"
+	"millrace/platform/bus/store"
 	"millrace/platform/errs"
 )
 
@@ -67,7 +67,7 @@ var keys = func() []string {
 	var together, apart []string
 	for i := 0; len(together) < 3 || len(apart) < 3; i++ {
 		key := "k" + strconv.Itoa(i)
-		if sqltransport.PartitionOf(key) == 5 {
+		if store.PartitionOf(key) == 5 {
 			together = append(together, key)
 		} else {
 			apart = append(apart, key)

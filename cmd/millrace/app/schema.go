@@ -12,6 +12,7 @@ import (
 	"millrace/config"
 	"millrace/platform/bus"
 	"millrace/platform/bus/sqltransport"
+	"millrace/platform/bus/store"
 	"millrace/platform/errs"
 	"millrace/platform/module"
 	"millrace/platform/outbound"
@@ -137,7 +138,7 @@ func prepare(ctx context.Context, cfg config.Config, database *Database, topolog
 	}
 	// When a topic was deleted and created again, the first bridge to notice it
 	// forwards the messages of all modules in a database again.
-	hidden, err := sqltransport.Hidden(ctx, db, topology)
+	hidden, err := store.Hidden(ctx, db, topology)
 	if err == nil && len(hidden) > 0 {
 		err = errs.New(errs.Forbidden, "user %q may not see all modules in this database (%s): on Kafka, give the process a database of its own, or a user who may", user, strings.Join(hidden, ", "))
 	}

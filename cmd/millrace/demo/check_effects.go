@@ -8,7 +8,7 @@ import (
 	"github.com/lib/pq"
 
 	"millrace/platform/bus"
-	"millrace/platform/bus/sqltransport"
+	"millrace/platform/bus/store"
 )
 
 // effectsAreSingle finds inboxes without a unique constraint on the message, and
@@ -100,7 +100,7 @@ func swept(stream string) bool { return !strings.HasSuffix(stream, ".events") }
 // that hold the topic's messages.
 func tables(query string, topo *bus.Topology) string {
 	parts := map[string][]string{}
-	for _, kept := range sqltransport.Everything(topo) {
+	for _, kept := range store.Everything(topo) {
 		parts[kept.Topic] = append(parts[kept.Topic], `SELECT id, partition, "offset", type, key, payload FROM `+kept.Table)
 	}
 	for topic, of := range parts {

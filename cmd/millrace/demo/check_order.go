@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 
-	"millrace/platform/bus/sqltransport"
+	"millrace/platform/bus/store"
 )
 
 // orderIsKept finds gaps in offsets, messages that took effect out of order or past a
@@ -12,7 +12,7 @@ import (
 // between history rows.
 func orderIsKept(ctx context.Context, e *evidence) ([]string, error) {
 	var queries []string
-	for _, kept := range sqltransport.Everything(e.topo) {
+	for _, kept := range store.Everything(e.topo) {
 		first := "1"
 		if swept(kept.Stream) { // handled commands are deleted, oldest first
 			first = `min("offset")`

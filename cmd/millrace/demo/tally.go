@@ -9,7 +9,7 @@ import (
 	"github.com/lib/pq"
 
 	"millrace/platform/bus"
-	"millrace/platform/bus/sqltransport"
+	"millrace/platform/bus/store"
 )
 
 // looker runs queries: a pool, a connection or a transaction.
@@ -58,7 +58,7 @@ func subscriptions(topo *bus.Topology) []subscription {
 			topic := topo.TopicOf(s.Type)
 			types[topic] = append(types[topic], s.Type)
 		}
-		for _, kept := range sqltransport.Everything(topo) {
+		for _, kept := range store.Everything(topo) {
 			if len(types[kept.Topic]) > 0 {
 				all = append(all, subscription{subscriber, kept.Stream, kept.Table, types[kept.Topic]})
 			}

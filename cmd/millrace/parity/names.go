@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"millrace/cmd/millrace/demo"
-	"millrace/platform/bus/sqltransport"
+	"millrace/platform/bus/store"
 )
 
 // names maps every generated id to a name that is the same in each run. A name is made
@@ -50,9 +50,9 @@ func learn(ctx context.Context, scene demo.Scene, began time.Time) (*names, erro
 		`SELECT tracking_number, format('<parcel of %s>', order_key) FROM delivery.deliveries WHERE tracking_number <> ''`,
 		`SELECT id::text, format('<room of %s>', consultation_id) FROM inquiry.room`,
 	}
-	kept := sqltransport.Everything(scene.Topology)
+	kept := store.Everything(scene.Topology)
 	// Names of these messages contain names of other modules' messages, so they come last.
-	slices.SortStableFunc(kept, func(a, b sqltransport.Kept) int {
+	slices.SortStableFunc(kept, func(a, b store.Kept) int {
 		return cmp.Compare(strings.Count(a.Stream, mailed), strings.Count(b.Stream, mailed))
 	})
 	for _, k := range kept {

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"millrace/cmd/millrace/demo"
-	"millrace/platform/bus/sqltransport"
+	"millrace/platform/bus/store"
 )
 
 // elsewhere are the bus's own tables. Handled messages, the wire and the dead letters
@@ -128,7 +128,7 @@ func (n *names) filed(object []byte, r row) error {
 		return err
 	}
 	r["sequence"] = n.number(record.ID, strconv.FormatInt(record.Sequence, 10))
-	if record.Partition == sqltransport.PartitionOf(record.Key) {
+	if record.Partition == store.PartitionOf(record.Key) {
 		r["partition"] = "<the key's>"
 	}
 	return nil
@@ -140,7 +140,7 @@ func (o *observed) handled(ctx context.Context, scene demo.Scene) error {
 	for _, subscriber := range scene.Topology.Modules() {
 		sequences := map[[2]string][]string{}
 		var from []string
-		for _, kept := range sqltransport.Everything(scene.Topology) {
+		for _, kept := range store.Everything(scene.Topology) {
 			from = append(from, fmt.Sprintf(`SELECT '%s' AS topic, id, key, %s AS sender, "offset" FROM %s`, kept.Topic, source, kept.Table))
 		}
 		err := each(ctx, scene.DB, func(rows *sql.Rows) error {
@@ -189,7 +189,7 @@ func (o *observed) deadLetters(ctx context.Context, scene demo.Scene) error {
 // PostgreSQL delivers, and that a bridge sends to the broker. Each type has a line.
 func (o *observed) messages(ctx context.Context, scene demo.Scene) error {
 	lines := map[string]*line{}
-	for _, kept := range sqltransport.Everything(scene.Topology) {
+	for _, kept := range store.Everything(scene.Topology) {
 		err := each(ctx, scene.DB, func(rows *sql.Rows) error {
 			m := message{envelope: map[string]string{}}
 			var metadata []byte

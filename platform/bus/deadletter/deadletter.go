@@ -33,6 +33,7 @@ import (
 	"github.com/google/uuid"
 
 	"millrace/platform/bus/sqltransport"
+	"millrace/platform/bus/store"
 	"millrace/platform/errs"
 	"millrace/platform/failpoint"
 	"millrace/platform/text"
@@ -100,7 +101,7 @@ func List(ctx context.Context, db *sql.DB, modules []string, limit int) (_ []Let
 // carrier lost, or could not read, cannot be tried: Invalid.
 func Retry(ctx context.Context, db *sql.DB, modules []string, id string) (err error) {
 	defer errs.Wrap(&err, "retry %s", id)
-	return decide(ctx, db, modules, id, func(string) string { return `a.state = 'dead'` }, sqltransport.Hopeless, `state = 'retry_scheduled', next_attempt_at = clock_timestamp(), attempts = 0, decided_at = clock_timestamp()`)
+	return decide(ctx, db, modules, id, func(string) string { return `a.state = 'dead'` }, store.Hopeless, `state = 'retry_scheduled', next_attempt_at = clock_timestamp(), attempts = 0, decided_at = clock_timestamp()`)
 }
 
 // Discard dismisses a message that List shows for good: it takes no effect, and

@@ -12,6 +12,7 @@ import (
 	"github.com/lib/pq/pqerror"
 
 	"millrace/platform/bus/sqltransport"
+	"millrace/platform/bus/store"
 	"millrace/platform/errs"
 )
 
@@ -97,7 +98,7 @@ func forgetOnce(ctx context.Context, db *sql.DB, module, messageType, by, reason
 	var process string
 	var since time.Time
 	err = tx.QueryRowContext(ctx, `
-		SELECT id, started_at FROM bus.nodes WHERE `+sqltransport.Living+` AND $1 || '/' || $2 = ANY(subscriptions) ORDER BY started_at LIMIT 1`,
+		SELECT id, started_at FROM bus.nodes WHERE `+store.Living+` AND $1 || '/' || $2 = ANY(subscriptions) ORDER BY started_at LIMIT 1`,
 		module, messageType).Scan(&process, &since)
 	switch {
 	case err == nil:

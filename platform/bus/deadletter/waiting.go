@@ -3,7 +3,7 @@ package deadletter
 import (
 	"fmt"
 
-	"millrace/platform/bus/sqltransport"
+	"millrace/platform/bus/store"
 )
 
 // unknown is the condition that a version parked a row because it did not know
@@ -21,5 +21,5 @@ func waits(module string) string {
 		AND (%[2]s
 			OR EXISTS (SELECT 1 FROM bus.nodes p WHERE %[3]s AND a.subscriber = ANY(p.modules))
 			AND NOT EXISTS (SELECT 1 FROM bus.nodes p WHERE %[3]s AND a.subscriber || '/' || a.type = ANY(p.subscriptions))))`,
-		module, unknown, sqltransport.Living)
+		module, unknown, store.Living)
 }

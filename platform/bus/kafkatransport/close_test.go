@@ -11,7 +11,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
-	"millrace/platform/bus/sqltransport"
+	"millrace/platform/bus/store"
 )
 
 // slowProducer confirms when the test allows it. It records a Close during a call,
@@ -47,8 +47,8 @@ func TestForwarder_ClosesItsProducerAfterTheLastCall(t *testing.T) {
 	p := &slowProducer{confirms: make(chan struct{})}
 	f := &forwarder{limit: time.Minute, log: slog.New(slog.DiscardHandler), client: noClient{}, send: p,
 		closed: make(chan struct{}), sending: map[lane]*batch{}, failing: map[lane]failure{}}
-	rows := func(partition int) []sqltransport.Row {
-		return []sqltransport.Row{{ID: uuid.New(), Type: "shop.paid", Topic: "shop.events", Source: "shop", Key: "k", Partition: partition, Sequence: 1}}
+	rows := func(partition int) []store.Row {
+		return []store.Row{{ID: uuid.New(), Type: "shop.paid", Topic: "shop.events", Source: "shop", Key: "k", Partition: partition, Sequence: 1}}
 	}
 	var relays sync.WaitGroup
 	for partition := range 8 {

@@ -12,7 +12,7 @@ import (
 	"strconv"
 	"time"
 
-	"millrace/platform/bus/sqltransport"
+	"millrace/platform/bus/store"
 	"millrace/platform/errs"
 	"millrace/platform/loopback"
 )
@@ -195,5 +195,5 @@ func (t *TLS) config() (*tls.Config, error) {
 }
 
 func powerOfTwo(n int) bool {
-	return n >= 1 && n <= sqltransport.Partitions && bits.OnesCount(uint(n)) == 1
+	return n >= 1 && n <= store.Partitions && bits.OnesCount(uint(n)) == 1
 }

@@ -20,6 +20,7 @@ import (
 	"millrace/platform/bus"
 	"millrace/platform/bus/envelope"
 	"millrace/platform/bus/sqltransport"
+	"millrace/platform/bus/store"
 )
 
 // brokersVariable names real brokers for the benchmarks; without it they run on
@@ -43,7 +44,7 @@ type ourMarshaler struct {
 }
 
 func (m ourMarshaler) Marshal(_ string, msg *message.Message) (*sarama.ProducerMessage, error) {
-	row, ok := msg.Context().Value(rowKey{}).(sqltransport.Row)
+	row, ok := msg.Context().Value(rowKey{}).(store.Row)
 	if !ok {
 		return nil, errors.New("no row")
 	}
@@ -61,7 +62,7 @@ func (m ourMarshaler) Unmarshal(c *sarama.ConsumerMessage) (*message.Message, er
 type rowKey struct{}
 
 // backlog is 8 lanes of 500 rows with 64 keys each; order is kept per key.
-func backlog(round int) (lanes [][]sqltransport.Row) {
+func backlog(round int) (lanes [][]store.Row) {
 	for l := range 8 {
 		rows := rowsOf("x", round*500+1, 500)
 		for i := range rows {
@@ -77,7 +78,7 @@ func backlog(round int) (lanes [][]sqltransport.Row) {
 // SendMessages per batch: the way that a relay has rows.
 func BenchmarkSending(b *testing.B) {
 	report := func(b *testing.B) { b.ReportMetric(float64(b.N)*4000/b.Elapsed().Seconds(), "rows/s") }
-	each := func(lanes [][]sqltransport.Row, do func([]sqltransport.Row)) {
+	each := func(lanes [][]store.Row, do func([]store.Row)) {
 		var all sync.WaitGroup
 		for _, rows := range lanes {
 			all.Go(func() { do(rows) })
@@ -92,7 +93,7 @@ func BenchmarkSending(b *testing.B) {
 		p, err := kafka.NewPublisher(kafka.PublisherConfig{Brokers: cfg.Brokers, Marshaler: ourMarshaler{cfg: cfg}, OverwriteSaramaConfig: settings}, watermill.NopLogger{})
 		require.NoError(b, err)
 		send := func(round int) {
-			each(backlog(round), func(rows []sqltransport.Row) {
+			each(backlog(round), func(rows []store.Row) {
 				keys := map[string][]*message.Message{}
 				for _, row := range rows {
 					msg := message.NewMessage(row.ID.String(), row.Payload)
@@ -117,7 +118,7 @@ func BenchmarkSending(b *testing.B) {
 	b.Run("batch", func(b *testing.B) {
 		f := made(b, benchConfig(b), "shop.events")
 		send := func(round int) {
-			each(backlog(round), func(rows []sqltransport.Row) {
+			each(backlog(round), func(rows []store.Row) {
 				_, err := f.Forward(context.Background(), rows)
 				require.NoError(b, err)
 			})
@@ -137,7 +138,7 @@ type slow struct {
 	rows, calls atomic.Int64
 }
 
-func (s *slow) Receive(_ context.Context, _ string, rows []sqltransport.Row, _ ...sqltransport.Mark) error {
+func (s *slow) Receive(_ context.Context, _ string, rows []store.Row, _ ...sqltransport.Mark) error {
 	<-time.After(1500*time.Microsecond + time.Duration(len(rows))*10*time.Microsecond)
 	s.rows.Add(int64(len(rows)))
 	s.calls.Add(1)
@@ -192,7 +193,7 @@ func BenchmarkReceiving(b *testing.B) {
 							break gather
 						}
 					}
-					_ = to.Receive(context.Background(), "store", make([]sqltransport.Row, len(all))) // it has no errors
+					_ = to.Receive(context.Background(), "store", make([]store.Row, len(all))) // it has no errors
 					for _, msg := range all {
 						msg.Ack()
 					}

@@ -18,6 +18,7 @@ import (
 	"millrace/platform/bus/envelope"
 	"millrace/platform/bus/kafkatransport/fakebroker"
 	"millrace/platform/bus/sqltransport"
+	"millrace/platform/bus/store"
 )
 
 // patience bounds every wait; the machine may be busy.
@@ -92,11 +93,11 @@ func configFor(b *fakebroker.Broker) Config {
 }
 
 // rowsOf are events of one key, numbered from first.
-func rowsOf(key string, first, n int) []sqltransport.Row {
-	rows := make([]sqltransport.Row, n)
+func rowsOf(key string, first, n int) []store.Row {
+	rows := make([]store.Row, n)
 	for i := range rows {
-		rows[i] = sqltransport.Row{
-			Topic: "shop.events", Source: "shop", Partition: sqltransport.PartitionOf(key), Sequence: int64(first + i),
+		rows[i] = store.Row{
+			Topic: "shop.events", Source: "shop", Partition: store.PartitionOf(key), Sequence: int64(first + i),
 			ID: uuid.Must(uuid.NewV7()), Type: "shop.paid", Key: key, Payload: []byte(`{"order":"` + key + `"}`),
 			Metadata: map[string]string{envelope.Source: "shop", envelope.ContentType: "application/json"},
 		}
@@ -118,22 +119,22 @@ func made(t testing.TB, cfg Config, topics ...string) *forwarder {
 	return f
 }
 
-// store keeps what it receives; refuse makes it fail.
-type store struct {
+// database keeps what it receives; refuse makes it fail.
+type database struct {
 	forgetful
 	mu     sync.Mutex
 	marks  map[place]sqltransport.Mark
-	rows   []sqltransport.Row
+	rows   []store.Row
 	calls  int
 	refuse bool
 	moved  chan struct{}
 }
 
-func newStore() *store {
-	return &store{moved: make(chan struct{}, 1), marks: map[place]sqltransport.Mark{}}
+func newStore() *database {
+	return &database{moved: make(chan struct{}, 1), marks: map[place]sqltransport.Mark{}}
 }
 
-func (s *store) Receive(_ context.Context, _ string, rows []sqltransport.Row, marks ...sqltransport.Mark) error {
+func (s *database) Receive(_ context.Context, _ string, rows []store.Row, marks ...sqltransport.Mark) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	defer func() {
@@ -158,7 +159,7 @@ func (s *store) Receive(_ context.Context, _ string, rows []sqltransport.Row, ma
 	return nil
 }
 
-func (s *store) Marks(context.Context, string) (all []sqltransport.Mark, err error) {
+func (s *database) Marks(context.Context, string) (all []sqltransport.Mark, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, m := range s.marks {
@@ -167,11 +168,11 @@ func (s *store) Marks(context.Context, string) (all []sqltransport.Mark, err err
 	return all, nil
 }
 
-func (s *store) Flush(ctx context.Context, module string) ([]sqltransport.Mark, error) {
+func (s *database) Flush(ctx context.Context, module string) ([]sqltransport.Mark, error) {
 	return s.Marks(ctx, module)
 }
 
-func (s *store) BeginAt(_ context.Context, _ string, marks []sqltransport.Mark) error {
+func (s *database) BeginAt(_ context.Context, _ string, marks []sqltransport.Mark) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, m := range marks {
@@ -191,23 +192,23 @@ func (forgetful) Flush(context.Context, string) ([]sqltransport.Mark, error) { r
 
 func (forgetful) BeginAt(context.Context, string, []sqltransport.Mark) error { return nil }
 
-func (forgetful) Undone(_ context.Context, rows []sqltransport.Row) ([]bool, error) {
+func (forgetful) Undone(_ context.Context, rows []store.Row) ([]bool, error) {
 	return make([]bool, len(rows)), nil
 }
 
-func (s *store) set(refuse bool) {
+func (s *database) set(refuse bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.refuse = refuse
 }
 
 // until waits for a state of the store and returns its rows.
-func (s *store) until(t testing.TB, what string, holds func(rows []sqltransport.Row, calls int) bool) []sqltransport.Row {
+func (s *database) until(t testing.TB, what string, holds func(rows []store.Row, calls int) bool) []store.Row {
 	t.Helper()
 	deadline := time.After(patience)
 	for {
 		s.mu.Lock()
-		rows, calls := append([]sqltransport.Row(nil), s.rows...), s.calls
+		rows, calls := append([]store.Row(nil), s.rows...), s.calls
 		s.mu.Unlock()
 		if holds(rows, calls) {
 			return rows
@@ -221,7 +222,7 @@ func (s *store) until(t testing.TB, what string, holds func(rows []sqltransport.
 }
 
 // sequences counts how often each number arrived.
-func sequences(rows []sqltransport.Row) map[int64]int {
+func sequences(rows []store.Row) map[int64]int {
 	seen := map[int64]int{}
 	for _, row := range rows {
 		seen[row.Sequence]++

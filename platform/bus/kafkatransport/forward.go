@@ -11,7 +11,7 @@ import (
 	"github.com/IBM/sarama"
 	"github.com/google/uuid"
 
-	"millrace/platform/bus/sqltransport"
+	"millrace/platform/bus/store"
 	"millrace/platform/errs"
 	"millrace/platform/failpoint"
 )
@@ -82,7 +82,7 @@ func (f *forwarder) Name() string { return "kafka" }
 // Forward sends rows of one lane. It returns in SendTimeout at most; what was
 // sent then stays on its way, and the next call for the lane waits for it
 // rather than send more.
-func (f *forwarder) Forward(ctx context.Context, rows []sqltransport.Row) (confirmed int, err error) {
+func (f *forwarder) Forward(ctx context.Context, rows []store.Row) (confirmed int, err error) {
 	if len(rows) == 0 {
 		return 0, nil
 	}
@@ -110,7 +110,7 @@ func (f *forwarder) Forward(ctx context.Context, rows []sqltransport.Row) (confi
 }
 
 // begin sends the rows, or finds what the lane is waiting for.
-func (f *forwarder) begin(l lane, rows []sqltransport.Row) (b *batch, mine bool) {
+func (f *forwarder) begin(l lane, rows []store.Row) (b *batch, mine bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if b := f.sending[l]; b != nil {
@@ -136,7 +136,7 @@ func (f *forwarder) begin(l lane, rows []sqltransport.Row) (b *batch, mine bool)
 
 // deliver sends rows as one batch, and counts those before the first that
 // failed: a later one that arrived is sent again, and dropped by its number.
-func (f *forwarder) deliver(rows []sqltransport.Row) (confirmed int, err error) {
+func (f *forwarder) deliver(rows []store.Row) (confirmed int, err error) {
 	messages := make([]*sarama.ProducerMessage, len(rows))
 	for i, row := range rows {
 		messages[i] = record(f.prefix, row)

@@ -12,7 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"millrace/platform/bus/envelope"
-	"millrace/platform/bus/sqltransport"
+	"millrace/platform/bus/store"
 	"millrace/platform/errs"
 )
 
@@ -46,7 +46,7 @@ func TestRowsArriveInOrderUnderTheirKeysPartition(t *testing.T) {
 	}
 	for i, m := range consumed(t, cfg, "shop.events", 1500) {
 		require.Equal(t, strconv.Itoa(i+1), header(m, envelope.Sequence))
-		require.EqualValues(t, sqltransport.PartitionOf("order-1")%4, m.Partition)
+		require.EqualValues(t, store.PartitionOf("order-1")%4, m.Partition)
 	}
 	require.Empty(t, f.blocked(0))
 }

@@ -14,6 +14,7 @@ import (
 
 	"millrace/platform/bus"
 	"millrace/platform/bus/sqltransport"
+	"millrace/platform/bus/store"
 	"millrace/platform/errs"
 	"millrace/platform/failpoint"
 )
@@ -26,11 +27,11 @@ const (
 
 // receiver keeps what arrived; sqltransport.Transport is one.
 type receiver interface {
-	Receive(ctx context.Context, module string, rows []sqltransport.Row, marks ...sqltransport.Mark) error
+	Receive(ctx context.Context, module string, rows []store.Row, marks ...sqltransport.Mark) error
 	Marks(ctx context.Context, module string) ([]sqltransport.Mark, error)
 	Flush(ctx context.Context, module string) ([]sqltransport.Mark, error)
 	BeginAt(ctx context.Context, module string, marks []sqltransport.Mark) error
-	Undone(ctx context.Context, rows []sqltransport.Row) ([]bool, error)
+	Undone(ctx context.Context, rows []store.Row) ([]bool, error)
 }
 
 // intake is the way in of one module: a consumer group of the module's name,
@@ -208,7 +209,7 @@ func (in *intake) gather(first arrival) []arrival {
 // receive keeps on trying: the database may be away. False says that the intake
 // was stopped before.
 func (in *intake) receive(all []arrival) bool {
-	rows := make([]sqltransport.Row, 0, len(all))
+	rows := make([]store.Row, 0, len(all))
 	doubtful, marks := false, in.marks(all)
 	for _, a := range all {
 		if row, ok := in.accept(a.record); ok {
@@ -297,7 +298,7 @@ func (in *intake) brought() map[place]int64 {
 }
 
 // believed leaves out what a restored speaker has undone.
-func (in *intake) believed(rows []sqltransport.Row) (kept []sqltransport.Row, err error) {
+func (in *intake) believed(rows []store.Row) (kept []store.Row, err error) {
 	undone, err := in.to.Undone(context.Background(), rows)
 	if err != nil {
 		return rows, err
@@ -317,7 +318,7 @@ func (in *intake) believed(rows []sqltransport.Row) (kept []sqltransport.Row, er
 // accept makes a row of a record. A record that is not ours is taken if the
 // module hears its type; else it is none of its business, and counted if its type
 // does not even belong into the topic.
-func (in *intake) accept(m *sarama.ConsumerMessage) (row sqltransport.Row, ok bool) {
+func (in *intake) accept(m *sarama.ConsumerMessage) (row store.Row, ok bool) {
 	topic := m.Topic[len(in.cfg.Prefix):]
 	row = read(in.topo, topic, m)
 	if row.Sequence > 0 && row.Type != unreadable {
@@ -327,7 +328,7 @@ func (in *intake) accept(m *sarama.ConsumerMessage) (row sqltransport.Row, ok bo
 	switch {
 	case row.Type == unreadable:
 		in.counts.unreadable.Add(1)
-		in.log.Warn("a record without a type that we can read becomes a dead letter", at, slog.String("type", row.Metadata[sqltransport.MetaBadType]))
+		in.log.Warn("a record without a type that we can read becomes a dead letter", at, slog.String("type", row.Metadata[store.MetaBadType]))
 		return row, true
 	case in.topo.TopicOf(row.Type) != topic:
 		in.counts.skipped.Add(1)

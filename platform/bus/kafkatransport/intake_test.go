@@ -15,9 +15,10 @@ import (
 
 	"millrace/platform/bus/envelope"
 	"millrace/platform/bus/sqltransport"
+	"millrace/platform/bus/store"
 )
 
-func forwardAll(t testing.TB, f *forwarder, rows []sqltransport.Row) {
+func forwardAll(t testing.TB, f *forwarder, rows []store.Row) {
 	t.Helper()
 	confirmed, err := f.Forward(t.Context(), rows)
 	require.NoError(t, err)
@@ -25,9 +26,9 @@ func forwardAll(t testing.TB, f *forwarder, rows []sqltransport.Row) {
 }
 
 // has waits until each number from 1 to n arrived.
-func (s *store) has(t testing.TB, n int) []sqltransport.Row {
+func (s *database) has(t testing.TB, n int) []store.Row {
 	t.Helper()
-	return s.until(t, "every number", func(rows []sqltransport.Row, _ int) bool { return len(sequences(rows)) == n })
+	return s.until(t, "every number", func(rows []store.Row, _ int) bool { return len(sequences(rows)) == n })
 }
 
 // produce writes a record as anybody may.
@@ -81,7 +82,7 @@ func TestTheGroupsOffsetFollowsOnlyWhatWasKept(t *testing.T) {
 	to.set(true)
 	in := receiving(t, cfg, to)
 	forwardAll(t, f, rowsOf("order-1", 1, 5))
-	to.until(t, "a few attempts", func(_ []sqltransport.Row, calls int) bool { return calls >= 3 })
+	to.until(t, "a few attempts", func(_ []store.Row, calls int) bool { return calls >= 3 })
 	still := in.stands(0)
 	require.Len(t, still, 1)
 	require.ErrorContains(t, still[0].why, "module store receives nothing since")
@@ -99,7 +100,7 @@ func TestTheGroupsOffsetFollowsOnlyWhatWasKept(t *testing.T) {
 	again.marks = maps.Clone(to.marks)
 	receiving(t, cfg, again)
 	forwardAll(t, f, rowsOf("order-1", 6, 1))
-	require.EqualValues(t, 6, again.until(t, "the next one", func(rows []sqltransport.Row, _ int) bool { return len(rows) > 0 })[0].Sequence)
+	require.EqualValues(t, 6, again.until(t, "the next one", func(rows []store.Row, _ int) bool { return len(rows) > 0 })[0].Sequence)
 }
 
 // What the database has decides, and not what the group says: neither after a
@@ -170,7 +171,7 @@ func TestRecordsThatWereTrimmedPastTheGroupsOffsetDoNotHideTheRest(t *testing.T)
 	to.has(t, 5)
 	leave(t, in)
 	forwardAll(t, f, rowsOf("order-1", 6, 15))
-	require.NoError(t, b.DeleteRecords("shop.events", int32(sqltransport.PartitionOf("order-1")%4), 10))
+	require.NoError(t, b.DeleteRecords("shop.events", int32(store.PartitionOf("order-1")%4), 10))
 	in = receiving(t, cfg, to)
 	rows := to.has(t, 15)
 	require.EqualValues(t, 11, rows[5].Sequence)
@@ -194,7 +195,7 @@ func TestForeignRecordsNeitherStopNorHideOurs(t *testing.T) {
 	forwardAll(t, f, rowsOf("order-1", 1, 2))
 	to := newStore()
 	in := receiving(t, cfg, to)
-	rows := to.until(t, "all", func(rows []sqltransport.Row, _ int) bool { return len(rows) == 5 })
+	rows := to.until(t, "all", func(rows []store.Row, _ int) bool { return len(rows) == 5 })
 	var types []string
 	for _, row := range rows {
 		types = append(types, row.Type)
@@ -217,7 +218,7 @@ func TestTwoMembersShareThePartitionsAndARebalanceLosesNothing(t *testing.T) {
 	send := func() {
 		for k := range 16 {
 			key := "order-" + string(rune('a'+k))
-			p := sqltransport.PartitionOf(key)
+			p := store.PartitionOf(key)
 			rows := rowsOf(key, next[p]+1, 10)
 			for i := range rows {
 				rows[i].Sequence += int64(1000 * p) // unique over all

@@ -6,7 +6,7 @@ import (
 	"github.com/IBM/sarama"
 
 	"millrace/platform/bus/envelope"
-	"millrace/platform/bus/sqltransport"
+	"millrace/platform/bus/store"
 )
 
 // wire lists the headers that leave, in their order: whatever else a message
@@ -18,7 +18,7 @@ var wire = []string{
 
 // record puts a row on the wire. The same row makes the same bytes, but for the
 // broker's time stamp.
-func record(prefix string, row sqltransport.Row) *sarama.ProducerMessage {
+func record(prefix string, row store.Row) *sarama.ProducerMessage {
 	own := map[string]string{
 		envelope.ID: row.ID.String(), envelope.Source: row.Source, envelope.Type: row.Type, envelope.Subject: row.Key,
 		envelope.Key: row.Key, envelope.Sequence: strconv.FormatInt(row.Sequence, 10),

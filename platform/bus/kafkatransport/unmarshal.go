@@ -14,13 +14,13 @@ import (
 
 	"millrace/platform/bus"
 	"millrace/platform/bus/envelope"
-	"millrace/platform/bus/sqltransport"
+	"millrace/platform/bus/store"
 	"millrace/platform/strictjson"
 	"millrace/platform/text"
 )
 
 // unreadable is the type that stands for a record without one.
-const unreadable = sqltransport.TypeUnreadable
+const unreadable = store.TypeUnreadable
 
 const structured = "application/cloudevents+json"
 
@@ -32,9 +32,9 @@ const structured = "application/cloudevents+json"
 // topic can pretend that; Kafka's access control decides who may. Any other
 // record has no number, and what it lacks is made up from what it has, the same
 // for each delivery.
-func read(topo *bus.Topology, topic string, m *sarama.ConsumerMessage) sqltransport.Row {
+func read(topo *bus.Topology, topic string, m *sarama.ConsumerMessage) store.Row {
 	found, payload := attributes(m)
-	row := sqltransport.Row{
+	row := store.Row{
 		Topic: topic, Source: found[envelope.Source], Type: found[envelope.Type], Key: found[envelope.Key],
 		Payload: payload, Metadata: map[string]string{},
 	}
@@ -46,15 +46,15 @@ func read(topo *bus.Topology, topic string, m *sarama.ConsumerMessage) sqltransp
 	for _, name := range []string{envelope.ID, envelope.Type, envelope.Subject, envelope.Key, envelope.Sequence} {
 		delete(row.Metadata, name) // a field has it
 	}
-	if row.Type != "" && (!bus.ValidType(row.Type) || sqltransport.Reserved(row.Type)) {
+	if row.Type != "" && (!bus.ValidType(row.Type) || store.Reserved(row.Type)) {
 		// It is kept, and shown, beside the message; nobody can have meant it.
-		row.Metadata[sqltransport.MetaBadType] = text.Visible(text.Cut(row.Type, bus.MaxType))
+		row.Metadata[store.MetaBadType] = text.Visible(text.Cut(row.Type, bus.MaxType))
 		row.Type = unreadable
 	}
 	id, err := uuid.Parse(found[envelope.ID])
 	if sequence, bad := strconv.ParseInt(found[envelope.Sequence], 10, 64); bad == nil && sequence > 0 && err == nil && id != uuid.Nil &&
 		row.Type != "" && row.Key != "" && len(row.Key) <= bus.MaxKey && speaksIn(topo, topic, row.Source) {
-		row.ID, row.Sequence, row.Partition = id, sequence, sqltransport.PartitionOf(row.Key)
+		row.ID, row.Sequence, row.Partition = id, sequence, store.PartitionOf(row.Key)
 		return row
 	}
 	switch {
@@ -83,7 +83,7 @@ func read(topo *bus.Topology, topic string, m *sarama.ConsumerMessage) sqltransp
 	case len(row.Key) > bus.MaxKey:
 		row.Key = uuid.NewSHA1(uuid.NameSpaceOID, []byte(row.Key)).String()
 	}
-	row.Partition = sqltransport.PartitionOf(row.Key)
+	row.Partition = store.PartitionOf(row.Key)
 	return row
 }
 

@@ -6,7 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"millrace/platform/bus/sqltransport"
+	"millrace/platform/bus/store"
 )
 
 // What is said after a long silence has not lain unread all the while: nobody
@@ -20,7 +20,7 @@ func TestWhatIsSaidAfterASilenceHasNotLainUnreadSinceItBegan(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(a.close)
 	in := newIntake(cfg, "store", []string{"shop.events"}, topology(t), newStore(), a, &counters{})
-	at := place{"shop.events", int32(sqltransport.PartitionOf("order-1") % 4)}
+	at := place{"shop.events", int32(store.PartitionOf("order-1") % 4)}
 	key, long := watched{in.module, at}, time.Now().Add(-2*cfg.Stall)
 	w := &Transport{cfg: cfg, admin: a, seen: map[watched]progress{key: {committed: 0, since: long}}}
 	compare := func() bool {

@@ -12,12 +12,12 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"millrace/platform/bus"
-	"millrace/platform/bus/sqltransport"
+	"millrace/platform/bus/store"
 )
 
-func aRow() sqltransport.Row {
-	return sqltransport.Row{
-		Topic: "shop.events", Source: "shop", Partition: sqltransport.PartitionOf("주문-1"), Sequence: 7,
+func aRow() store.Row {
+	return store.Row{
+		Topic: "shop.events", Source: "shop", Partition: store.PartitionOf("주문-1"), Sequence: 7,
 		ID: uuid.MustParse("01920000-0000-7000-8000-000000000001"), Type: "shop.paid", Key: "주문-1", Payload: []byte(`{"order":"주문-1"}`),
 		Metadata: map[string]string{
 			"ce_specversion": "1.0", "ce_source": "shop", "ce_time": "2026-11-22T10:00:00Z", "ce_dataschema": "shop.paid/1",
@@ -109,7 +109,7 @@ func TestAForeignRecordGetsWhatItLacks(t *testing.T) {
 			require.Zero(t, row.Sequence)
 			require.Equal(t, []any{c.id, c.typ, c.key, c.source, c.data}, []any{row.ID, row.Type, row.Key, row.Source, string(row.Payload)})
 			require.NotNil(t, row.Payload)
-			require.Equal(t, sqltransport.PartitionOf(row.Key), row.Partition)
+			require.Equal(t, store.PartitionOf(row.Key), row.Partition)
 		})
 	}
 }
@@ -127,9 +127,9 @@ func TestRead_TypeThatNoMessageMayHaveIsUnreadable(t *testing.T) {
 	} {
 		row := read(topo, "shop.events", foreign("k", `{"order":"k"}`, "ce_id", id, "ce_type", given, "ce_source", "/legacy"))
 		require.Equal(t, []any{unreadable, id, id, "/legacy", `{"order":"k"}`, shown},
-			[]any{row.Type, row.ID.String(), row.Key, row.Source, string(row.Payload), row.Metadata[sqltransport.MetaBadType]}, "%q", given)
+			[]any{row.Type, row.ID.String(), row.Key, row.Source, string(row.Payload), row.Metadata[store.MetaBadType]}, "%q", given)
 		row = read(topo, "shop.events", foreign("k", `{}`, "ce_id", id, "ce_type", given, "ce_source", "shop", "ce_sequence", "12", "ce_partitionkey", "k"))
-		require.Equal(t, []any{unreadable, int64(12), "k", shown}, []any{row.Type, row.Sequence, row.Key, row.Metadata[sqltransport.MetaBadType]}, "%q", given)
+		require.Equal(t, []any{unreadable, int64(12), "k", shown}, []any{row.Type, row.Sequence, row.Key, row.Metadata[store.MetaBadType]}, "%q", given)
 	}
 	row := read(topo, "shop.events", foreign("k", `{}`, "ce_id", id, "ce_type", "shop.paid_2-b"))
 	require.Equal(t, "shop.paid_2-b", row.Type)
@@ -148,7 +148,7 @@ func FuzzReadingARecordNeverFails(f *testing.F) {
 		require.True(t, bus.ValidType(row.Type), "%q", row.Type)
 		require.NotEmpty(t, row.Key)
 		require.LessOrEqual(t, len(row.Key), bus.MaxKey)
-		require.Equal(t, sqltransport.PartitionOf(row.Key), row.Partition)
+		require.Equal(t, store.PartitionOf(row.Key), row.Partition)
 		texts := []string{row.Type, row.Key, row.Source}
 		for name, value := range row.Metadata {
 			texts = append(texts, name, value)
@@ -196,13 +196,13 @@ func TestAKeysPartitionIsThatOfJavasPartitioner(t *testing.T) {
 	require.NoError(t, err)
 	for n := range 2000 {
 		key := strings.Repeat("k", n%7) + uuid.NewString()[:n%13] + string(rune('가'+n))
-		row := sqltransport.Row{Key: key, Topic: "shop.events"}
+		row := store.Row{Key: key, Topic: "shop.events"}
 		for _, partitions := range []int32{1, 2, 8, 12, 64} {
 			got, err := settings.Producer.Partitioner("shop.events").Partition(record("", row), partitions)
 			require.NoError(t, err)
 			require.Equal(t, javaPartition([]byte(key), partitions), got)
 			if partitions != 12 { // of a power of two, each of our partitions lies in one of theirs
-				require.EqualValues(t, sqltransport.PartitionOf(key)%int(partitions), got)
+				require.EqualValues(t, store.PartitionOf(key)%int(partitions), got)
 			}
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/lib/pq"
 
 	"millrace/platform/bus/internal/run"
+	"millrace/platform/bus/store"
 	"millrace/platform/errs"
 	"millrace/platform/failpoint"
 	"millrace/platform/redact"
@@ -295,7 +296,7 @@ func (s *subscriber) failAgain(ctx context.Context, tx *sql.Tx, h head, a asideR
 // holdUnknown says why a message of a type that this process does not know must
 // wait, or "" when it is nobody's: the receiver decides what it hears.
 func (r *batchRun) holdUnknown(topic, messageType string) string {
-	if strings.HasSuffix(topicOf(topic), ".commands") {
+	if strings.HasSuffix(store.TopicOf(topic), ".commands") {
 		return "this version of the module does not know the command"
 	}
 	if slices.Contains(r.newer, messageType) {

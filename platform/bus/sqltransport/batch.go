@@ -10,6 +10,7 @@ import (
 
 	"millrace/platform/bus"
 	"millrace/platform/bus/internal/run"
+	"millrace/platform/bus/store"
 	"millrace/platform/errs"
 	"millrace/platform/failpoint"
 )
@@ -100,7 +101,7 @@ func (r *batchRun) crowded() bool { return r.size > 1 && !r.all }
 // unreadableText is the error text of an unreadable record. The carrier has escaped
 // an invalid type.
 func unreadableText(metadata []byte) string {
-	if bad := metadataOf(metadata).Get(MetaBadType); bad != "" {
+	if bad := store.DecodeMetadata(metadata).Get(store.MetaBadType); bad != "" {
 		return "it came from the carrier with a type that no message may have, so nobody can read it: " + bad
 	}
 	return "it came from the carrier without a type, so nobody can read it"
@@ -109,16 +110,16 @@ func unreadableText(metadata []byte) string {
 // handle brings one row of the log to its handler, or decides that there is
 // nothing to do: a type that the module does not list, or a repetition.
 func (r *batchRun) handle(ctx context.Context, p *part, row record, fresh map[identity]bool) error {
-	if row.typ == typeLost {
+	if row.typ == store.TypeLost {
 		return r.putAside(ctx, p, row, asideRow{state: stateDead, kind: errs.Undecodable, text: "it never arrived; its sender still has it"})
 	}
-	if row.typ == TypeUnreadable { // a repetition is aside already
+	if row.typ == store.TypeUnreadable { // a repetition is aside already
 		return r.putAside(ctx, p, row, asideRow{state: stateDead, kind: errs.Undecodable, text: unreadableText(row.metadata)})
 	}
-	if row.typ == typeRefused {
-		return r.putAside(ctx, p, row, asideRow{state: stateDead, kind: errs.Forbidden, text: metadataOf(row.metadata).Get(metaRefused)})
+	if row.typ == store.TypeRefused {
+		return r.putAside(ctx, p, row, asideRow{state: stateDead, kind: errs.Forbidden, text: store.DecodeMetadata(row.metadata).Get(store.MetaRefused)})
 	}
-	if row.typ == restLost { // the first of them tells it
+	if row.typ == store.TypeLostToo { // the first of them tells it
 		return nil
 	}
 	if !r.s.knows(row.typ) {

@@ -14,6 +14,7 @@ import (
 
 	"millrace/platform/bus"
 	"millrace/platform/bus/sqltransport"
+	"millrace/platform/bus/store"
 	"millrace/platform/errs"
 	"millrace/platform/postgres"
 	"millrace/platform/postgres/pgtest"
@@ -100,7 +101,7 @@ func TestAFailureThatPassesByItselfIsNoErrorOfTheRouter(t *testing.T) {
 // keysOf returns n keys of the partition.
 func keysOf(partition, n int) (all []string) {
 	for i := 0; len(all) < n; i++ {
-		if key := "k" + strconv.Itoa(i); sqltransport.PartitionOf(key) == partition {
+		if key := "k" + strconv.Itoa(i); store.PartitionOf(key) == partition {
 			all = append(all, key)
 		}
 	}

@@ -17,6 +17,7 @@ import (
 	"millrace/platform/bus"
 	"millrace/platform/bus/deadletter"
 	"millrace/platform/bus/sqltransport"
+	"millrace/platform/bus/store"
 	"millrace/platform/postgres"
 	"millrace/platform/postgres/pgtest"
 )
@@ -27,15 +28,15 @@ import (
 type badCarrier struct {
 	to      atomic.Pointer[sqltransport.Transport]
 	modules []string
-	lose    func(sqltransport.Row) bool
+	lose    func(store.Row) bool
 
 	mu      sync.Mutex
-	carried []sqltransport.Row
+	carried []store.Row
 }
 
 func (c *badCarrier) Name() string { return "nowhere" }
 
-func (c *badCarrier) Forward(ctx context.Context, rows []sqltransport.Row) (int, error) {
+func (c *badCarrier) Forward(ctx context.Context, rows []store.Row) (int, error) {
 	to := c.to.Load()
 	if to == nil {
 		return 0, errors.New("not open yet")
@@ -57,7 +58,7 @@ func (c *badCarrier) Forward(ctx context.Context, rows []sqltransport.Row) (int,
 				if !slices.Contains(to.Heard(module), row.Topic) {
 					continue
 				}
-				if err := to.Receive(ctx, module, []sqltransport.Row{row}); err != nil {
+				if err := to.Receive(ctx, module, []store.Row{row}); err != nil {
 					return 0, err
 				}
 			}
@@ -107,7 +108,7 @@ func carried(t *testing.T, c *badCarrier, cfg sqltransport.Config) *rig {
 	require.NoError(t, errors.Join(err, db.Close()))
 	c.modules, cfg.Carrier, cfg.Poll = []string{"shop", "store"}, c, 100*time.Millisecond
 	if c.lose == nil {
-		c.lose = func(sqltransport.Row) bool { return false }
+		c.lose = func(store.Row) bool { return false }
 	}
 	r := start(t, url, cfg, parts...)
 	c.to.Store(r.transport)
@@ -150,7 +151,7 @@ func TestWhatACarrierRepeatsReordersAndRefusesTakesEffectOnceAndInOrder(t *testi
 
 func TestWhatACarrierLosesIsADeadLetterAndNothingWaitsForItForEver(t *testing.T) {
 	t.Parallel()
-	c := &badCarrier{lose: func(r sqltransport.Row) bool { return r.Type == "shop.paid" && (r.Sequence == 2 || r.Sequence == 3) }}
+	c := &badCarrier{lose: func(r store.Row) bool { return r.Type == "shop.paid" && (r.Sequence == 2 || r.Sequence == 3) }}
 	r := carried(t, c, sqltransport.Config{LostAfter: 2 * time.Second})
 	for n := range 5 {
 		say(t, r, n, "order")
@@ -160,13 +161,13 @@ func TestWhatACarrierLosesIsADeadLetterAndNothingWaitsForItForEver(t *testing.T)
 	})
 	var dead string
 	require.NoError(t, r.transport.DB("store").QueryRowContext(t.Context(), `SELECT string_agg(state || ' ' || key, ', ') FROM parked_messages`).Scan(&dead))
-	partition := strconv.Itoa(sqltransport.PartitionOf("order"))
+	partition := strconv.Itoa(store.PartitionOf("order"))
 	require.Equal(t, "dead lost shop.events/"+partition+"/2-3", dead)
 }
 
 func TestLostCommandsAreOneDeadLetterThatCanOnlyBeDiscarded(t *testing.T) {
 	t.Parallel()
-	c := &badCarrier{lose: func(r sqltransport.Row) bool { return r.Type == "store.pack" && r.Sequence >= 2 && r.Sequence <= 4 }}
+	c := &badCarrier{lose: func(r store.Row) bool { return r.Type == "store.pack" && r.Sequence >= 2 && r.Sequence <= 4 }}
 	r := carried(t, c, sqltransport.Config{LostAfter: 2 * time.Second})
 	for n := range 6 {
 		say(t, r, n, "order")
@@ -250,8 +251,8 @@ func TestACarrierHasConnectionsOfItsOwn(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()
-	require.NoError(t, r.transport.Receive(ctx, "store", []sqltransport.Row{{
-		Topic: "shop.events", Source: "shop", Partition: sqltransport.PartitionOf("a"), Sequence: 1,
+	require.NoError(t, r.transport.Receive(ctx, "store", []store.Row{{
+		Topic: "shop.events", Source: "shop", Partition: store.PartitionOf("a"), Sequence: 1,
 		ID: uuid.Must(uuid.NewV7()), Type: "shop.paid", Key: "a", Payload: []byte(`{"order":"a","n":1}`),
 	}}))
 }
@@ -259,7 +260,7 @@ func TestACarrierHasConnectionsOfItsOwn(t *testing.T) {
 func TestARowWithoutANumberIsHandledFromTheQueue(t *testing.T) {
 	t.Parallel()
 	r := carried(t, &badCarrier{}, sqltransport.Config{})
-	rows := []sqltransport.Row{{
+	rows := []store.Row{{
 		Topic: "shop.events", Source: "https://example.com/till", ID: uuid.Must(uuid.NewV7()), Type: "shop.paid", Key: "foreign",
 		Payload: []byte(`{"order":"foreign","n":7}`), Metadata: map[string]string{"ce_source": "https://example.com/till"},
 	}}

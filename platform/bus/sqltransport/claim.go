@@ -6,6 +6,8 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/lib/pq"
+
+	"millrace/platform/bus/store"
 )
 
 // claimSQL moves the positions by compare-and-set, and writes the inbox rows of
@@ -109,7 +111,7 @@ type identity struct {
 	topic string // not the stream: a command is the same message in any sender's stream
 }
 
-func (t *task) identity(row record) identity { return identity{row.id, topicOf(t.topic)} }
+func (t *task) identity(row record) identity { return identity{row.id, store.TopicOf(t.topic)} }
 
 // claim returns which rows this subscriber has not handled before.
 func (r *batchRun) claim(ctx context.Context) (map[identity]bool, error) {

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"millrace/platform/bus/store"
 	"millrace/platform/errs"
 )
 
@@ -50,7 +51,7 @@ func (s *subscriber) employ() {
 // the module's requests.
 func (s *subscriber) needed() int {
 	if s.relay() { // who waits for the carrier has no connection
-		return s.t.cfg.Executors + min(s.staff.held, Partitions)
+		return s.t.cfg.Executors + min(s.staff.held, store.Partitions)
 	}
 	return min(s.t.cfg.Executors+s.staff.held, s.t.cfg.MaxConnsPerModule-2)
 }

@@ -18,6 +18,7 @@ import (
 
 	"millrace/platform/bus"
 	"millrace/platform/bus/sqltransport"
+	"millrace/platform/bus/store"
 	"millrace/platform/errs"
 	"millrace/platform/postgres"
 	"millrace/platform/postgres/pgtest"
@@ -298,11 +299,11 @@ func TestAMessageThatCannotBeReadGoesAsideAndOddMetadataDoesNotMatter(t *testing
 		{"array", `{}`, `["a"]`}, {"numbers", `{}`, `{"a":1}`}, {"null", `{}`, `null`}, {"empty", `null`, `{}`}, {"unknown", `{"more":{"fields":1}}`, `{}`},
 	} {
 		_, err := db.ExecContext(t.Context(), `SELECT append_log(ARRAY[$1::smallint], ARRAY[gen_random_uuid()], ARRAY['shop.paid'], ARRAY[$2::text], ARRAY[$3::bytea], ARRAY[$4::text])`,
-			sqltransport.PartitionOf(odd.key), odd.key, []byte(odd.payload), odd.metadata)
+			store.PartitionOf(odd.key), odd.key, []byte(odd.payload), odd.metadata)
 		require.NoError(t, err, i)
 	}
 	require.NoError(t, r.transport.DB("shop").InTx(t.Context(), func(tx *bus.Tx) error { // wakes: the rows above told nobody
-		for p := range sqltransport.Partitions {
+		for p := range store.Partitions {
 			if err := tx.Publish(paid{keyOf(p), 0}); err != nil {
 				return err
 			}
@@ -310,7 +311,7 @@ func TestAMessageThatCannotBeReadGoesAsideAndOddMetadataDoesNotMatter(t *testing
 		return nil
 	}))
 	got := map[string]bool{}
-	for len(got) < 4+sqltransport.Partitions { // beside one that fails, others are handled again
+	for len(got) < 4+store.Partitions { // beside one that fails, others are handled again
 		got[waitFor(t, "a message", handled)] = true
 	}
 	for _, key := range []string{"array", "numbers", "null", "unknown"} {
@@ -327,7 +328,7 @@ func TestAMessageThatCannotBeReadGoesAsideAndOddMetadataDoesNotMatter(t *testing
 // keyOf returns a key of the partition.
 func keyOf(partition int) string {
 	for i := 0; ; i++ {
-		if key := "k" + strconv.Itoa(i); sqltransport.PartitionOf(key) == partition {
+		if key := "k" + strconv.Itoa(i); store.PartitionOf(key) == partition {
 			return key
 		}
 	}

@@ -11,6 +11,7 @@ import (
 
 	"millrace/platform/bus"
 	"millrace/platform/bus/sqltransport"
+	"millrace/platform/bus/store"
 	"millrace/platform/errs"
 	"millrace/platform/postgres"
 	"millrace/platform/postgres/pgtest"
@@ -74,7 +75,7 @@ func (f *forgery) exec(statement string, args ...any) {
 func (f *forgery) appends(function, id, messageType, key, source string) {
 	f.t.Helper()
 	f.exec(`SELECT `+function+`($1::smallint, $2, $3, $4, convert_to(json_build_object('order', $4::text, 'n', 0)::text, 'UTF8'), json_build_object('ce_source', $5::text))`,
-		sqltransport.PartitionOf(key), id, messageType, key, source)
+		store.PartitionOf(key), id, messageType, key, source)
 }
 
 func (f *forgery) becomes(want, query string) {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"millrace/platform/bus"
+	"millrace/platform/bus/store"
 	"millrace/platform/errs"
 )
 
@@ -44,7 +45,7 @@ func (t *Transport) keepHouse(ctx context.Context) {
 // read is no measure: one subscriber may have read what another was not told of.
 func (t *Transport) poll(ctx context.Context, name string, r *reader) error {
 	rows, err := t.db.QueryContext(ctx, fmt.Sprintf(
-		`SELECT p, coalesce((SELECT max("offset") FROM %s WHERE partition = p::smallint), 0) FROM generate_series(0, %d) AS p`, r.from, Partitions-1))
+		`SELECT p, coalesce((SELECT max("offset") FROM %s WHERE partition = p::smallint), 0) FROM generate_series(0, %d) AS p`, r.from, store.Partitions-1))
 	if err != nil {
 		return fmt.Errorf("poll %s: %w", name, err)
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/lib/pq"
 
 	"millrace/platform/bus"
+	"millrace/platform/bus/store"
 	"millrace/platform/errs"
 	"millrace/platform/failpoint"
 )
@@ -49,7 +50,7 @@ SELECT (SELECT count(*) FROM kept),` + isBehind + ` FROM pace`
 // It waits until the router has subscribed to all that the module hears. The
 // errors are the database's, and then nothing was kept; or ErrBehind, about the
 // marks alone.
-func (t *Transport) Receive(ctx context.Context, module string, rows []Row, marks ...Mark) (err error) {
+func (t *Transport) Receive(ctx context.Context, module string, rows []store.Row, marks ...Mark) (err error) {
 	s := t.subscribers[module]
 	if s == nil || t.carrying[module] == nil {
 		return errs.New(errs.Invalid, "module %s is not hosted here with a carrier", module)
@@ -67,11 +68,11 @@ func (t *Transport) Receive(ctx context.Context, module string, rows []Row, mark
 	if rows, err = t.refuseJumps(ctx, module, rows); err != nil {
 		return err
 	}
-	counted := slices.DeleteFunc(slices.Clone(rows), func(r Row) bool { return r.Sequence == 0 })
+	counted := slices.DeleteFunc(slices.Clone(rows), func(r store.Row) bool { return r.Sequence == 0 })
 	dirty := wakeup{}
 	for _, r := range rows {
 		if r.Sequence == 0 {
-			dirty[bus.CommandsOf(module)] |= 1 << PartitionOf(r.Key)
+			dirty[bus.CommandsOf(module)] |= 1 << store.PartitionOf(r.Key)
 		} else {
 			dirty[arrived(module, t.streamOf(r.Topic, r.Source))] |= 1 << r.Partition
 		}
@@ -82,7 +83,7 @@ func (t *Transport) Receive(ctx context.Context, module string, rows []Row, mark
 	failpoint.Here("inbound.before_commit")
 	if len(counted) == len(rows) {
 		// Most of the time it is one statement, which commits by itself.
-		var b columns
+		var b store.Columns
 		kept, behind, err = t.keep(ctx, t.carrying[module], module, &b, rows, marks)
 		given = err == nil && kept == len(rows) && t.give(module, rows, &b)
 		if err == nil && kept < len(rows) { // an error makes the carrier bring them again
@@ -116,18 +117,18 @@ func (t *Transport) Receive(ctx context.Context, module string, rows []Row, mark
 }
 
 // receiveAll keeps rows of all kinds.
-func (t *Transport) receiveAll(ctx context.Context, db *sql.DB, module string, rows, counted []Row, marks []Mark, dirty wakeup) (behind bool, err error) {
+func (t *Transport) receiveAll(ctx context.Context, db *sql.DB, module string, rows, counted []store.Row, marks []Mark, dirty wakeup) (behind bool, err error) {
 	tx, err := db.BeginTx(ctx, nil)
 	if err != nil {
 		return false, fmt.Errorf("begin: %w", err)
 	}
 	defer func() { _ = tx.Rollback() }() // after the commit it does nothing; else the first error is the one to tell
-	var b columns
+	var b store.Columns
 	kept, behind, err := t.keep(ctx, tx, module, &b, counted, marks)
 	if err != nil {
 		return false, err
 	}
-	foreign := slices.DeleteFunc(slices.Clone(rows), func(r Row) bool { return r.Sequence != 0 })
+	foreign := slices.DeleteFunc(slices.Clone(rows), func(r store.Row) bool { return r.Sequence != 0 })
 	if kept < len(counted) {
 		taken, err := t.taken(ctx, tx, module, counted)
 		if err != nil {
@@ -135,7 +136,7 @@ func (t *Transport) receiveAll(ctx context.Context, db *sql.DB, module string, r
 		}
 		foreign = append(foreign, taken...)
 		for _, r := range taken {
-			dirty[bus.CommandsOf(module)] |= 1 << PartitionOf(r.Key)
+			dirty[bus.CommandsOf(module)] |= 1 << store.PartitionOf(r.Key)
 		}
 	}
 	if len(foreign) > 0 {
@@ -151,13 +152,13 @@ func (t *Transport) receiveAll(ctx context.Context, db *sql.DB, module string, r
 
 // refuseTaken makes dead letters of rows, none of which were new, whose numbers
 // other messages have. Repetitions cost the look alone.
-func (t *Transport) refuseTaken(ctx context.Context, module string, rows []Row, dirty wakeup) (refused int, err error) {
+func (t *Transport) refuseTaken(ctx context.Context, module string, rows []store.Row, dirty wakeup) (refused int, err error) {
 	taken, err := t.taken(ctx, t.carrying[module], module, rows)
 	if err != nil || len(taken) == 0 {
 		return 0, err
 	}
 	for _, r := range taken {
-		dirty[bus.CommandsOf(module)] |= 1 << PartitionOf(r.Key)
+		dirty[bus.CommandsOf(module)] |= 1 << store.PartitionOf(r.Key)
 	}
 	_, err = t.receiveAll(ctx, t.carrying[module], module, taken, nil, nil, dirty)
 	return len(taken), err
@@ -170,13 +171,13 @@ type executing interface {
 
 // give hands rows, all of which were kept just now, to those that handle them.
 // False says that some have to be read from the table.
-func (t *Transport) give(module string, rows []Row, b *columns) (all bool) {
+func (t *Transport) give(module string, rows []store.Row, b *store.Columns) (all bool) {
 	all = true
 	for i, row := range rows {
 		r := t.readers[arrived(module, t.streamOf(row.Topic, row.Source))]
 		all = r != nil && r.offer(row.Partition, record{
-			offset: row.Sequence, id: row.ID, typ: row.Type, key: row.Key, metadata: []byte(b.metadata[i]), decoded: &decodedMetadata{},
-			payload: slices.Clone(b.payloads[i]), // the carrier's may be a part of something larger
+			offset: row.Sequence, id: row.ID, typ: row.Type, key: row.Key, metadata: []byte(b.Metadata[i]), decoded: &decodedMetadata{},
+			payload: slices.Clone(b.Payloads[i]), // the carrier's may be a part of something larger
 		}) && all
 	}
 	return all
@@ -185,17 +186,17 @@ func (t *Transport) give(module string, rows []Row, b *columns) (all bool) {
 // keep writes counted rows into the module's inbound table and moves the marks.
 // It tells how many of the rows were new, and whether a mark is before where
 // they begin.
-func (t *Transport) keep(ctx context.Context, db executing, module string, b *columns, rows []Row, marks []Mark) (kept int, behind bool, err error) {
+func (t *Transport) keep(ctx context.Context, db executing, module string, b *store.Columns, rows []store.Row, marks []Mark) (kept int, behind bool, err error) {
 	streams := make([]string, len(rows))
 	offsets := make([]int64, len(rows))
 	for i, row := range rows {
 		streams[i], offsets[i] = t.streamOf(row.Topic, row.Source), row.Sequence
-		if err := b.addRow(row, row.Partition); err != nil {
+		if err := b.AddRow(row, row.Partition); err != nil {
 			return 0, false, err
 		}
 	}
-	args := append([]any{module, pq.Array(streams), pq.Array(b.partitions), pq.Array(offsets),
-		pq.Array(b.ids), pq.Array(b.types), pq.Array(b.keys), pq.ByteaArray(b.payloads), pq.Array(b.metadata)}, markColumns(marks)...)
+	args := append([]any{module, pq.Array(streams), pq.Array(b.Partitions), pq.Array(offsets),
+		pq.Array(b.IDs), pq.Array(b.Types), pq.Array(b.Keys), pq.ByteaArray(b.Payloads), pq.Array(b.Metadata)}, markColumns(marks)...)
 	if err := db.QueryRowContext(ctx, receiveSQL, args...).Scan(&kept, &behind); err != nil {
 		return 0, false, fmt.Errorf("receive: %w", err)
 	}
@@ -203,37 +204,20 @@ func (t *Transport) keep(ctx context.Context, db executing, module string, b *co
 }
 
 // queue writes rows that nobody counted into the module's queue.
-func queue(ctx context.Context, tx *sql.Tx, rows []Row) error {
-	var b columns
+func queue(ctx context.Context, tx *sql.Tx, rows []store.Row) error {
+	var b store.Columns
 	for _, row := range rows {
-		if err := b.addRow(row, PartitionOf(row.Key)); err != nil {
+		if err := b.AddRow(row, store.PartitionOf(row.Key)); err != nil {
 			return err
 		}
 	}
 	_, err := tx.ExecContext(ctx, `SELECT append_queue($1, $2, $3, $4, $5, $6)`,
-		b.arrays()...)
+		b.Arrays()...)
 	if err != nil {
 		return fmt.Errorf("receive: %w", err)
 	}
 	return nil
 }
-
-// A hole in what arrived is on its way, or lost: that is what LostAfter decides.
-// typeLost is the type of the row that stands for lost ones, and restLost that
-// of the others. The first becomes a dead letter of a key of its own, so that
-// an operator sees it and nothing waits for it.
-const (
-	typeLost = "millrace.lost"
-	restLost = "millrace.lost.rest"
-)
-
-// TypeUnreadable is the type that a carrier gives to what it cannot read: it
-// becomes a dead letter at once, which an operator looks at and discards.
-const TypeUnreadable = "unreadable"
-
-// MetaBadType is the metadata in which a carrier shows the type of what it cannot
-// read because no message may have that type, with escapes.
-const MetaBadType = "badtype"
 
 // mostFilled is the largest hole that is filled with a row for each number. A larger
 // one gets one row, before what follows, and the node to which the partition is
@@ -264,7 +248,7 @@ func (s *subscriber) fillHoles(ctx context.Context) error {
 			FROM (SELECT *, first AS begins FROM hole WHERE last - first < $5 UNION ALL SELECT * FROM passed) h CROSS JOIN LATERAL generate_series(begins, last) AS n
 			ON CONFLICT DO NOTHING
 		)
-		SELECT topic, partition, first, last FROM hole WHERE last - first < $5 UNION ALL SELECT topic, partition, first, last FROM passed`, s.module, s.t.cfg.LostAfter.Milliseconds(), typeLost, restLost, mostFilled, s.t.process)
+		SELECT topic, partition, first, last FROM hole WHERE last - first < $5 UNION ALL SELECT topic, partition, first, last FROM passed`, s.module, s.t.cfg.LostAfter.Milliseconds(), store.TypeLost, store.TypeLostToo, mostFilled, s.t.process)
 	if err != nil {
 		return fmt.Errorf("look for what is lost: %w", err)
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/lib/pq"
 
+	"millrace/platform/bus/store"
 	"millrace/platform/errs"
 	"millrace/platform/failpoint"
 )
@@ -29,12 +30,6 @@ type lease struct {
 	trigger chan struct{}
 	renewed atomic.Pointer[time.Time] // taken before the renewal was sent, so on the safe side
 }
-
-// Living is the condition, in SQL, on a row of bus.nodes under which its
-// process counts as alive. Each module's role may write there: a lease that ends
-// later than twice the longest that there is counts as none, so that nobody keeps
-// a process alive that does not renew.
-const Living = `(expires_at > clock_timestamp() AND expires_at < clock_timestamp() + interval '2 minutes')`
 
 // maxLease is the longest LeaseTTL.
 const maxLease = time.Minute
@@ -148,7 +143,7 @@ func (s *subscriber) hearing() (hears []string) {
 	}
 	if s.relay() {
 		for stream := range s.tasks {
-			hears = append(hears, s.module+"/"+topicOf(stream))
+			hears = append(hears, s.module+"/"+store.TopicOf(stream))
 		}
 	}
 	return hears
@@ -184,7 +179,7 @@ type workers map[[2]string]map[uuid.UUID]bool
 func (l *lease) living(ctx context.Context) (workers, error) {
 	rows, err := l.db.QueryContext(ctx, `
 		SELECT id, coalesce(heard, '') FROM nodes LEFT JOIN LATERAL unnest(subscriptions) AS heard ON true
-		WHERE `+Living)
+		WHERE `+store.Living)
 	if err != nil {
 		return nil, fmt.Errorf("read the living: %w", err)
 	}
@@ -223,8 +218,8 @@ func (s *subscriber) balance(ctx context.Context, living workers) error {
 		return err
 	}
 	for topic, tasks := range s.tasks {
-		n := max(len(living[[2]string{s.module, topicOf(topic)}]), 1)
-		share := (Partitions + n - 1) / n
+		n := max(len(living[[2]string{s.module, store.TopicOf(topic)}]), 1)
+		share := (store.Partitions + n - 1) / n
 		var mine []*task
 		for p := range tasks {
 			if claimed, release := s.queue.owns(&tasks[p]); claimed && !release {
@@ -279,7 +274,7 @@ func (s *subscriber) claim(ctx context.Context, topic string, limit int) error {
 		WITH free AS (
 			SELECT topic, partition FROM `+s.positions()+` p
 			WHERE subscriber = $1 AND topic = $4 AND (node IS NULL OR node <> $2 AND NOT EXISTS (
-				SELECT 1 FROM nodes l WHERE l.id = p.node AND `+Living+` AND p.subscriber = ANY(l.modules)))
+				SELECT 1 FROM nodes l WHERE l.id = p.node AND `+store.Living+` AND p.subscriber = ANY(l.modules)))
 			LIMIT $3 FOR UPDATE SKIP LOCKED)
 		UPDATE `+s.positions()+` p SET node = $2 FROM free
 		WHERE p.subscriber = $1 AND p.topic = free.topic AND p.partition = free.partition

@@ -13,6 +13,7 @@ import (
 
 	"millrace/platform/bus"
 	"millrace/platform/bus/sqltransport"
+	"millrace/platform/bus/store"
 	"millrace/platform/postgres"
 	"millrace/platform/postgres/pgtest"
 	"millrace/platform/postgres/pgurl"
@@ -52,7 +53,7 @@ func TestLease_IsRenewedWhileNoOtherConnectionIsFree(t *testing.T) {
 		require.NoError(t, db.QueryRowContext(t.Context(), `SELECT count(*) FROM store.offsets WHERE node = $1`, r.transport.Process()).Scan(&n))
 		return n
 	}
-	require.Eventually(t, func() bool { return owned() == sqltransport.Partitions }, time.Minute, 10*time.Millisecond)
+	require.Eventually(t, func() bool { return owned() == store.Partitions }, time.Minute, 10*time.Millisecond)
 
 	var holders sync.WaitGroup
 	requests, over := context.WithCancel(t.Context())
@@ -90,7 +91,7 @@ func TestLease_IsRenewedWhileNoOtherConnectionIsFree(t *testing.T) {
 			break
 		}
 	}
-	require.Equal(t, sqltransport.Partitions, owned())
+	require.Equal(t, store.Partitions, owned())
 	require.NoError(t, lock.Rollback())
 }
 

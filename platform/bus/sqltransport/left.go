@@ -6,6 +6,8 @@ import (
 	"database/sql"
 	"fmt"
 	"time"
+
+	"millrace/platform/bus/store"
 )
 
 // Left is what Grant did not take.
@@ -16,7 +18,7 @@ type Left struct {
 
 // livingProcesses describes the processes that count as alive, the first 20.
 func livingProcesses(ctx context.Context, tx *sql.Tx) (all []string, err error) {
-	rows, err := tx.QueryContext(ctx, `SELECT id, left(array_to_string(modules, ', '), 100), started_at FROM bus.nodes WHERE `+Living+` ORDER BY started_at LIMIT 20`)
+	rows, err := tx.QueryContext(ctx, `SELECT id, left(array_to_string(modules, ', '), 100), started_at FROM bus.nodes WHERE `+store.Living+` ORDER BY started_at LIMIT 20`)
 	if err != nil {
 		return nil, fmt.Errorf("read the living: %w", err)
 	}

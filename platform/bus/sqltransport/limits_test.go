@@ -10,6 +10,7 @@ import (
 
 	"millrace/platform/bus"
 	"millrace/platform/bus/sqltransport"
+	"millrace/platform/bus/store"
 	"millrace/platform/errs"
 	"millrace/platform/postgres"
 	"millrace/platform/postgres/devserver"
@@ -34,7 +35,7 @@ func TestOffsetsGoOnBehindTwoBillion(t *testing.T) {
 	db, err := postgres.Open(t.Context(), postgres.Config{URL: url, MaxConns: 1})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, db.Close()) })
-	p := sqltransport.PartitionOf("x")
+	p := store.PartitionOf("x")
 	for _, query := range []string{
 		`INSERT INTO shop.log (partition, "offset", id, type, key, payload, metadata) VALUES ($1, $2, gen_random_uuid(), 'shop.paid', 'x', '{}', '{}')`,
 		`INSERT INTO store.offsets (subscriber, topic, partition, committed_offset) VALUES ('store', 'shop.events', $1, $2)`,

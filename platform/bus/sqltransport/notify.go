@@ -12,6 +12,7 @@ import (
 
 	"github.com/lib/pq"
 
+	"millrace/platform/bus/store"
 	"millrace/platform/failpoint"
 	"millrace/platform/postgres"
 )
@@ -228,7 +229,7 @@ func (t *Transport) heard(payload string) {
 	case len(words) == 4 && words[0] == "parked":
 		s := t.subscribers[words[1]]
 		partition, err := strconv.Atoi(words[3])
-		if s == nil || err != nil || s.tasks[words[2]] == nil || partition < 0 || partition >= Partitions {
+		if s == nil || err != nil || s.tasks[words[2]] == nil || partition < 0 || partition >= store.Partitions {
 			return
 		}
 		s.queue.poke(&s.tasks[words[2]][partition])

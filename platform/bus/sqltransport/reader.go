@@ -14,6 +14,7 @@ import (
 	"github.com/google/uuid"
 
 	"millrace/platform/bus/envelope"
+	"millrace/platform/bus/store"
 )
 
 // A window keeps a partition's newest rows for the subscribers of this process.
@@ -48,16 +49,16 @@ type decodedMetadata struct {
 func (r *record) open(topic string, partition int) message.Metadata {
 	r.decoded.once.Do(func() {
 		m := &r.decoded.metadata
-		if *m = metadataOf(r.metadata); *m == nil {
+		if *m = store.DecodeMetadata(r.metadata); *m == nil {
 			*m = message.Metadata{}
 		}
 		for name, value := range map[string]string{
 			envelope.ID: r.id.String(), envelope.Type: r.typ, envelope.Key: r.key, envelope.Subject: r.key,
-			envelope.Sequence: strconv.FormatInt(r.offset, 10), envelope.Topic: topicOf(topic), envelope.Partition: strconv.Itoa(partition),
+			envelope.Sequence: strconv.FormatInt(r.offset, 10), envelope.Topic: store.TopicOf(topic), envelope.Partition: strconv.Itoa(partition),
 		} {
 			(*m)[name] = value
 		}
-		if owner, events := strings.CutSuffix(topicOf(topic), ".events"); events {
+		if owner, events := strings.CutSuffix(store.TopicOf(topic), ".events"); events {
 			(*m)[envelope.Source] = owner // whatever its role wrote there
 		}
 	})
@@ -83,8 +84,8 @@ type reader struct {
 	page    int    // rows in one query
 	hearers int    // subscribers that read here
 	query   string
-	windows [Partitions]window
-	polled  [Partitions]int64 // the newest row when keepHouse looked last
+	windows [store.Partitions]window
+	polled  [store.Partitions]int64 // the newest row when keepHouse looked last
 }
 
 type window struct {

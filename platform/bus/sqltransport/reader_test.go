@@ -3,7 +3,6 @@ package sqltransport
 import (
 	"context"
 	"database/sql"
-	"fmt"
 	"testing"
 
 	"github.com/google/uuid"
@@ -160,22 +159,6 @@ func TestARowThatIsMissingStopsThePartitionAndIsNamed(t *testing.T) {
 	for position, want := range map[int64]string{0: "row 3 is missing", 2: "row 3 is missing"} {
 		_, err = newReader(db, "shop.events", "shop.log").after(t.Context(), 7, position, 16)
 		require.ErrorContains(t, err, want, "after %d", position)
-	}
-}
-
-func TestAKeysPartitionIsTheOneOfKafkasJavaPartitioner(t *testing.T) {
-	t.Parallel()
-	// From org.apache.kafka.common.utils.UtilsTest.testMurmur2.
-	for key, want := range map[string]int32{
-		"21": -973932308, "foobar": -790332482, "a-little-bit-long-string": -985981536,
-		"a-little-bit-longer-string": -1486304829, "lkjh234lh9fiuh90y23oiuhsafujhadof229phr9h19h89h8": -58897971,
-		"abc": 479470107,
-	} {
-		require.Equal(t, want, int32(murmur2([]byte(key))), key) //nolint:gosec // the same bits
-		require.Equal(t, int(want&0x7fffffff)%Partitions, PartitionOf(key), key)
-		for _, n := range []int{1, 2, 4, 8, 16, 32} { // topics of Kafka with fewer partitions
-			require.Equal(t, int(want&0x7fffffff)%n, PartitionOf(key)%n, fmt.Sprint(key, n))
-		}
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/lib/pq"
 
 	"millrace/platform/bus"
+	"millrace/platform/bus/store"
 	"millrace/platform/errs"
 )
 
@@ -114,7 +115,7 @@ func (t *Transport) BeginAt(ctx context.Context, module string, marks []Mark) (e
 // Undone tells which rows their speaker, which works on this database, does not
 // know: it was restored to a time before it said them, and what it says since
 // then bears their numbers.
-func (t *Transport) Undone(ctx context.Context, rows []Row) (undone []bool, err error) {
+func (t *Transport) Undone(ctx context.Context, rows []store.Row) (undone []bool, err error) {
 	defer errs.Wrap(&err, "look for what was said and undone")
 	undone = make([]bool, len(rows))
 	bySpeaker := map[[2]string][]int{}
@@ -128,14 +129,14 @@ func (t *Transport) Undone(ctx context.Context, rows []Row) (undone []bool, err 
 		if !slices.Contains(t.topo.Modules(), source) {
 			continue
 		}
-		bare, from := source+".outbox", outboxOf(source, topic)
+		bare, from := source+".outbox", store.OutboxOf(source, topic)
 		if topic == bus.EventsOf(source) {
 			bare, from = source+".log", source+".log"
 		}
 		var here bool
 		// Tables that nobody works on are perhaps a copy: the speaker has gone elsewhere.
 		if err := t.db.QueryRowContext(ctx, `SELECT coalesce(has_table_privilege(to_regclass($1), 'SELECT'), false)
-			AND ($3 OR EXISTS (SELECT FROM nodes WHERE $2 = ANY(modules) AND `+Living+`))`,
+			AND ($3 OR EXISTS (SELECT FROM nodes WHERE $2 = ANY(modules) AND `+store.Living+`))`,
 			bare, source+relaySuffix, t.modules[source] != nil).Scan(&here); err != nil {
 			return nil, err
 		}

@@ -11,6 +11,7 @@ import (
 	"github.com/lib/pq"
 
 	"millrace/platform/bus/envelope"
+	"millrace/platform/bus/store"
 	"millrace/platform/errs"
 	"millrace/platform/failpoint"
 )
@@ -40,7 +41,7 @@ func (t *Transport) appendOutbox(ctx context.Context, tx *sql.Tx, messages []*me
 	}
 	var events []*message.Message
 	var topics []string
-	var b columns
+	var b store.Columns
 	for _, msg := range messages {
 		topic := t.topo.TopicOf(msg.Metadata.Get(envelope.Type))
 		if strings.HasSuffix(topic, ".events") {
@@ -48,14 +49,14 @@ func (t *Transport) appendOutbox(ctx context.Context, tx *sql.Tx, messages []*me
 			continue
 		}
 		topics = append(topics, topic)
-		if _, err := b.addMessage(msg); err != nil {
+		if _, err := b.AddMessage(msg); err != nil {
 			return nil, err
 		}
 	}
 	if len(topics) == 0 {
 		return events, nil
 	}
-	_, err := tx.ExecContext(ctx, `SELECT append_outbox($1, $2, $3, $4, $5, $6, $7)`, append([]any{pq.Array(topics)}, b.arrays()...)...)
+	_, err := tx.ExecContext(ctx, `SELECT append_outbox($1, $2, $3, $4, $5, $6, $7)`, append([]any{pq.Array(topics)}, b.Arrays()...)...)
 	if err != nil {
 		return nil, fmt.Errorf("outbox: %w", err)
 	}
@@ -131,14 +132,14 @@ type handedOver struct {
 }
 
 // outgoing are a part's rows as the carrier wants them.
-func (s *subscriber) outgoing(p *part) []Row {
+func (s *subscriber) outgoing(p *part) []store.Row {
 	topic, source, sent := strings.Cut(p.t.topic, "/")
 	if !sent {
 		source = s.schema
 	}
-	rows := make([]Row, len(p.rows))
+	rows := make([]store.Row, len(p.rows))
 	for i, r := range p.rows {
-		rows[i] = Row{Topic: topic, Source: source, Partition: p.t.partition, Sequence: r.offset, ID: r.id, Type: r.typ, Key: r.key, Payload: r.payload, Metadata: metadataOf(r.metadata)}
+		rows[i] = store.Row{Topic: topic, Source: source, Partition: p.t.partition, Sequence: r.offset, ID: r.id, Type: r.typ, Key: r.key, Payload: r.payload, Metadata: store.DecodeMetadata(r.metadata)}
 	}
 	return rows
 }

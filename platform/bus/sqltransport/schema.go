@@ -3,17 +3,13 @@ package sqltransport
 import (
 	"context"
 	"database/sql"
-	"embed"
 	"fmt"
-	"io/fs"
 
 	"millrace/platform/bus"
+	"millrace/platform/bus/store"
 	"millrace/platform/errs"
 	"millrace/platform/postgres"
 )
-
-//go:embed migrations
-var migrations embed.FS
 
 // Migrate creates, or brings up to date, what the bus needs in a database that
 // all modules share: see MigrateModules. Without a carrier a sender writes into
@@ -23,7 +19,7 @@ func Migrate(ctx context.Context, url string, topo *bus.Topology) error {
 }
 
 // MigrateModules creates, or brings up to date, the schema bus, and in each
-// module's schema its tables: see migrations/module.
+// module's schema its tables: see store/migrations.
 // It may run while other processes run, and twice at once. The URL's user must
 // own the schemas, or be able to create them. A database of a version before 0.1.0
 // is Invalid, and stays as it is; one with objects of others is Forbidden, and
@@ -41,8 +37,8 @@ func MigrateModules(ctx context.Context, url string, modules []string) (err erro
 	if err := refuseUnreleased(ctx, db); err != nil {
 		return err
 	}
-	for _, s := range schemas(modules) {
-		if err := postgres.Migrate(ctx, db, s.name, "bus_version", s.files); err != nil {
+	for _, s := range store.Schemas(modules) {
+		if err := postgres.Migrate(ctx, db, s.Name, "bus_version", s.Files); err != nil {
 			return err
 		}
 	}
@@ -56,13 +52,13 @@ func Behind(ctx context.Context, db *sql.DB, modules []string) (behind []string,
 	if err := refuseUnreleased(ctx, db); err != nil {
 		return nil, err
 	}
-	for _, s := range schemas(modules) {
-		older, err := postgres.Behind(ctx, db, s.name, "bus_version", s.files)
+	for _, s := range store.Schemas(modules) {
+		older, err := postgres.Behind(ctx, db, s.Name, "bus_version", s.Files)
 		if err != nil {
 			return nil, err
 		}
 		if older {
-			behind = append(behind, s.name)
+			behind = append(behind, s.Name)
 		}
 	}
 	return behind, nil
@@ -82,25 +78,4 @@ func refuseUnreleased(ctx context.Context, db *sql.DB) error {
 		return errs.New(errs.Invalid, "the database was created before 0.1.0, and cannot be upgraded: start with a new database (nothing in this one was changed)")
 	}
 	return nil
-}
-
-type schema struct {
-	name  string
-	files fs.FS
-}
-
-func schemas(modules []string) []schema {
-	all := []schema{{"bus", within("migrations/bus")}}
-	for _, name := range modules {
-		all = append(all, schema{name, within("migrations/module")})
-	}
-	return all
-}
-
-func within(folder string) fs.FS {
-	files, err := fs.Sub(migrations, folder)
-	if err != nil {
-		panic(err) // the folder is compiled in
-	}
-	return files
 }

@@ -1,5 +1,7 @@
 package sqltransport
 
+import "millrace/platform/bus/store"
+
 import "context"
 
 // begin creates the subscriber's offsets in a topic, if it is new to it: it reads
@@ -10,6 +12,6 @@ func (s *subscriber) begin(ctx context.Context, topic string) error {
 		SELECT $1, $2, n FROM generate_series(0, $3::int) AS n
 		WHERE NOT EXISTS (SELECT 1 FROM offsets o WHERE o.subscriber = $1 AND o.topic = $2 AND o.partition = n)
 		ON CONFLICT DO NOTHING`, // alone it would wait for a transaction that moves an offset
-		s.module, topic, Partitions-1)
+		s.module, topic, store.Partitions-1)
 	return err
 }

@@ -6,9 +6,8 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/google/uuid"
-
 	"millrace/platform/bus"
+	"millrace/platform/bus/store"
 )
 
 // A Carrier brings messages from the database of the module that says them to
@@ -30,21 +29,7 @@ type Carrier interface {
 	// and, if that is not all of them, why: the rest is given again, after a
 	// pause. A crash gives rows again that were handed over before. Several
 	// partitions are forwarded at the same time.
-	Forward(ctx context.Context, rows []Row) (confirmed int, err error)
-}
-
-// Row is a message on its way between databases.
-type Row struct {
-	Topic     string // the owner's events or commands: "payment.events"
-	Source    string // the module that said it
-	Partition int    // 0…63: murmur2(key) & 63
-	Sequence  int64  // gapless per topic, source and partition; 0: it comes from somebody who does not count
-	ID        uuid.UUID
-	Type      string
-	Since     int64 // how many records the carrier had since what was received before, at most: see refuseJumps
-	Key       string
-	Payload   []byte
-	Metadata  map[string]string // the envelope but what has a field here
+	Forward(ctx context.Context, rows []store.Row) (confirmed int, err error)
 }
 
 // A stream is one numbered sequence of messages: an owner's events
@@ -59,12 +44,6 @@ func (t *Transport) streamOf(topic, source string) string {
 		return topic
 	}
 	return topic + "/" + source
-}
-
-// topicOf is the topic whose messages are in the stream.
-func topicOf(stream string) string {
-	topic, _, _ := strings.Cut(stream, "/")
-	return topic
 }
 
 // hears lists the streams in which a module's subscriptions arrive.
@@ -114,13 +93,13 @@ func (t *Transport) Heard(module string) []string {
 // same table share a reader.
 func (t *Transport) feed(s *subscriber) {
 	for stream := range s.tasks {
-		name, from := stream, table(stream)
+		name, from := stream, store.Table(stream)
 		topic, source, sent := strings.Cut(stream, "/")
 		ours := stream == bus.CommandsOf(s.schema) || s.relay()
 		switch {
 		case t.cfg.Carrier == nil, ours && !sent:
 		case ours:
-			from = outboxOf(source, topic)
+			from = store.OutboxOf(source, topic)
 		default:
 			name = arrived(s.schema, stream)
 			from = "(SELECT * FROM " + s.schema + ".inbound WHERE topic = '" + stream + "') AS arrived"
@@ -140,38 +119,3 @@ func (t *Transport) feed(s *subscriber) {
 
 // arrived names, for wake-ups, what a carrier brings to a module of a stream.
 func arrived(module, stream string) string { return module + "<" + stream }
-
-// Kept says where a stream's messages are, in the database of whoever said
-// them: as PostgreSQL or as any carrier brings them.
-type Kept struct {
-	Stream string // as positions, inboxes and dead letters name it
-	Topic  string
-	Schema string // the module's in whose tables they are
-	Table  string // for a FROM clause: partition, "offset", id, type, key, payload, metadata, created_at
-}
-
-// Everything lists where all messages are kept, for whoever looks at the whole
-// product: streams that the present carrier does not use are empty. Commands are
-// swept some time after they were handled.
-func Everything(topo *bus.Topology) (all []Kept) {
-	for _, module := range topo.Modules() {
-		events, commands := bus.EventsOf(module), bus.CommandsOf(module)
-		all = append(all, Kept{events, events, module, table(events)}, Kept{commands, commands, module, table(commands)})
-		senders := map[string]bool{}
-		for _, command := range topo.Commands() {
-			if topo.TopicOf(command) == commands {
-				for _, sender := range topo.SendersOf(command) {
-					senders[sender] = true
-				}
-			}
-		}
-		for _, sender := range slices.Sorted(maps.Keys(senders)) {
-			all = append(all, Kept{commands + "/" + sender, commands, sender, outboxOf(sender, commands)})
-		}
-	}
-	return all
-}
-
-func outboxOf(sender, topic string) string {
-	return "(SELECT partition, \"offset\", id, type, key, payload, metadata, created_at FROM " + sender + ".outbox WHERE topic = '" + topic + "') AS sent"
-}

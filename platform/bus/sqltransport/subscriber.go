@@ -14,6 +14,7 @@ import (
 	"github.com/lib/pq"
 
 	"millrace/platform/bus"
+	"millrace/platform/bus/store"
 	"millrace/platform/errs"
 	"millrace/platform/failpoint"
 )
@@ -28,7 +29,7 @@ type subscriber struct {
 	db     *sql.DB
 	log    *slog.Logger
 	queue  *readyQueue
-	tasks  map[string]*[Partitions]task // by stream
+	tasks  map[string]*[store.Partitions]task // by stream
 
 	readers map[string]*reader // likewise
 	homes   map[string]string  // the topics of the types that it subscribes to
@@ -65,7 +66,7 @@ func newSubscriber(t *Transport, module string, db *sql.DB) *subscriber {
 func emptySubscriber(t *Transport, schema, name string, db *sql.DB) *subscriber {
 	s := &subscriber{
 		t: t, module: name, schema: schema, db: db, log: t.cfg.Logger.With("subscriber", name),
-		queue: newReadyQueue(), tasks: map[string]*[Partitions]task{}, readers: map[string]*reader{},
+		queue: newReadyQueue(), tasks: map[string]*[store.Partitions]task{}, readers: map[string]*reader{},
 		channels: map[string]chan *message.Message{},
 		started:  make(chan struct{}), stopping: make(chan struct{}), closed: make(chan struct{}),
 	}
@@ -75,7 +76,7 @@ func emptySubscriber(t *Transport, schema, name string, db *sql.DB) *subscriber 
 }
 
 func (s *subscriber) addTasks(stream string) {
-	s.tasks[stream] = &[Partitions]task{}
+	s.tasks[stream] = &[store.Partitions]task{}
 	for p := range s.tasks[stream] {
 		s.tasks[stream][p] = task{topic: stream, partition: p}
 	}

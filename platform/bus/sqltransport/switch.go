@@ -12,6 +12,7 @@ import (
 
 	"millrace/platform/bus"
 	"millrace/platform/bus/envelope"
+	"millrace/platform/bus/store"
 	"millrace/platform/errs"
 	"millrace/platform/postgres"
 )
@@ -77,7 +78,7 @@ func alone(ctx context.Context, tx *sql.Tx) error {
 		return err
 	}
 	var living int
-	if err := tx.QueryRowContext(ctx, `SELECT count(*) FROM nodes WHERE `+Living).Scan(&living); err != nil {
+	if err := tx.QueryRowContext(ctx, `SELECT count(*) FROM nodes WHERE `+store.Living).Scan(&living); err != nil {
 		return err
 	}
 	if living > 0 {
@@ -148,7 +149,7 @@ func toQueue(ctx context.Context, tx *sql.Tx, owner string, senders []string) er
 				SELECT partition, "offset", id, type, key, payload, metadata, created_at FROM %[1]s.inbound WHERE topic = '%[3]s'
 				UNION ALL SELECT partition, "offset", id, type, key, payload, metadata, created_at FROM %[2]s.outbox WHERE topic = '%[4]s'
 			) w LEFT JOIN %[1]s.offsets p ON p.subscriber = '%[1]s' AND p.topic = '%[3]s' AND p.partition = w.partition
-			WHERE w."offset" > coalesce(p.committed_offset, 0) ORDER BY w.partition, w."offset", w.type LIKE '`+typeLost+`%%')`, owner, sender, stream, topic)
+			WHERE w."offset" > coalesce(p.committed_offset, 0) ORDER BY w.partition, w."offset", w.type LIKE '`+store.TypeLost+`%%')`, owner, sender, stream, topic)
 		var missing sql.NullString
 		err := tx.QueryRowContext(ctx, fmt.Sprintf(`
 			SELECT string_agg(format('%%s of partition %%s', gone, partition), ', ') FROM (
@@ -236,7 +237,7 @@ func eachSource(ctx context.Context, tx *sql.Tx, query string, args []any, f fun
 		if err := rows.Scan(&a, &b, &metadata); err != nil {
 			return err
 		}
-		f(a, b, metadataOf(metadata)[envelope.Source])
+		f(a, b, store.DecodeMetadata(metadata)[envelope.Source])
 	}
 	return rows.Err()
 }

@@ -12,6 +12,7 @@ import (
 
 	"millrace/platform/bus"
 	"millrace/platform/bus/sqltransport"
+	"millrace/platform/bus/store"
 	"millrace/platform/errs"
 	"millrace/platform/postgres"
 	"millrace/platform/postgres/pgtest"
@@ -21,7 +22,7 @@ import (
 type refusing struct{}
 
 func (refusing) Name() string { return "nowhere" }
-func (refusing) Forward(context.Context, []sqltransport.Row) (int, error) {
+func (refusing) Forward(context.Context, []store.Row) (int, error) {
 	return 0, errs.New(errs.Resource, "refused")
 }
 
@@ -87,7 +88,7 @@ func TestCommandsKeepTheirOrderWhenTheCarrierChangesAndChangesBack(t *testing.T)
 	}
 	both := []string{"shop", "store"}
 	bad := func() *badCarrier {
-		return &badCarrier{modules: both, lose: func(sqltransport.Row) bool { return false }}
+		return &badCarrier{modules: both, lose: func(store.Row) bool { return false }}
 	}
 
 	during(nil, both, "pack/free:0,1 paid/free:0,1 paid/stuck:0,1", 0, 1)

@@ -12,6 +12,7 @@ import (
 
 	"millrace/platform/bus"
 	"millrace/platform/bus/envelope"
+	"millrace/platform/bus/store"
 )
 
 // maxJump is how far a number may be above the highest that is known of its stream
@@ -49,9 +50,9 @@ func (h *heights) of(k height) int64 {
 // true. Numbers have no gaps, so after n of a stream comes n+1, or the module
 // finds as many of the carrier's records gone as there are numbers missing: that is
 // Row.Since. Of a stream of which the module has nothing, any number may be the first.
-func (t *Transport) refuseJumps(ctx context.Context, module string, rows []Row) ([]Row, error) {
+func (t *Transport) refuseJumps(ctx context.Context, module string, rows []store.Row) ([]store.Row, error) {
 	known := map[height]int64{}
-	var screened []Row
+	var screened []store.Row
 	for i, row := range rows {
 		if row.Sequence == 0 {
 			continue
@@ -111,13 +112,13 @@ ORDER BY m.n`
 // type to which the module does not subscribe is nobody's loss.
 func (t *Transport) taken(ctx context.Context, db interface {
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
-}, module string, rows []Row) (found []Row, err error) {
+}, module string, rows []store.Row) (found []store.Row, err error) {
 	streams, ids := make([]string, len(rows)), make([]string, len(rows))
 	partitions, offsets := make([]int64, len(rows)), make([]int64, len(rows))
 	for i, row := range rows {
 		streams[i], partitions[i], offsets[i], ids[i] = t.streamOf(row.Topic, row.Source), int64(row.Partition), row.Sequence, row.ID.String()
 	}
-	result, err := db.QueryContext(ctx, takenSQL, module, pq.Array(streams), pq.Array(partitions), pq.Array(offsets), pq.Array(ids), typeLost)
+	result, err := db.QueryContext(ctx, takenSQL, module, pq.Array(streams), pq.Array(partitions), pq.Array(offsets), pq.Array(ids), store.TypeLost)
 	if err != nil {
 		return nil, fmt.Errorf("look for numbers that were used twice: %w", err)
 	}
@@ -143,15 +144,15 @@ func (t *Transport) taken(ctx context.Context, db interface {
 
 // refuseRow makes of a row one that becomes a dead letter: the same one, however
 // often the row arrives. It is in the module's own queue, and has no number.
-func (t *Transport) refuseRow(module string, row Row, why string) Row {
+func (t *Transport) refuseRow(module string, row store.Row, why string) store.Row {
 	stream := t.streamOf(row.Topic, row.Source)
 	t.cfg.Logger.Error("record refused", "module", module, "type", row.Type, "message_id", row.ID, "stream", stream, "partition", row.Partition, "sequence", row.Sequence, "error", why)
-	metadata := map[string]string{metaRefused: why, metaRefusedType: row.Type, metaRefusedID: row.ID.String(), envelope.Source: row.Source}
+	metadata := map[string]string{store.MetaRefused: why, store.MetaRefusedType: row.Type, store.MetaRefusedID: row.ID.String(), envelope.Source: row.Source}
 	for name, value := range row.Metadata {
 		if _, ours := metadata[name]; !ours {
 			metadata[name] = value
 		}
 	}
 	id := uuid.NewSHA1(uuid.NameSpaceOID, fmt.Appendf(nil, "refused %s/%d/%d/%s", stream, row.Partition, row.Sequence, row.ID))
-	return Row{Topic: bus.CommandsOf(module), Source: row.Source, ID: id, Type: typeRefused, Key: id.String(), Payload: row.Payload, Metadata: metadata}
+	return store.Row{Topic: bus.CommandsOf(module), Source: row.Source, ID: id, Type: store.TypeRefused, Key: id.String(), Payload: row.Payload, Metadata: metadata}
 }

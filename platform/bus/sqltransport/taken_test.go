@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"millrace/platform/bus/sqltransport"
+	"millrace/platform/bus/store"
 	"millrace/platform/postgres"
 )
 
@@ -33,8 +34,8 @@ func receives(t *testing.T, cfg sqltransport.Config) *received {
 func (r *received) gets(sequence int64, id string, since int64) {
 	r.t.Helper()
 	n := id[len(id)-1:]
-	require.NoError(r.t, r.r.transport.Receive(r.t.Context(), "store", []sqltransport.Row{{
-		Topic: "shop.events", Source: "shop", Partition: sqltransport.PartitionOf("order"), Sequence: sequence, ID: uuid.MustParse(id), Since: since,
+	require.NoError(r.t, r.r.transport.Receive(r.t.Context(), "store", []store.Row{{
+		Topic: "shop.events", Source: "shop", Partition: store.PartitionOf("order"), Sequence: sequence, ID: uuid.MustParse(id), Since: since,
 		Type: "shop.paid", Key: "order", Payload: []byte(`{"order":"order","n":` + n + `}`), Metadata: map[string]string{"ce_source": "shop"},
 	}}))
 }
@@ -59,8 +60,8 @@ func TestReceive_MessageWhoseNumberAnotherHasIsADeadLetterThatBlocksNothing(t *t
 			for range 2 { // it arrives again
 				r.gets(1, idOf(2), 1)
 				if together {
-					require.NoError(t, r.r.transport.Receive(t.Context(), "store", []sqltransport.Row{
-						{Topic: "shop.events", Source: "shop", Partition: sqltransport.PartitionOf("order"), Sequence: 1, ID: uuid.MustParse(idOf(2)), Type: "shop.paid", Key: "order", Payload: []byte(`{}`)},
+					require.NoError(t, r.r.transport.Receive(t.Context(), "store", []store.Row{
+						{Topic: "shop.events", Source: "shop", Partition: store.PartitionOf("order"), Sequence: 1, ID: uuid.MustParse(idOf(2)), Type: "shop.paid", Key: "order", Payload: []byte(`{}`)},
 						{Topic: "shop.events", Source: "else", ID: uuid.MustParse(idOf(5)), Type: "shop.paid", Key: "other", Payload: []byte(`{"order":"other","n":5}`)},
 					}))
 				}
@@ -68,7 +69,7 @@ func TestReceive_MessageWhoseNumberAnotherHasIsADeadLetterThatBlocksNothing(t *t
 			r.gets(1, idOf(1), 1) // and so does the one that has the number
 			r.becomes("millrace.refused dead shop.paid", parkedOf)
 			r.becomes(fmt.Sprintf("its number, 1 of shop.events, partition %d, was used by another message, %s: find it in its sender's log, mend what it should have done, and discard it",
-				sqltransport.PartitionOf("order"), idOf(1)), `SELECT error FROM parked_messages`)
+				store.PartitionOf("order"), idOf(1)), `SELECT error FROM parked_messages`)
 			r.gets(2, idOf(3), 1)
 			want := "1 3"
 			if together {
@@ -103,7 +104,7 @@ func TestReceive_RefusesNumberFarAboveTheHighest(t *testing.T) {
 	r.gets(1<<60, idOf(2), 1)
 	r.becomes("millrace.refused dead shop.paid", parkedOf)
 	r.becomes(fmt.Sprintf("ce_sequence is %d, more than 1000000 above 1, the highest of shop.events, partition %d: find out who sent it, restrict who may write to the topic, and discard it",
-		1<<60, sqltransport.PartitionOf("order")), `SELECT error FROM parked_messages`)
+		1<<60, store.PartitionOf("order")), `SELECT error FROM parked_messages`)
 	r.gets(2, idOf(3), 1)
 	r.becomes("1 3", handledOf)
 	// As many of the carrier's records are gone as numbers are missing.

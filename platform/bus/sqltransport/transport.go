@@ -13,6 +13,7 @@ import (
 	"github.com/lib/pq"
 
 	"millrace/platform/bus"
+	"millrace/platform/bus/store"
 	"millrace/platform/errs"
 	"millrace/platform/postgres"
 	"millrace/platform/postgres/pgurl"
@@ -315,7 +316,7 @@ func (t *Transport) Healthy() error {
 // wake wakes this process's readers of what was committed.
 func (t *Transport) wake(dirty wakeup) {
 	for name, partitions := range dirty {
-		for p := range Partitions {
+		for p := range store.Partitions {
 			if r := t.readers[name]; r != nil && partitions&(1<<p) != 0 {
 				r.touch(p)
 			}

@@ -32,7 +32,7 @@ import (
 
 	"millrace/platform/bus"
 	"millrace/platform/bus/envelope"
-	"millrace/platform/bus/sqltransport"
+	"millrace/platform/bus/store"
 	"millrace/platform/errs"
 )
 
@@ -152,12 +152,12 @@ func begin(ctx context.Context, db *sql.DB, topo *bus.Topology) (_ *part, err er
 	if p.tx, err = db.BeginTx(ctx, &sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true}); err != nil {
 		return nil, err
 	}
-	if p.here, err = sqltransport.Present(ctx, p.tx, topo); err != nil {
+	if p.here, err = store.Present(ctx, p.tx, topo); err != nil {
 		_ = p.tx.Rollback() // it only read
 		return nil, err
 	}
 	var said []string
-	for _, kept := range sqltransport.Everything(topo) {
+	for _, kept := range store.Everything(topo) {
 		if slices.Contains(p.here, kept.Schema) {
 			said = append(said, fmt.Sprintf(`SELECT '%s' AS topic, partition, "offset", id, type, key, metadata::text AS metadata FROM %s`, kept.Topic, kept.Table))
 		}

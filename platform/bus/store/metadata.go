@@ -1,4 +1,4 @@
-package sqltransport
+package store
 
 import (
 	"encoding/json"
@@ -7,11 +7,11 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 )
 
-// metadataOf decodes the metadata of a row: an object of strings, which is
-// nearly always plain ASCII without escapes or white space, as restOf writes it.
+// DecodeMetadata decodes the metadata of a row: an object of strings, which is
+// nearly always plain ASCII without escapes or white space, as EncodeMetadata writes it.
 // All else is encoding/json's, which took a quarter of a relay's processor time.
 // What cannot be read is nil: what the columns say is left.
-func metadataOf(text []byte) message.Metadata {
+func DecodeMetadata(text []byte) message.Metadata {
 	if m := plainMetadata(string(text)); m != nil {
 		return m
 	}

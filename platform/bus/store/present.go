@@ -1,7 +1,8 @@
-package sqltransport
+package store
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 
 	"github.com/lib/pq"
@@ -10,12 +11,17 @@ import (
 	"millrace/platform/errs"
 )
 
+// Querier is a database, or a transaction or connection on it.
+type Querier interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+}
+
 // Present lists the modules whose part of the bus is in this database, in the
 // topology's order, as far as the connection's user may read them. Where modules
 // have databases of their own, each database has some of them; a module's own
 // role may read its own. With none at all the error is NotFound; Forbidden, if
 // there are some and the user may read none.
-func Present(ctx context.Context, db querier, topo *bus.Topology) (here []string, err error) {
+func Present(ctx context.Context, db Querier, topo *bus.Topology) (here []string, err error) {
 	defer errs.Wrap(&err, "look for the modules in this database")
 	here, hidden, err := present(ctx, db, topo)
 	switch {
@@ -31,13 +37,13 @@ func Present(ctx context.Context, db querier, topo *bus.Topology) (here []string
 
 // Hidden lists the modules that are in this database too, and that the
 // connection's user may not read.
-func Hidden(ctx context.Context, db querier, topo *bus.Topology) (hidden []string, err error) {
+func Hidden(ctx context.Context, db Querier, topo *bus.Topology) (hidden []string, err error) {
 	defer errs.Wrap(&err, "look for the modules in this database")
 	_, hidden, err = present(ctx, db, topo)
 	return hidden, err
 }
 
-func present(ctx context.Context, db querier, topo *bus.Topology) (here, hidden []string, err error) {
+func present(ctx context.Context, db Querier, topo *bus.Topology) (here, hidden []string, err error) {
 	rows, err := db.QueryContext(ctx, `
 		SELECT m.name, has_schema_privilege(n.oid, 'USAGE') AND has_table_privilege(c.oid, 'SELECT')
 		FROM unnest($1::text[]) WITH ORDINALITY AS m(name, place)

@@ -1,4 +1,4 @@
-package sqltransport
+package store
 
 import "encoding/binary"
 
