@@ -11,7 +11,7 @@ import (
 
 	"millrace/cmd/millrace/app"
 	"millrace/config"
-	"millrace/platform/bus/sqltransport"
+	"millrace/platform/bus/admin"
 	"millrace/platform/errs"
 )
 
@@ -63,7 +63,7 @@ func (c *migrateCmd) Run(ctx context.Context, cfg config.Config, log *slog.Logge
 }
 
 // printLeft lists the excess rights that were not revoked, why, and what to do.
-func printLeft(out *output, left sqltransport.Left) {
+func printLeft(out *output, left admin.Left) {
 	if len(left.Rights) == 0 {
 		return
 	}

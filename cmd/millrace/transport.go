@@ -6,7 +6,7 @@ import (
 
 	"millrace/cmd/millrace/app"
 	"millrace/config"
-	"millrace/platform/bus/sqltransport"
+	"millrace/platform/bus/admin"
 )
 
 type transportCmd struct {
@@ -28,7 +28,7 @@ func (c *transportCmd) Run(ctx context.Context, cfg config.Config, log *slog.Log
 	if err := app.Migrate(ctx, cfg, database); err != nil {
 		return err
 	}
-	if err := sqltransport.Switch(ctx, database.URL(), topo, c.Name); err != nil {
+	if err := admin.Switch(ctx, database.URL(), topo, c.Name); err != nil {
 		return err
 	}
 	out.Printf("Messages travel by %[1]s from now on: start the program with MILLRACE_TRANSPORT=%[1]s (transport: %[1]s).\n", c.Name)

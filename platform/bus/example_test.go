@@ -10,6 +10,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill"
 
 	"millrace/platform/bus"
+	"millrace/platform/bus/admin"
 	"millrace/platform/bus/sqltransport"
 	"millrace/platform/errs"
 	"millrace/platform/postgres/pgtest"
@@ -45,7 +46,7 @@ func play(f func(ctx context.Context, db *bus.DB), modules ...bus.Module) {
 	url := pgtest.URL(end)
 	topo, err := bus.NewTopology(modules...)
 	must(err)
-	must(sqltransport.Migrate(ctx, url, topo))
+	must(admin.Migrate(ctx, url, topo))
 	quiet := slog.New(slog.DiscardHandler)
 	transport, err := sqltransport.Open(ctx, sqltransport.Config{URL: url, Logger: quiet}, topo, topo.Modules())
 	must(err)

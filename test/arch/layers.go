@@ -7,13 +7,14 @@ import "slices"
 var busImports = map[string][]string{
 	"platform/bus":                {"platform/bus/envelope", "platform/bus/internal/run"},
 	"platform/bus/store":          {"platform/bus", "platform/bus/envelope"},
+	"platform/bus/admin":          {"platform/bus", "platform/bus/envelope", "platform/bus/store"},
 	"platform/bus/sqltransport":   {"platform/bus", "platform/bus/envelope", "platform/bus/internal/run", "platform/bus/store"},
 	"platform/bus/kafkatransport": {"platform/bus", "platform/bus/envelope", "platform/bus/sqltransport", "platform/bus/store"},
 	"platform/bus/deadletter":     {"platform/bus/sqltransport", "platform/bus/store"},
 	"platform/bus/trace":          {"platform/bus", "platform/bus/envelope", "platform/bus/store"},
 	"platform/outbound":           {"platform/bus"},
 	"platform/module":             {"platform/bus"},
-	"platform/bus/bustest":        {"platform/bus", "platform/bus/envelope", "platform/bus/sqltransport", "platform/bus/store"},
+	"platform/bus/bustest":        {"platform/bus", "platform/bus/envelope", "platform/bus/sqltransport", "platform/bus/store", "platform/bus/admin"},
 }
 
 // importsGoOneWay: within the platform, a package of the bus is imported only by the

@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"millrace/platform/bus"
+	"millrace/platform/bus/admin"
 	"millrace/platform/bus/sqltransport"
 	"millrace/platform/postgres"
 )
@@ -128,7 +129,7 @@ func (o *ours) open(ctx context.Context, before road) (err error) {
 	if o.topo, err = o.topology(behaviour{}); err != nil {
 		return err
 	}
-	if err := sqltransport.Migrate(ctx, o.url, o.topo); err != nil {
+	if err := admin.Migrate(ctx, o.url, o.topo); err != nil {
 		return err
 	}
 	db, err := postgres.Open(ctx, postgres.Config{URL: o.url, Schema: "public", MaxConns: 1})

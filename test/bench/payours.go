@@ -7,7 +7,7 @@ import (
 	"millrace/modules/payment/gateway"
 	"millrace/modules/payment/paymentapi"
 	"millrace/platform/bus"
-	"millrace/platform/bus/sqltransport"
+	"millrace/platform/bus/admin"
 	"millrace/platform/postgres"
 )
 
@@ -46,7 +46,7 @@ func openOursPay(ctx context.Context, url string, payments int, done func(seq in
 	if err != nil {
 		return nil, err
 	}
-	if err := sqltransport.Migrate(ctx, url, topo); err != nil {
+	if err := admin.Migrate(ctx, url, topo); err != nil {
 		return nil, err
 	}
 	db, err := postgres.Open(ctx, postgres.Config{URL: url, Schema: "public", MaxConns: 1})

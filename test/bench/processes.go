@@ -14,7 +14,7 @@ import (
 	"github.com/google/uuid"
 
 	"millrace/platform/bus"
-	"millrace/platform/bus/sqltransport"
+	"millrace/platform/bus/admin"
 	"millrace/platform/bus/store"
 	"millrace/platform/postgres"
 )
@@ -103,7 +103,7 @@ func (r *run) jobsOf(ctx context.Context, n int) (rate float64, err error) {
 	if err != nil {
 		return 0, err
 	}
-	if err := sqltransport.Migrate(ctx, url, topo); err != nil {
+	if err := admin.Migrate(ctx, url, topo); err != nil {
 		return 0, err
 	}
 	db, err := postgres.Open(ctx, postgres.Config{URL: url, Schema: "public", MaxConns: 2})

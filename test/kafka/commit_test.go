@@ -78,7 +78,7 @@ func onlyCommitted(t *testing.T, cfg kafkatransport.Config, trouble func()) {
 // everything reads a topic from its start to its present end.
 func everything(t *testing.T, brokers []string, topic string) (all []*sarama.ConsumerMessage) {
 	t.Helper()
-	client, _ := admin(t, brokers)
+	client, _ := askBrokers(t, brokers)
 	consumer, err := sarama.NewConsumerFromClient(client)
 	require.NoError(t, err)
 	partitions, err := client.Partitions(topic)

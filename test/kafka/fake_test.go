@@ -127,7 +127,7 @@ func TestConsumer_LostGroupOffsetsRepeatNoEffect(t *testing.T) {
 	o.publish(0, 20)
 	o.effects(20)
 	o.stop()
-	_, a := admin(t, b.Addresses())
+	_, a := askBrokers(t, b.Addresses())
 	require.NoError(t, a.DeleteConsumerGroup("store"))
 	o.Transport, _ = o.host(o.topo.Modules())
 	o.publish(20, 10)

@@ -79,7 +79,7 @@ func TestBroker_TopicDeletedUnderLoadIsRecreatedWithItsMessages(t *testing.T) {
 	t.Parallel()
 	cluster := broker.Start(t, broker.Options{Properties: shortSessions()})
 	o := open(t, configFor(cluster.Brokers()))
-	_, a := admin(t, cluster.Brokers())
+	_, a := askBrokers(t, cluster.Brokers())
 	under(o, func() {
 		for _, name := range []string{"shop.events", "store.commands"} {
 			found, err := a.DescribeTopics([]string{name})

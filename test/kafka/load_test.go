@@ -24,8 +24,8 @@ func configFor(addresses []string) kafkatransport.Config {
 	}
 }
 
-// admin returns clients that ask the brokers directly.
-func admin(t *testing.T, addresses []string) (sarama.Client, sarama.ClusterAdmin) {
+// askBrokers returns clients that ask the brokers directly.
+func askBrokers(t *testing.T, addresses []string) (sarama.Client, sarama.ClusterAdmin) {
 	t.Helper()
 	settings := sarama.NewConfig()
 	settings.Version = sarama.V3_6_0_0
@@ -107,7 +107,7 @@ func under(o *opened, trouble func()) {
 func partitionsAdded(t *testing.T, cfg kafkatransport.Config) {
 	t.Helper()
 	o := open(t, cfg)
-	client, a := admin(t, cfg.Brokers)
+	client, a := askBrokers(t, cfg.Brokers)
 	under(o, func() {
 		require.NoError(t, a.CreatePartitions("shop.events", 12, nil, false))
 		eventually(t, "records in the new ones", func() bool {

@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"millrace/platform/bus"
+	"millrace/platform/bus/admin"
 	"millrace/platform/bus/kafkatransport"
 	"millrace/platform/bus/sqltransport"
 	"millrace/platform/postgres"
@@ -119,7 +120,7 @@ func openSlow(t *testing.T, cfg kafkatransport.Config, slow time.Duration) *open
 func (o *opened) begin(modules []string) {
 	t := o.t
 	t.Helper()
-	require.NoError(t, sqltransport.Migrate(t.Context(), o.url, o.topo))
+	require.NoError(t, admin.Migrate(t.Context(), o.url, o.topo))
 	db, err := postgres.Open(t.Context(), postgres.Config{URL: o.url, MaxConns: 2})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, db.Close()) })

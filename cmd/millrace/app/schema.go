@@ -11,7 +11,7 @@ import (
 
 	"millrace/config"
 	"millrace/platform/bus"
-	"millrace/platform/bus/sqltransport"
+	"millrace/platform/bus/admin"
 	"millrace/platform/bus/store"
 	"millrace/platform/errs"
 	"millrace/platform/module"
@@ -50,7 +50,7 @@ func Migrate(ctx context.Context, cfg config.Config, database *Database) error {
 
 // MigrateAndRevoke is Migrate, and returns the excess rights that it did not revoke
 // because processes serve. With revoke, it revokes them in any case.
-func MigrateAndRevoke(ctx context.Context, cfg config.Config, database *Database, revoke bool) (left sqltransport.Left, err error) {
+func MigrateAndRevoke(ctx context.Context, cfg config.Config, database *Database, revoke bool) (left admin.Left, err error) {
 	topology, err := Topology()
 	if err != nil {
 		return left, err
@@ -64,7 +64,7 @@ func MigrateAndRevoke(ctx context.Context, cfg config.Config, database *Database
 	if err != nil || cfg.Database.RolePrefix == "" {
 		return left, err
 	}
-	if err := sqltransport.RegisterTopics(ctx, database.url, topology, cfg.Transport); err != nil {
+	if err := admin.RegisterTopics(ctx, database.url, topology, cfg.Transport); err != nil {
 		return left, err
 	}
 	return roles(cfg).Grant(ctx, database.url, topology, namesOf(all), revoke)
@@ -87,7 +87,7 @@ func migrateTables(ctx context.Context, cfg config.Config, database *Database) (
 	if err != nil {
 		return nil, err
 	}
-	if err := sqltransport.MigrateModules(ctx, owned, namesOf(all)); err != nil {
+	if err := admin.MigrateModules(ctx, owned, namesOf(all)); err != nil {
 		return nil, err
 	}
 	if owned != database.url {
@@ -148,7 +148,7 @@ func prepare(ctx context.Context, cfg config.Config, database *Database, topolog
 // outdated lists the schemas that Migrate would change, as far as the user may read them.
 func outdated(ctx context.Context, db *sql.DB, cfg config.Config) ([]string, error) {
 	all := here(cfg)
-	behind, err := sqltransport.Behind(ctx, db, namesOf(all))
+	behind, err := admin.Behind(ctx, db, namesOf(all))
 	if err != nil {
 		return nil, err
 	}
@@ -237,6 +237,6 @@ func namesOf(all []module.Module) []string {
 	return names
 }
 
-func roles(cfg config.Config) sqltransport.Roles {
-	return sqltransport.Roles{Prefix: cfg.Database.RolePrefix, ReadOnly: []string{moduleVersion, outboundVersion}}
+func roles(cfg config.Config) admin.Roles {
+	return admin.Roles{Prefix: cfg.Database.RolePrefix, ReadOnly: []string{moduleVersion, outboundVersion}}
 }

@@ -31,6 +31,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"millrace/platform/bus"
+	"millrace/platform/bus/admin"
 	"millrace/platform/bus/sqltransport"
 	"millrace/platform/module"
 	"millrace/platform/outbound"
@@ -70,7 +71,7 @@ func Start(t testing.TB, build func(db *bus.DB) Module, hearing ...bus.Event) *H
 	require.NoError(t, err)
 
 	url := pgtest.URL(t)
-	require.NoError(t, sqltransport.Migrate(ctx, url, topo))
+	require.NoError(t, admin.Migrate(ctx, url, topo))
 	migrate(t, url, declared)
 	log := slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	transport, err := sqltransport.Open(ctx, sqltransport.Config{

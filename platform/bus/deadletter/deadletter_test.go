@@ -9,8 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"millrace/platform/bus"
+	"millrace/platform/bus/admin"
 	"millrace/platform/bus/deadletter"
-	"millrace/platform/bus/sqltransport"
 	"millrace/platform/errs"
 	"millrace/platform/postgres"
 	"millrace/platform/postgres/pgtest"
@@ -32,7 +32,7 @@ func letters(t *testing.T) *sql.DB {
 	url := pgtest.URL(t)
 	topo, err := bus.NewTopology(quiet{"shop"}, quiet{"store"})
 	require.NoError(t, err)
-	require.NoError(t, sqltransport.Migrate(t.Context(), url, topo))
+	require.NoError(t, admin.Migrate(t.Context(), url, topo))
 	db, err := postgres.Open(t.Context(), postgres.Config{URL: url, MaxConns: 10})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, db.Close()) })

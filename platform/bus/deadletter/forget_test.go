@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"millrace/platform/bus"
+	"millrace/platform/bus/admin"
 	"millrace/platform/bus/deadletter"
 	"millrace/platform/bus/sqltransport"
 	"millrace/platform/errs"
@@ -50,7 +51,7 @@ func serve(t *testing.T, url string, hears ...bus.Subscription) (transport *sqlt
 	t.Helper()
 	topo, err := bus.NewTopology(shop{quiet{"shop"}}, store{quiet{"store"}, hears})
 	require.NoError(t, err)
-	require.NoError(t, sqltransport.Migrate(t.Context(), url, topo))
+	require.NoError(t, admin.Migrate(t.Context(), url, topo))
 	transport, err = sqltransport.Open(t.Context(), sqltransport.Config{URL: url, Poll: time.Hour}, topo, topo.Modules())
 	require.NoError(t, err)
 	router, err := bus.NewRouter(topo, topo.Modules(), transport.Subscriber, slog.Default(), watermill.NopLogger{})
@@ -266,7 +267,7 @@ func TestOnlyTheOwnerOfTheTablesForgets(t *testing.T) {
 	db := open(t, url)
 	topo, err := bus.NewTopology(quiet{"shop"}, quiet{"store"})
 	require.NoError(t, err)
-	require.NoError(t, sqltransport.Migrate(t.Context(), url, topo))
+	require.NoError(t, admin.Migrate(t.Context(), url, topo))
 	for _, statement := range []string{
 		`CREATE ROLE ` + role, `GRANT USAGE ON SCHEMA bus, store TO ` + role, `GRANT SELECT, INSERT ON bus.registrations TO ` + role,
 		`GRANT SELECT, UPDATE ON store.parked_messages TO ` + role, `INSERT INTO bus.registrations VALUES ('store', 'till.back')`,

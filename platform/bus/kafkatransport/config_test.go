@@ -54,12 +54,12 @@ func TestEveryMechanismOfSignInWorksAndAWrongPasswordIsSaid(t *testing.T) {
 			require.Equal(t, 3, confirmed)
 
 			cfg.SASL = &SASL{mechanism, "millrace", "wrong"}
-			_, err = newAdmin(cfg)
+			_, err = newTopicAdmin(cfg)
 			require.Equal(t, errs.Resource, errs.KindOf(err))
 			require.ErrorContains(t, err, "do not answer with TLS")
 			require.NotContains(t, err.Error(), "wrong")
 			cfg.TLS = nil
-			_, err = newAdmin(cfg)
+			_, err = newTopicAdmin(cfg)
 			require.ErrorContains(t, err, "do not answer in plaintext")
 		})
 	}

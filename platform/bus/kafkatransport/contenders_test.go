@@ -209,7 +209,7 @@ func BenchmarkReceiving(b *testing.B) {
 	})
 	b.Run("intake", func(b *testing.B) {
 		cfg := fill(b)
-		a, err := newAdmin(cfg)
+		a, err := newTopicAdmin(cfg)
 		require.NoError(b, err)
 		b.Cleanup(a.close)
 		to := &slow{}

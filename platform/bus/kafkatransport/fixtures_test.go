@@ -108,7 +108,7 @@ func rowsOf(key string, first, n int) []store.Row {
 // made creates topics and returns a forwarder.
 func made(t testing.TB, cfg Config, topics ...string) *forwarder {
 	t.Helper()
-	a, err := newAdmin(cfg)
+	a, err := newTopicAdmin(cfg)
 	require.NoError(t, err)
 	t.Cleanup(a.close)
 	_, err = a.create(t.Context(), topics)
@@ -233,7 +233,7 @@ func sequences(rows []store.Row) map[int64]int {
 // receiving starts an intake until the test's end.
 func receiving(t testing.TB, cfg Config, to receiver) *intake {
 	t.Helper()
-	a, err := newAdmin(cfg)
+	a, err := newTopicAdmin(cfg)
 	require.NoError(t, err)
 	t.Cleanup(a.close)
 	in := newIntake(cfg, "store", []string{"shop.events"}, topology(t), to, a, &counters{})

@@ -43,7 +43,7 @@ type intake struct {
 	topics []string // without the prefix
 	topo   *bus.Topology
 	to     receiver
-	admin  *admin
+	admin  *topicAdmin
 	log    *slog.Logger
 
 	arrived chan arrival
@@ -83,7 +83,7 @@ type counters struct {
 	received, foreign, skipped, unreadable, restarts, reread, undone, gone atomic.Int64
 }
 
-func newIntake(cfg Config, module string, topics []string, topo *bus.Topology, to receiver, admin *admin, counts *counters) *intake {
+func newIntake(cfg Config, module string, topics []string, topo *bus.Topology, to receiver, admin *topicAdmin, counts *counters) *intake {
 	return &intake{
 		cfg: cfg, module: module, topics: topics, topo: topo, to: to, admin: admin, log: cfg.Logger.With("module", module), counts: counts,
 		arrived: make(chan arrival, gatherRows), stopped: make(chan struct{}), stalled: map[place]failure{}, noted: map[place]int64{}, restart: func() {},

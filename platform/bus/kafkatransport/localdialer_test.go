@@ -53,7 +53,7 @@ func TestConfig_KeepsPlainPasswordsFromBrokersThatBrokersName(t *testing.T) {
 		response.Brokers, response.ControllerID = append(response.Brokers, elsewhere), 7
 		return response, nil, true
 	})
-	a, err := newAdmin(cfg)
+	a, err := newTopicAdmin(cfg)
 	if err == nil {
 		defer a.close()
 		_, err = a.create(t.Context(), []string{"shop.more"})

@@ -25,7 +25,7 @@ func Remove(ctx context.Context, cfg Config) (err error) {
 	if err := cfg.Validate(); err != nil {
 		return err
 	}
-	a, err := newAdmin(cfg.withDefaults())
+	a, err := newTopicAdmin(cfg.withDefaults())
 	if err != nil {
 		return err
 	}
@@ -59,7 +59,7 @@ func Remove(ctx context.Context, cfg Config) (err error) {
 	return ctx.Err()
 }
 
-func (a *admin) removeGroup(ctx context.Context, group string) error {
+func (a *topicAdmin) removeGroup(ctx context.Context, group string) error {
 	tick := time.NewTicker(200 * time.Millisecond)
 	defer tick.Stop()
 	for {

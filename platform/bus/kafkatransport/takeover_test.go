@@ -14,7 +14,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
-	"millrace/platform/bus/sqltransport"
+	"millrace/platform/bus/admin"
 	"millrace/platform/postgres/pgtest"
 )
 
@@ -86,7 +86,7 @@ func TestThePartitionsOfAProcessThatWasKilledAreTakenOverBeforeItsSessionEnds(t 
 	network.kill()
 
 	url := pgtest.URL(t)
-	require.NoError(t, sqltransport.Migrate(t.Context(), url, topology(t)))
+	require.NoError(t, admin.Migrate(t.Context(), url, topology(t)))
 	_, err = looker(t, url).ExecContext(t.Context(), `INSERT INTO bus.nodes (id, modules, subscriptions, expires_at) VALUES ($1, '{}', '{}', clock_timestamp())`, killed)
 	require.NoError(t, err)
 	o := openOn(t, cfg, url)

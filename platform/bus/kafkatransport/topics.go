@@ -21,14 +21,14 @@ const largest = bus.MaxPayload + 16<<10
 // readyWithin is how long a new topic may take until its partitions have leaders.
 const readyWithin = 15 * time.Second
 
-// admin looks at the topics, and makes those that are missing.
-type admin struct {
+// topicAdmin looks at the topics, and makes those that are missing.
+type topicAdmin struct {
 	cfg Config
 	sarama.ClusterAdmin
 	client sarama.Client
 }
 
-func newAdmin(cfg Config) (*admin, error) {
+func newTopicAdmin(cfg Config) (*topicAdmin, error) {
 	settings, err := cfg.client()
 	if err != nil {
 		return nil, err
@@ -42,7 +42,7 @@ func newAdmin(cfg Config) (*admin, error) {
 		_ = client.Close() // the first error is the one to tell
 		return nil, cfg.unreachable(err)
 	}
-	return &admin{cfg, cluster, client}, nil
+	return &topicAdmin{cfg, cluster, client}, nil
 }
 
 // topic is what is looked at of one.
@@ -54,7 +54,7 @@ type topic struct {
 }
 
 // describe returns the topics that exist, by their names without the prefix.
-func (a *admin) describe(names []string) (map[string]topic, error) {
+func (a *topicAdmin) describe(names []string) (map[string]topic, error) {
 	full := make([]string, len(names))
 	for i, name := range names {
 		full[i] = a.cfg.Prefix + name
@@ -83,7 +83,7 @@ func (a *admin) describe(names []string) (map[string]topic, error) {
 
 // settings are those of a new topic. Events are kept for ever, commands until
 // they are received; nothing is dropped by age, size or key.
-func (a *admin) settings() map[string]*string {
+func (a *topicAdmin) settings() map[string]*string {
 	s := map[string]string{
 		"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1",
 		"unclean.leader.election.enable": "false", "max.message.bytes": strconv.Itoa(maxRecord + 1<<10),
@@ -99,7 +99,7 @@ func (a *admin) settings() map[string]*string {
 }
 
 // create makes the topics that are not there, and waits for their leaders.
-func (a *admin) create(ctx context.Context, names []string) (map[string]topic, error) {
+func (a *topicAdmin) create(ctx context.Context, names []string) (map[string]topic, error) {
 	found, err := a.describe(names)
 	if err != nil {
 		return nil, err
@@ -148,7 +148,7 @@ func (a *admin) create(ctx context.Context, names []string) (map[string]topic, e
 // check compares the topics' settings with what the promises need. It refuses
 // what would lose messages, naming topic, setting and remedy, and warns of what
 // makes losing them more likely.
-func (a *admin) check(names []string, found map[string]topic) error {
+func (a *topicAdmin) check(names []string, found map[string]topic) error {
 	resources := make([]*sarama.ConfigResource, len(names))
 	for i, name := range names {
 		resources[i] = &sarama.ConfigResource{Type: sarama.TopicResource, Name: a.cfg.Prefix + name}
@@ -180,7 +180,7 @@ func (a *admin) check(names []string, found map[string]topic) error {
 	return errors.Join(faults...)
 }
 
-func (a *admin) judge(t topic, set map[string]string) (refusals, warnings []string) {
+func (a *topicAdmin) judge(t topic, set map[string]string) (refusals, warnings []string) {
 	refuse := func(why string) { refusals = append(refusals, why) }
 	warn := func(why string) { warnings = append(warnings, why) }
 	number := func(name string) (n int64, ok bool) {
@@ -222,6 +222,6 @@ func (a *admin) judge(t topic, set map[string]string) (refusals, warnings []stri
 }
 
 // close ends the connections, but does not wait for brokers that do not answer.
-func (a *admin) close() {
+func (a *topicAdmin) close() {
 	go func() { _ = a.Close() }() // it was only asked
 }

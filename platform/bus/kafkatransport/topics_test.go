@@ -19,7 +19,7 @@ func TestMissingTopicsAreCreatedAsConfiguredAndOnlyThose(t *testing.T) {
 	cfg := configFor(b)
 	cfg.Prefix = "p."
 	require.NoError(t, b.CreateTopic("p.shop.events", 16, map[string]string{"retention.ms": "-1"}))
-	a, err := newAdmin(cfg)
+	a, err := newTopicAdmin(cfg)
 	require.NoError(t, err)
 	t.Cleanup(a.close)
 	names := []string{"shop.events", "store.commands"}
@@ -51,7 +51,7 @@ func TestATopicThatWouldLoseMessagesIsRefusedByName(t *testing.T) {
 			configs := map[string]string{"retention.ms": "-1"}
 			configs[setting] = c.value
 			require.NoError(t, b.CreateTopic("shop.events", 4, configs))
-			a, err := newAdmin(configFor(b))
+			a, err := newTopicAdmin(configFor(b))
 			require.NoError(t, err)
 			t.Cleanup(a.close)
 			found, err := a.create(t.Context(), []string{"shop.events"})
@@ -65,7 +65,7 @@ func TestATopicThatWouldLoseMessagesIsRefusedByName(t *testing.T) {
 
 func TestATopicThatOnlyDiffersIsWarnedOf(t *testing.T) {
 	t.Parallel()
-	a := &admin{cfg: Config{Partitions: 8, Replication: 3}}
+	a := &topicAdmin{cfg: Config{Partitions: 8, Replication: 3}}
 	refusals, warnings := a.judge(topic{partitions: 12, replicas: 2}, map[string]string{
 		"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1", "max.message.bytes": "1048588", "min.insync.replicas": "1",
 		"unclean.leader.election.enable": "true",
@@ -83,7 +83,7 @@ func TestAWarningReachesTheLog(t *testing.T) {
 	var said bytes.Buffer
 	cfg.Logger = slog.New(slog.NewTextHandler(&said, nil))
 	require.NoError(t, b.CreateTopic("shop.events", 12, map[string]string{"retention.ms": "-1"}))
-	a, err := newAdmin(cfg)
+	a, err := newTopicAdmin(cfg)
 	require.NoError(t, err)
 	t.Cleanup(a.close)
 	found, err := a.create(t.Context(), []string{"shop.events"})
@@ -107,7 +107,7 @@ func (s session) Claims() map[string][]int32 { return s.claims }
 func TestATopicThatABrokerDoesNotKnowAtTheMomentIsNoOtherTopic(t *testing.T) {
 	t.Parallel()
 	cfg := configFor(fake(t))
-	a, err := newAdmin(cfg)
+	a, err := newTopicAdmin(cfg)
 	require.NoError(t, err)
 	t.Cleanup(a.close)
 	to := newStore()

@@ -24,7 +24,7 @@ type Transport struct {
 
 	cfg     Config
 	out     *forwarder
-	admin   *admin
+	admin   *topicAdmin
 	intakes []*intake
 	counts  counters
 	topics  []string // that this process speaks or hears in
@@ -61,7 +61,7 @@ func Open(ctx context.Context, cfg Config, database sqltransport.Config, topo *b
 			_ = t.Close() // the first error is the one to tell
 		}
 	}()
-	if t.admin, err = newAdmin(cfg); err != nil {
+	if t.admin, err = newTopicAdmin(cfg); err != nil {
 		return nil, err
 	}
 	found, err := t.admin.create(ctx, t.topics)

@@ -21,6 +21,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"millrace/platform/bus"
+	"millrace/platform/bus/admin"
 	"millrace/platform/bus/deadletter"
 	"millrace/platform/bus/kafkatransport/fakebroker"
 	"millrace/platform/bus/sqltransport"
@@ -56,7 +57,7 @@ func openOn(t *testing.T, cfg Config, url string) *opened {
 	parts := houses()
 	parts[1] = unit{name: "store", hears: []bus.Subscription{bus.On(note), bus.Handle(packs)}}
 	topo := topology(t, parts...)
-	require.NoError(t, sqltransport.Migrate(t.Context(), url, topo))
+	require.NoError(t, admin.Migrate(t.Context(), url, topo))
 	db, err := postgres.Open(t.Context(), postgres.Config{URL: url, MaxConns: 2})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, db.Close()) })

@@ -16,7 +16,7 @@ func TestWhatIsSaidAfterASilenceHasNotLainUnreadSinceItBegan(t *testing.T) {
 	cfg := configFor(fake(t))
 	cfg.Stall = time.Hour
 	f := made(t, cfg, "shop.events")
-	a, err := newAdmin(cfg)
+	a, err := newTopicAdmin(cfg)
 	require.NoError(t, err)
 	t.Cleanup(a.close)
 	in := newIntake(cfg, "store", []string{"shop.events"}, topology(t), newStore(), a, &counters{})

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"millrace/platform/bus"
+	"millrace/platform/bus/admin"
 	"millrace/platform/bus/deadletter"
 	"millrace/platform/bus/sqltransport"
 	"millrace/platform/bus/store"
@@ -101,7 +102,7 @@ func carried(t *testing.T, c *badCarrier, cfg sqltransport.Config) *rig {
 	}
 	topo, err := bus.NewTopology(parts...)
 	require.NoError(t, err)
-	require.NoError(t, sqltransport.Migrate(t.Context(), url, topo))
+	require.NoError(t, admin.Migrate(t.Context(), url, topo))
 	db, err := postgres.Open(t.Context(), postgres.Config{URL: url, MaxConns: 1})
 	require.NoError(t, err)
 	_, err = db.ExecContext(t.Context(), `CREATE TABLE store.effects (at bigint GENERATED ALWAYS AS IDENTITY, kind text, key text, n int)`)

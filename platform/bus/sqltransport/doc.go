@@ -73,8 +73,8 @@
 // # Rights
 //
 // A module may work with the rights of a role that can touch nothing of the
-// others but what the topology says: see Roles. A process that is not the owner
-// of the tables changes none; Grant, Migrate and Switch are the owner's. Where
+// others but what the topology says: see admin.Roles. A process that is not the owner
+// of the tables changes none; package admin is the owner's. Where
 // processes sign in as different users, a frozen one's transactions are left to
 // the server's time limit (3 s).
 //
@@ -107,8 +107,8 @@
 //
 // # Reading order
 //
-// adapter.go (writing), start.go (where to begin), reader.go (reading), task.go, executor.go, batch.go and claim.go (a run),
+// adapter.go and package store (writing), start.go (where to begin), reader.go (reading), task.go, executor.go, batch.go and claim.go (a run),
 // aside.go (what failed), lease.go, frozen.go and notify.go (several processes),
-// pauses.go (faults of the environment), stream.go, relay.go, inbound.go, received.go and switch.go (with a carrier), present.go, durable.go and
-// housekeeping.go, rights.go and grant.go, subscriber.go, transport.go and close.go (the ends).
+// pauses.go (faults of the environment), stream.go, relay.go, inbound.go, received.go and taken.go (with a carrier), durable.go and
+// housekeeping.go, subscriber.go, transport.go and close.go (the ends).
 package sqltransport

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"millrace/platform/bus"
+	"millrace/platform/bus/admin"
 	"millrace/platform/bus/sqltransport"
 	"millrace/platform/bus/store"
 	"millrace/platform/errs"
@@ -57,7 +58,7 @@ func newForgery(t *testing.T) *forgery {
 	}
 	topo, err := bus.NewTopology(f.parts...)
 	require.NoError(t, err)
-	require.NoError(t, sqltransport.Migrate(t.Context(), f.url, topo))
+	require.NoError(t, admin.Migrate(t.Context(), f.url, topo))
 	f.db, err = postgres.Open(t.Context(), postgres.Config{URL: f.url, Schema: "store", MaxConns: 2})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, f.db.Close()) })

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"millrace/platform/bus"
+	"millrace/platform/bus/admin"
 	"millrace/platform/bus/sqltransport"
 	"millrace/platform/bus/store"
 	"millrace/platform/errs"
@@ -31,7 +32,7 @@ func TestOffsetsGoOnBehindTwoBillion(t *testing.T) {
 		})}}}
 	topo, err := bus.NewTopology(hosts...)
 	require.NoError(t, err)
-	require.NoError(t, sqltransport.Migrate(t.Context(), url, topo))
+	require.NoError(t, admin.Migrate(t.Context(), url, topo))
 	db, err := postgres.Open(t.Context(), postgres.Config{URL: url, MaxConns: 1})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, db.Close()) })
@@ -112,7 +113,7 @@ func TestAPreparedTransactionThatNobodyEndsStopsNobody(t *testing.T) {
 func TestADatabaseThatForgetsWhatItConfirmedIsRefused(t *testing.T) {
 	t.Parallel()
 	url, topo := pgtest.URL(t), topology(t)
-	require.NoError(t, sqltransport.Migrate(t.Context(), url, topo))
+	require.NoError(t, admin.Migrate(t.Context(), url, topo))
 	db, err := postgres.Open(t.Context(), postgres.Config{URL: url, MaxConns: 1})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, db.Close()) })

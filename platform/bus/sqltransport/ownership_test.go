@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"millrace/platform/bus"
+	"millrace/platform/bus/admin"
 	"millrace/platform/bus/sqltransport"
 	"millrace/platform/errs"
 	"millrace/platform/postgres"
@@ -78,7 +79,7 @@ func (also) Key() string       { return "k" }
 
 func open(t *testing.T, url string, topo *bus.Topology) *sqltransport.Transport {
 	t.Helper()
-	require.NoError(t, sqltransport.Migrate(t.Context(), url, topo))
+	require.NoError(t, admin.Migrate(t.Context(), url, topo))
 	tr, err := sqltransport.Open(t.Context(), sqltransport.Config{URL: url, Logger: slog.New(slog.DiscardHandler)}, topo, topo.Modules())
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, tr.Close()) })
@@ -194,7 +195,7 @@ func TestOffsetsFollowTheCommitOrderWhateverTheServersDefaultIsolation(t *testin
 func TestWithoutThePublishLockWritersCollide(t *testing.T) {
 	t.Parallel()
 	url := pgtest.URL(t)
-	require.NoError(t, sqltransport.Migrate(t.Context(), url, topology(t)))
+	require.NoError(t, admin.Migrate(t.Context(), url, topology(t)))
 	db, err := postgres.Open(t.Context(), postgres.Config{URL: url, MaxConns: 1})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, db.Close()) })

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"millrace/platform/bus"
+	"millrace/platform/bus/admin"
 	"millrace/platform/postgres"
 	"millrace/platform/postgres/pgtest"
 )
@@ -27,7 +28,7 @@ func shop(t *testing.T) *sql.DB {
 	url := pgtest.URL(t)
 	topo, err := bus.NewTopology(mute{"shop"})
 	require.NoError(t, err)
-	require.NoError(t, Migrate(t.Context(), url, topo))
+	require.NoError(t, admin.Migrate(t.Context(), url, topo))
 	db, err := postgres.Open(t.Context(), postgres.Config{URL: url, MaxConns: 2, Schema: "bus"})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, db.Close()) })

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"millrace/platform/bus"
+	"millrace/platform/bus/admin"
 	"millrace/platform/bus/sqltransport"
 	"millrace/platform/bus/store"
 	"millrace/platform/errs"
@@ -47,7 +48,7 @@ func TestCommandsKeepTheirOrderWhenTheCarrierChangesAndChangesBack(t *testing.T)
 	}
 	topo, err := bus.NewTopology(parts...)
 	require.NoError(t, err)
-	require.NoError(t, sqltransport.Migrate(t.Context(), url, topo))
+	require.NoError(t, admin.Migrate(t.Context(), url, topo))
 	db, err := postgres.Open(t.Context(), postgres.Config{URL: url, MaxConns: 2, Schema: "store"})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, db.Close()) })
@@ -80,7 +81,7 @@ func TestCommandsKeepTheirOrderWhenTheCarrierChangesAndChangesBack(t *testing.T)
 		defer cancel()
 		require.NoError(t, tr.Drain(ctx))
 		if carrier == nil {
-			require.ErrorContains(t, sqltransport.Switch(t.Context(), url, topo, "nowhere"), "processes live")
+			require.ErrorContains(t, admin.Switch(t.Context(), url, topo, "nowhere"), "processes live")
 		}
 		require.NoError(t, router.Close())
 		require.NoError(t, <-done)
@@ -93,20 +94,20 @@ func TestCommandsKeepTheirOrderWhenTheCarrierChangesAndChangesBack(t *testing.T)
 
 	during(nil, both, "pack/free:0,1 paid/free:0,1 paid/stuck:0,1", 0, 1)
 	during(nil, []string{"shop"}, "", 2, 3) // nobody handles them
-	require.NoError(t, sqltransport.Switch(t.Context(), url, topo, "nowhere"))
+	require.NoError(t, admin.Switch(t.Context(), url, topo, "nowhere"))
 	_, err = sqltransport.Open(t.Context(), sqltransport.Config{URL: url}, topo, both)
 	require.ErrorContains(t, err, "travels by nowhere")
 	during(bad(), both, "pack/free:0,1,2,3,4 paid/free:0,1,2,3,4 paid/stuck:0,1,2,3,4", 4)
 
 	during(refusing{}, []string{"shop"}, "", 5) // only the sender has them
-	require.NoError(t, sqltransport.Switch(t.Context(), url, topo, "postgres"))
+	require.NoError(t, admin.Switch(t.Context(), url, topo, "postgres"))
 	during(nil, both, "pack/free:0,1,2,3,4,5,6 paid/free:0,1,2,3,4,5,6 paid/stuck:0,1,2,3,4,5,6", 6)
 
 	mended.Store(true)
 	_, err = db.ExecContext(t.Context(), `UPDATE parked_messages SET state = 'retry_scheduled', next_attempt_at = now() WHERE state = 'dead'`)
 	require.NoError(t, err)
 	during(nil, both, "pack/free:0,1,2,3,4,5,6,7 pack/stuck:0,1,2,3,4,5,6,7 paid/free:0,1,2,3,4,5,6,7 paid/stuck:0,1,2,3,4,5,6,7", 7)
-	require.NoError(t, sqltransport.Switch(t.Context(), url, topo, "nowhere"))
+	require.NoError(t, admin.Switch(t.Context(), url, topo, "nowhere"))
 	during(bad(), both, "pack/free:0,1,2,3,4,5,6,7,8 pack/stuck:0,1,2,3,4,5,6,7,8 paid/free:0,1,2,3,4,5,6,7,8 paid/stuck:0,1,2,3,4,5,6,7,8", 8)
 }
 
@@ -138,7 +139,7 @@ func TestSwitch_MovesCommandsWhoseMetadataPostgreSQLCannotRead(t *testing.T) {
 	topo, err := bus.NewTopology(part{name: "shop", sends: []bus.Command{pack{}}},
 		part{name: "store", hears: []bus.Subscription{bus.Handle(func(context.Context, *bus.Tx, pack) error { return nil })}})
 	require.NoError(t, err)
-	require.NoError(t, sqltransport.Migrate(t.Context(), url, topo))
+	require.NoError(t, admin.Migrate(t.Context(), url, topo))
 	db, err := postgres.Open(t.Context(), postgres.Config{URL: url, MaxConns: 1, Schema: "store"})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, db.Close()) })
@@ -157,14 +158,14 @@ func TestSwitch_MovesCommandsWhoseMetadataPostgreSQLCannotRead(t *testing.T) {
 		('store', 'store.commands', 3, 1, gen_random_uuid(), 'store.pack', 'k', '{}', '{"ce_source":"shop","note":"\u0000"}', 'dead', 1, '', '')`)
 
 	do(`INSERT INTO queue (partition, "offset", id, type, key, payload, metadata) VALUES (5, 1, gen_random_uuid(), 'store.pack', 'k', '{}', '{"ce_source":"nobody\u0000"}')`)
-	err = sqltransport.Switch(t.Context(), url, topo, "nowhere")
+	err = admin.Switch(t.Context(), url, topo, "nowhere")
 	require.Equal(t, errs.Conflict, errs.KindOf(err), "%v", err)
 	require.ErrorContains(t, err, `store.commands has commands of "nobody\x00"`)
 	do(`UPDATE queue SET metadata = '{}' WHERE partition = 5`)
-	require.ErrorContains(t, sqltransport.Switch(t.Context(), url, topo, "nowhere"), `store.commands has commands of ""`, "it would be lost")
+	require.ErrorContains(t, admin.Switch(t.Context(), url, topo, "nowhere"), `store.commands has commands of ""`, "it would be lost")
 	do(`DELETE FROM queue WHERE partition = 5`)
 
-	require.NoError(t, sqltransport.Switch(t.Context(), url, topo, "nowhere"))
+	require.NoError(t, admin.Switch(t.Context(), url, topo, "nowhere"))
 	var sent, parked string
 	require.NoError(t, db.QueryRowContext(t.Context(), `SELECT
 		(SELECT string_agg(concat_ws('/', topic, partition, "offset"), ' ' ORDER BY partition, "offset") FROM shop.outbox),

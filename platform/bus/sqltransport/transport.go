@@ -24,7 +24,7 @@ type Config struct {
 	// URL is the database, as postgres.Config wants it.
 	URL string
 	// RolePrefix, if it is given, makes each module's pool assume the module's
-	// role (see Roles), so that it has that role's rights only, whoever signs in.
+	// role (see admin.Roles), so that it has that role's rights only, whoever signs in.
 	// The user must be a member of the hosted modules' roles.
 	RolePrefix string
 	// MaxConnsPerModule bounds each hosted module's pool: its executors use one
@@ -158,7 +158,7 @@ func Open(ctx context.Context, cfg Config, topo *bus.Topology, hosted []string) 
 		cfg: cfg, topo: topo, process: process,
 		modules: map[string]*sql.DB{}, carrying: map[string]*sql.DB{}, subscribers: map[string]*subscriber{}, readers: map[string]*reader{},
 	}
-	t.topics = topicsOf(topo)
+	t.topics = store.Topics(topo)
 	// Offsets follow the commit order only if each statement sees what was
 	// committed before it, whatever the server's default is.
 	if t.cfg.URL, err = withParameter(cfg.URL, "default_transaction_isolation", "read committed"); err != nil {
@@ -198,7 +198,7 @@ func Open(ctx context.Context, cfg Config, topo *bus.Topology, hosted []string) 
 	for _, module := range hosted {
 		role := ""
 		if cfg.RolePrefix != "" {
-			role = Roles{Prefix: cfg.RolePrefix}.Of(module)
+			role = cfg.RolePrefix + module
 		}
 		pool := postgres.Config{URL: cfg.URL, Schema: module, Role: role, Application: applicationName(module, process), MaxConns: cfg.MaxConnsPerModule, StatementTimeout: statementTimeout}
 		db, err := postgres.Open(ctx, pool)
@@ -259,7 +259,7 @@ func (t *Transport) goFor(ctx context.Context, loop func(context.Context)) {
 // carrier is what the registry says of this process's topics.
 func (t *Transport) carrier() string {
 	if t.cfg.Carrier == nil {
-		return onPostgres
+		return store.OnPostgres
 	}
 	return t.cfg.Carrier.Name()
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"millrace/platform/bus"
+	"millrace/platform/bus/admin"
 	"millrace/platform/bus/sqltransport"
 	"millrace/platform/errs"
 	"millrace/platform/postgres/pgtest"
@@ -53,7 +54,7 @@ func start(t *testing.T, url string, cfg sqltransport.Config, parts ...bus.Modul
 	topo, err := bus.NewTopology(parts...)
 	require.NoError(t, err)
 	ctx := t.Context()
-	require.NoError(t, sqltransport.Migrate(ctx, url, topo))
+	require.NoError(t, admin.Migrate(ctx, url, topo))
 	cfg.URL = url
 	tr, err := sqltransport.Open(ctx, cfg, topo, topo.Modules())
 	require.NoError(t, err)

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"millrace/platform/bus"
+	"millrace/platform/bus/admin"
 	"millrace/platform/bus/sqltransport"
 	"millrace/platform/postgres"
 	"millrace/platform/postgres/pgtest"
@@ -48,7 +49,7 @@ func TestAVersionSaysAtItsStartWhichTypesOfItsModuleItDoesNotKnow(t *testing.T) 
 	parts := []bus.Module{part{name: "shop", publishes: []bus.Event{paid{}}}, part{name: "store", hears: hears()}, part{name: "till", hears: hears()}}
 	topo, err := bus.NewTopology(parts...)
 	require.NoError(t, err)
-	require.NoError(t, sqltransport.Migrate(t.Context(), url, topo))
+	require.NoError(t, admin.Migrate(t.Context(), url, topo))
 	db, err := postgres.Open(t.Context(), postgres.Config{URL: url, MaxConns: 1})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, db.Close()) })

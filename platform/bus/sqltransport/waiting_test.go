@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"millrace/platform/bus/admin"
 	"millrace/platform/bus/sqltransport"
 	"millrace/platform/postgres"
 	"millrace/platform/postgres/pgtest"
@@ -72,7 +73,7 @@ func TestOpen_WaitsForTheHolderOfALock(t *testing.T) {
 		t.Run(table, func(t *testing.T) {
 			t.Parallel()
 			topo, url := topology(t), pgtest.URL(t)
-			require.NoError(t, sqltransport.Migrate(t.Context(), url, topo))
+			require.NoError(t, admin.Migrate(t.Context(), url, topo))
 			db, err := postgres.Open(t.Context(), postgres.Config{URL: url, MaxConns: 2})
 			require.NoError(t, err)
 			t.Cleanup(func() { require.NoError(t, db.Close()) })

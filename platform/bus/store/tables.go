@@ -33,6 +33,17 @@ func TopicOf(stream string) string {
 	return topic
 }
 
+// OnPostgres is the transport of topics that no bridge carries, in the table bus.topics.
+const OnPostgres = "postgres"
+
+// Topics lists the topics of all modules.
+func Topics(topo *bus.Topology) (all []string) {
+	for _, module := range topo.Modules() {
+		all = append(all, bus.EventsOf(module), bus.CommandsOf(module))
+	}
+	return all
+}
+
 // Kept is where the messages of a stream are stored, in the database of the module that
 // published or sent them.
 type Kept struct {

@@ -6,7 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"millrace/platform/bus"
-	"millrace/platform/bus/sqltransport"
+	"millrace/platform/bus/admin"
 	"millrace/platform/bus/trace"
 	"millrace/platform/postgres"
 	"millrace/platform/postgres/pgtest"
@@ -26,7 +26,7 @@ func TestConversation_ShowsMessagesWhoseMetadataCannotBeRead(t *testing.T) {
 	url := pgtest.URL(t)
 	topo, err := bus.NewTopology(shop{})
 	require.NoError(t, err)
-	require.NoError(t, sqltransport.Migrate(t.Context(), url, topo))
+	require.NoError(t, admin.Migrate(t.Context(), url, topo))
 	db, err := postgres.Open(t.Context(), postgres.Config{URL: url, MaxConns: 2})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, db.Close()) })

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"millrace/platform/bus"
+	"millrace/platform/bus/admin"
 	"millrace/platform/bus/sqltransport"
 	"millrace/test/conformance"
 	"millrace/test/conformance/watermill"
@@ -21,7 +22,7 @@ type world struct{ url string }
 func overSQL(url string) world { return world{url} }
 
 func (w world) Migrate(ctx context.Context, topo *bus.Topology) error {
-	return sqltransport.Migrate(ctx, w.url, topo)
+	return admin.Migrate(ctx, w.url, topo)
 }
 
 func (w world) Open(ctx context.Context, topo *bus.Topology, hosted []string, o conformance.Options) (conformance.Process, error) {

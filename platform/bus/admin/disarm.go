@@ -1,4 +1,4 @@
-package sqltransport
+package admin
 
 import (
 	"context"

@@ -1,11 +1,11 @@
-package sqltransport_test
+package admin_test
 
 import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
-	"millrace/platform/bus/sqltransport"
+	"millrace/platform/bus/admin"
 	"millrace/platform/errs"
 	"millrace/platform/postgres"
 	"millrace/platform/postgres/pgtest"
@@ -20,11 +20,11 @@ func TestMigrate_RefusesADatabaseOfBefore010AndChangesNothing(t *testing.T) {
 	_, err = db.ExecContext(t.Context(), `CREATE SCHEMA bus CREATE TABLE processes (id uuid PRIMARY KEY)`)
 	require.NoError(t, err)
 
-	err = sqltransport.Migrate(t.Context(), url, topology(t))
+	err = admin.MigrateModules(t.Context(), url, []string{"store"})
 	require.Equal(t, errs.Invalid, errs.KindOf(err), "%v", err)
 	require.ErrorContains(t, err, "created before 0.1.0")
 	require.ErrorContains(t, err, "start with a new database")
-	_, err = sqltransport.Behind(t.Context(), db, []string{"store"})
+	_, err = admin.Behind(t.Context(), db, []string{"store"})
 	require.ErrorContains(t, err, "created before 0.1.0")
 	var tables string
 	require.NoError(t, db.QueryRowContext(t.Context(), `

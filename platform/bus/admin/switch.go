@@ -1,4 +1,4 @@
-package sqltransport
+package admin
 
 import (
 	"context"
@@ -56,7 +56,7 @@ func Switch(ctx context.Context, url string, topo *bus.Topology, carrier string)
 	}
 	for _, owner := range topo.Modules() {
 		move := toQueue
-		if carrier != onPostgres {
+		if carrier != store.OnPostgres {
 			move = toOutbox
 		}
 		if err := move(ctx, tx, owner, sendersTo(topo, owner)); err != nil {
@@ -68,9 +68,6 @@ func Switch(ctx context.Context, url string, topo *bus.Topology, carrier string)
 	}
 	return tx.Commit()
 }
-
-// onPostgres is how the registry names the way without a carrier.
-const onPostgres = "postgres"
 
 // alone makes sure that nobody works while the registry changes.
 func alone(ctx context.Context, tx *sql.Tx) error {

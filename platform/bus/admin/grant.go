@@ -1,4 +1,4 @@
-package sqltransport
+package admin
 
 import (
 	"context"
@@ -13,6 +13,7 @@ import (
 	"github.com/lib/pq/pqerror"
 
 	"millrace/platform/bus"
+	"millrace/platform/bus/store"
 	"millrace/platform/errs"
 	"millrace/platform/postgres"
 )
@@ -242,7 +243,7 @@ func (g grant) text(give, to string) string {
 
 // thingsOf lists what there is in the schemas of the bus and of the modules. What
 // belongs to an identity column needs no right of its own.
-func thingsOf(ctx context.Context, db querier, modules []string) (all []thing, err error) {
+func thingsOf(ctx context.Context, db store.Querier, modules []string) (all []thing, err error) {
 	rows, err := db.QueryContext(ctx, `
 		WITH n AS (SELECT oid, nspname FROM pg_namespace WHERE nspname = 'bus' OR nspname = ANY($1))
 		SELECT oid, 'SCHEMA', nspname, '', quote_ident(nspname) FROM n
@@ -267,7 +268,7 @@ func thingsOf(ctx context.Context, db querier, modules []string) (all []thing, e
 
 // given reads which rights on the things the roles of all modules, and PUBLIC,
 // have, and whether they may hand them on.
-func (r Roles) given(ctx context.Context, db querier, topo *bus.Topology, things []thing) (map[grant]bool, error) {
+func (r Roles) given(ctx context.Context, db store.Querier, topo *bus.Topology, things []thing) (map[grant]bool, error) {
 	at := make(map[string]thing, len(things))
 	for _, t := range things {
 		at[fmt.Sprint(t.kind, t.oid)] = t
@@ -310,11 +311,6 @@ func oids(things []thing) func(func(int64) bool) {
 		set[t.oid] = true
 	}
 	return maps.Keys(set)
-}
-
-// querier is a database, or a transaction.
-type querier interface {
-	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 }
 
 // Suffices is nil if the connection's user has, itself or as a member of other
