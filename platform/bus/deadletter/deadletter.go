@@ -32,7 +32,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"millrace/platform/bus/sqltransport"
+	"millrace/platform/bus/cluster"
 	"millrace/platform/bus/store"
 	"millrace/platform/errs"
 	"millrace/platform/failpoint"
@@ -160,7 +160,7 @@ func decide(ctx context.Context, db *sql.DB, modules []string, id string, may fu
 	if why := not(messageType); why != "" {
 		return errs.New(errs.Invalid, "%s", why)
 	}
-	if err := sqltransport.AsideChanged(ctx, tx, subscriber, topic, partition); err != nil {
+	if err := cluster.NotifyParked(ctx, tx, subscriber, topic, partition); err != nil {
 		return err
 	}
 	failpoint.Here("requeue.before_commit")

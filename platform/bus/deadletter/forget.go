@@ -11,7 +11,7 @@ import (
 	"github.com/lib/pq"
 	"github.com/lib/pq/pqerror"
 
-	"millrace/platform/bus/sqltransport"
+	"millrace/platform/bus/cluster"
 	"millrace/platform/bus/store"
 	"millrace/platform/errs"
 )
@@ -140,7 +140,7 @@ func discardHeld(ctx context.Context, tx *sql.Tx, module, messageType, by, reaso
 		return done, err
 	}
 	for i, topic := range topics {
-		if err := sqltransport.AsideChanged(ctx, tx, module, topic, int(partitions[i])); err != nil {
+		if err := cluster.NotifyParked(ctx, tx, module, topic, int(partitions[i])); err != nil {
 			return done, err
 		}
 	}

@@ -35,7 +35,7 @@ func (t *Transport) takeOver(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		gone, err := t.Gone(ctx)
+		gone, err := t.Expired(ctx)
 		if err != nil {
 			continue // whoever cannot read it has lost his own lease, which others say
 		}

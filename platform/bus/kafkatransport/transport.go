@@ -83,7 +83,7 @@ func Open(ctx context.Context, cfg Config, database sqltransport.Config, topo *b
 	}
 	for _, module := range hosted {
 		if heard := t.Heard(module); len(heard) > 0 {
-			cfg.member = memberOf(t.Process())
+			cfg.member = memberOf(t.Node())
 			in := newIntake(cfg, module, heard, topo, t.Transport, t.admin, &t.counts)
 			t.intakes = append(t.intakes, in)
 			in.start()

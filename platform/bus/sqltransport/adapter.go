@@ -6,6 +6,7 @@ import (
 
 	"github.com/ThreeDotsLabs/watermill/message"
 
+	"millrace/platform/bus/cluster"
 	"millrace/platform/bus/envelope"
 	"millrace/platform/bus/store"
 	"millrace/platform/failpoint"
@@ -18,7 +19,7 @@ func (t *Transport) Append(ctx context.Context, tx *sql.Tx, messages []*message.
 	if len(messages) == 0 {
 		return nil
 	}
-	if !t.lease.valid() { // this process was stopped for a while: who knows what happened meanwhile
+	if !t.lease.Valid() { // this process was stopped for a while: who knows what happened meanwhile
 		if err := t.sameRoad(ctx, tx); err != nil {
 			return err
 		}
@@ -39,11 +40,11 @@ func (t *Transport) Committed(messages []*message.Message) {
 	if len(messages) == 0 {
 		return
 	}
-	dirty := wakeup{}
+	dirty := cluster.Changes{}
 	for _, msg := range messages {
 		dirty[t.streamOf(t.topo.TopicOf(msg.Metadata.Get(envelope.Type)), msg.Metadata.Get(envelope.Source))] |= 1 << store.PartitionOf(msg.Metadata.Get(envelope.Key))
 	}
 	t.wake(dirty)
 	failpoint.Here("wake.before_notify")
-	t.notifier.tell(dirty)
+	t.notifier.Notify(dirty)
 }

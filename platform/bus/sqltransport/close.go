@@ -47,7 +47,7 @@ func (t *Transport) Close() error {
 		if t.lease != nil {
 			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 			defer cancel()
-			if err := t.lease.end(ctx); err != nil {
+			if err := t.lease.End(ctx); err != nil {
 				t.cfg.Logger.Debug("lease left to expire", "error", err.Error())
 			}
 		}

@@ -108,7 +108,7 @@
 // # Reading order
 //
 // adapter.go and package store (writing), start.go (where to begin), reader.go (reading), task.go, executor.go, batch.go and claim.go (a run),
-// aside.go (what failed), lease.go, frozen.go and notify.go (several processes),
+// aside.go (what failed), nodes.go and package cluster (several processes),
 // pauses.go (faults of the environment), stream.go, relay.go, inbound.go, received.go and taken.go (with a carrier), durable.go and
 // housekeeping.go, subscriber.go, transport.go and close.go (the ends).
 package sqltransport

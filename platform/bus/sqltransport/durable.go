@@ -35,5 +35,5 @@ func (t *Transport) Distrust() {
 			}
 		}
 	}
-	t.lease.now()
+	t.lease.RenewSoon()
 }

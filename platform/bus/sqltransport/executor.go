@@ -163,7 +163,7 @@ func (s *subscriber) next(ctx context.Context, t *task, limit int) (rows []recor
 	if !claimed {
 		return nil, false, nil
 	}
-	if !s.t.lease.valid() {
+	if !s.t.lease.Valid() {
 		// After a pause longer than the lease nothing is handled before it is renewed.
 		return nil, false, errNoLease
 	}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"millrace/platform/bus"
+	"millrace/platform/bus/cluster"
 	"millrace/platform/bus/store"
 	"millrace/platform/errs"
 )
@@ -50,7 +51,7 @@ func (t *Transport) poll(ctx context.Context, name string, r *reader) error {
 		return fmt.Errorf("poll %s: %w", name, err)
 	}
 	defer rows.Close()
-	dirty := wakeup{}
+	dirty := cluster.Changes{}
 	defer func() { t.wake(dirty) }() // whatever becomes of the rest
 	for rows.Next() {
 		var partition int

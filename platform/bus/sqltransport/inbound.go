@@ -9,6 +9,7 @@ import (
 	"github.com/lib/pq"
 
 	"millrace/platform/bus"
+	"millrace/platform/bus/cluster"
 	"millrace/platform/bus/store"
 	"millrace/platform/errs"
 	"millrace/platform/failpoint"
@@ -69,7 +70,7 @@ func (t *Transport) Receive(ctx context.Context, module string, rows []store.Row
 		return err
 	}
 	counted := slices.DeleteFunc(slices.Clone(rows), func(r store.Row) bool { return r.Sequence == 0 })
-	dirty := wakeup{}
+	dirty := cluster.Changes{}
 	for _, r := range rows {
 		if r.Sequence == 0 {
 			dirty[bus.CommandsOf(module)] |= 1 << store.PartitionOf(r.Key)
@@ -107,7 +108,7 @@ func (t *Transport) Receive(ctx context.Context, module string, rows []store.Row
 		} else {
 			t.wake(dirty)
 		}
-		t.notifier.tell(dirty)
+		t.notifier.Notify(dirty)
 	}
 	if err == nil && behind {
 		t.Distrust()
@@ -117,7 +118,7 @@ func (t *Transport) Receive(ctx context.Context, module string, rows []store.Row
 }
 
 // receiveAll keeps rows of all kinds.
-func (t *Transport) receiveAll(ctx context.Context, db *sql.DB, module string, rows, counted []store.Row, marks []Mark, dirty wakeup) (behind bool, err error) {
+func (t *Transport) receiveAll(ctx context.Context, db *sql.DB, module string, rows, counted []store.Row, marks []Mark, dirty cluster.Changes) (behind bool, err error) {
 	tx, err := db.BeginTx(ctx, nil)
 	if err != nil {
 		return false, fmt.Errorf("begin: %w", err)
@@ -152,7 +153,7 @@ func (t *Transport) receiveAll(ctx context.Context, db *sql.DB, module string, r
 
 // refuseTaken makes dead letters of rows, none of which were new, whose numbers
 // other messages have. Repetitions cost the look alone.
-func (t *Transport) refuseTaken(ctx context.Context, module string, rows []store.Row, dirty wakeup) (refused int, err error) {
+func (t *Transport) refuseTaken(ctx context.Context, module string, rows []store.Row, dirty cluster.Changes) (refused int, err error) {
 	taken, err := t.taken(ctx, t.carrying[module], module, rows)
 	if err != nil || len(taken) == 0 {
 		return 0, err
@@ -253,7 +254,7 @@ func (s *subscriber) fillHoles(ctx context.Context) error {
 		return fmt.Errorf("look for what is lost: %w", err)
 	}
 	defer rows.Close()
-	dirty := wakeup{}
+	dirty := cluster.Changes{}
 	for rows.Next() {
 		var stream string
 		var partition int
@@ -272,7 +273,7 @@ func (s *subscriber) fillHoles(ctx context.Context) error {
 		return fmt.Errorf("look for what is lost: %w", err)
 	}
 	s.t.wake(dirty)
-	s.t.notifier.tell(dirty)
+	s.t.notifier.Notify(dirty)
 	return nil
 }
 
@@ -329,7 +330,7 @@ func (t *Transport) Incarnation(ctx context.Context, topic, incarnation string) 
 	if err := tx.Commit(); err != nil {
 		return false, fmt.Errorf("incarnation of %s: %w", topic, err)
 	}
-	t.lease.now()
+	t.lease.RenewSoon()
 	return known != "", nil
 }
 

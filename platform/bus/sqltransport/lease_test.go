@@ -50,7 +50,7 @@ func TestLease_IsRenewedWhileNoOtherConnectionIsFree(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, db.Close()) })
 	owned := func() (n int) {
-		require.NoError(t, db.QueryRowContext(t.Context(), `SELECT count(*) FROM store.offsets WHERE node = $1`, r.transport.Process()).Scan(&n))
+		require.NoError(t, db.QueryRowContext(t.Context(), `SELECT count(*) FROM store.offsets WHERE node = $1`, r.transport.Node()).Scan(&n))
 		return n
 	}
 	require.Eventually(t, func() bool { return owned() == store.Partitions }, time.Minute, 10*time.Millisecond)
@@ -86,7 +86,7 @@ func TestLease_IsRenewedWhileNoOtherConnectionIsFree(t *testing.T) {
 		require.Less(t, round, 10)
 		var begun sql.NullString
 		require.Eventually(t, func() bool { begun = waiting(); return begun.Valid }, time.Minute, 10*time.Millisecond, "the readers do not wait")
-		renewals(t, db, r.transport.Process(), 3)
+		renewals(t, db, r.transport.Node(), 3)
 		if waiting() == begun {
 			break
 		}
@@ -116,7 +116,7 @@ func TestLease_IsRenewedOverNewConnections(t *testing.T) {
 		}, time.Minute, 10*time.Millisecond)
 	}
 	end(`state = 'idle'`)
-	renewals(t, db, r.transport.Process(), 1)
+	renewals(t, db, r.transport.Node(), 1)
 	lock, err := db.BeginTx(t.Context(), nil)
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = lock.Rollback() }) // in case the test fails before
@@ -124,7 +124,7 @@ func TestLease_IsRenewedOverNewConnections(t *testing.T) {
 	require.NoError(t, err)
 	end(`wait_event_type = 'Lock'`)
 	require.NoError(t, lock.Rollback())
-	renewals(t, db, r.transport.Process(), 1)
+	renewals(t, db, r.transport.Node(), 1)
 	require.Empty(t, log.with(t, "lease not renewed"))
 }
 
@@ -153,7 +153,7 @@ func TestLease_IsRenewedWhilePartitionsCannotBeShared(t *testing.T) {
 		require.Less(t, round, 10, "never renewed while what shares them waits")
 		var begun sql.NullString
 		require.Eventually(t, func() bool { begun = waits(); return begun.Valid }, time.Minute, 5*time.Millisecond, "nothing waits")
-		renewals(t, db, r.transport.Process(), 1)
+		renewals(t, db, r.transport.Node(), 1)
 		if waits() == begun {
 			break
 		}

@@ -1,8 +1,10 @@
 package sqltransport
 
-import "millrace/platform/bus/store"
+import (
+	"context"
 
-import "context"
+	"millrace/platform/bus/store"
+)
 
 // begin creates the subscriber's offsets in a topic, if it is new to it: it reads
 // from the first message.

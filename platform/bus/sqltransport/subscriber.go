@@ -124,7 +124,7 @@ func (s *subscriber) start(ctx context.Context) error {
 	failpoint.Here("start.registered")
 	s.employ()
 	close(s.started)
-	s.t.lease.now() // claim at once
+	s.t.lease.RenewSoon() // claim at once
 	return nil
 }
 
@@ -169,7 +169,7 @@ func (s *subscriber) halt() {
 		defer s.mu.Unlock()
 		close(s.stopping)
 		s.queue.stop()
-		s.t.lease.now()
+		s.t.lease.RenewSoon()
 	})
 }
 

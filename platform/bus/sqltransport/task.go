@@ -191,3 +191,10 @@ func (q *readyQueue) lost(t *task) {
 	defer q.mu.Unlock()
 	t.claimed, t.release = false, false
 }
+
+// owns reads what the task knows about its ownership.
+func (q *readyQueue) owns(t *task) (claimed, release bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return t.claimed, t.release
+}

@@ -13,6 +13,7 @@ import (
 	"github.com/lib/pq"
 
 	"millrace/platform/bus"
+	"millrace/platform/bus/cluster"
 	"millrace/platform/bus/store"
 	"millrace/platform/errs"
 	"millrace/platform/postgres"
@@ -99,8 +100,8 @@ func (c *Config) setDefaults() error {
 	if c.LeaseTTL == 0 {
 		c.LeaseTTL = 2 * time.Second
 	}
-	if c.LeaseTTL > maxLease {
-		return errs.InvalidField("LeaseTTL", "is %s: it is at most %s", c.LeaseTTL, maxLease)
+	if c.LeaseTTL > cluster.MaxTTL {
+		return errs.InvalidField("LeaseTTL", "is %s: it is at most %s", c.LeaseTTL, cluster.MaxTTL)
 	}
 	if c.Backoff == nil {
 		c.Backoff = []time.Duration{250 * time.Millisecond, time.Second, 4 * time.Second, 10 * time.Second}
@@ -134,8 +135,8 @@ type Transport struct {
 	carrying    map[string]*sql.DB // likewise, for the carrier
 	subscribers map[string]*subscriber
 	readers     map[string]*reader
-	lease       *lease
-	notifier    *notifier
+	lease       *cluster.Lease
+	notifier    *cluster.Notifier
 	heights     heights
 
 	cancel     context.CancelFunc
@@ -191,7 +192,12 @@ func Open(ctx context.Context, cfg Config, topo *bus.Topology, hosted []string) 
 	if t.notifyDB, err = postgres.Open(ctx, postgres.Config{URL: quiet, Schema: "bus", Application: "millrace notifier", MaxConns: 1, StatementTimeout: statementTimeout}); err != nil {
 		return nil, err
 	}
-	t.lease, t.notifier = newLease(t, t.leaseDB), newNotifier(t.notifyDB, process.String(), 5*cfg.LeaseTTL)
+	t.notifier = cluster.NewNotifier(t.notifyDB, process, 5*cfg.LeaseTTL)
+	t.lease = cluster.NewLease(cluster.Config{
+		Node: process, TTL: cfg.LeaseTTL, DB: t.leaseDB, Members: t.members, TopicOf: topo.TopicOf, Logger: t.cfg.Logger,
+		Check:  func(ctx context.Context, db *sql.DB) error { return t.sameRoad(ctx, db) },
+		Others: t.notifier.SetOthers,
+	})
 	if err := t.retryStart(ctx, "registering topics", t.register); err != nil {
 		return nil, err
 	}
@@ -200,7 +206,7 @@ func Open(ctx context.Context, cfg Config, topo *bus.Topology, hosted []string) 
 		if cfg.RolePrefix != "" {
 			role = cfg.RolePrefix + module
 		}
-		pool := postgres.Config{URL: cfg.URL, Schema: module, Role: role, Application: applicationName(module, process), MaxConns: cfg.MaxConnsPerModule, StatementTimeout: statementTimeout}
+		pool := postgres.Config{URL: cfg.URL, Schema: module, Role: role, Application: cluster.ApplicationName(module, process), MaxConns: cfg.MaxConnsPerModule, StatementTimeout: statementTimeout}
 		db, err := postgres.Open(ctx, pool)
 		if err != nil {
 			return nil, err
@@ -220,7 +226,8 @@ func Open(ctx context.Context, cfg Config, topo *bus.Topology, hosted []string) 
 		}
 	}
 	listening := make(chan error, 1)
-	t.goFor(running, func(ctx context.Context) { t.listen(ctx, listening) })
+	listener := t.listener()
+	t.goFor(running, func(ctx context.Context) { listener.Run(ctx, listening) })
 	select {
 	case err := <-listening:
 		if err != nil {
@@ -229,10 +236,10 @@ func Open(ctx context.Context, cfg Config, topo *bus.Topology, hosted []string) 
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-	if err := t.notifier.notify(ctx, "hello "+process.String()); err != nil {
+	if err := t.notifier.Hello(ctx); err != nil {
 		return nil, err
 	}
-	if err := t.retryStart(ctx, "renewing the lease", t.lease.turn); err != nil {
+	if err := t.retryStart(ctx, "renewing the lease", t.lease.Renew); err != nil {
 		return nil, err
 	}
 	for _, s := range t.subscribers {
@@ -242,8 +249,8 @@ func Open(ctx context.Context, cfg Config, topo *bus.Topology, hosted []string) 
 			}
 		}
 	}
-	t.goFor(running, t.notifier.loop)
-	t.goFor(running, t.lease.loop)
+	t.goFor(running, t.notifier.Run)
+	t.goFor(running, t.lease.Run)
 	t.goFor(running, t.keepHouse)
 	return t, nil
 }
@@ -307,14 +314,14 @@ func (t *Transport) Subscriber(module string) message.Subscriber {
 
 // Healthy is nil while this process's lease is valid: then it may handle messages.
 func (t *Transport) Healthy() error {
-	if !t.lease.valid() {
+	if !t.lease.Valid() {
 		return errs.New(errs.Resource, "the lease could not be renewed for %s: is the database reachable?", t.cfg.LeaseTTL)
 	}
 	return nil
 }
 
 // wake wakes this process's readers of what was committed.
-func (t *Transport) wake(dirty wakeup) {
+func (t *Transport) wake(dirty cluster.Changes) {
 	for name, partitions := range dirty {
 		for p := range store.Partitions {
 			if r := t.readers[name]; r != nil && partitions&(1<<p) != 0 {
@@ -326,7 +333,7 @@ func (t *Transport) wake(dirty wakeup) {
 }
 
 // rouse wakes those who handle what the readers have.
-func (t *Transport) rouse(dirty wakeup) {
+func (t *Transport) rouse(dirty cluster.Changes) {
 	for name, partitions := range dirty {
 		for _, s := range t.subscribers {
 			for stream, reader := range s.readers {
@@ -340,7 +347,7 @@ func (t *Transport) rouse(dirty wakeup) {
 
 // wakeAll wakes everything: something may have been missed.
 func (t *Transport) wakeAll() {
-	all := wakeup{}
+	all := cluster.Changes{}
 	for name := range t.readers {
 		all[name] = ^uint64(0)
 	}
