@@ -44,7 +44,7 @@ func TestDigest_ListsStatusAndChangesOfEachReservation(t *testing.T) {
 	en, err := renderDigest(members, english)
 	require.NoError(t, err)
 	require.Equal(t, "4 updates on your reservations", en.Title)
-	require.Equal(t, `Your reservations changed many times within minutes, so here are 4 updates in one mail.
+	require.Equal(t, `Your reservations changed several times within a few minutes, so here are 4 updates in one email.
 
 Consultation: 17
 Current status: Sun 29 Nov, 14:04: Your reservation was cancelled
@@ -57,7 +57,7 @@ Current status: Sun 29 Nov, 14:01: Your reservation was received
 
 Please see the chat for the details.
 
-Nobody reads replies to this address.`, en.Text)
+Please do not reply to this email: this address is not monitored.`, en.Text)
 	for range 20 {
 		members = append(members, at(example(notificationapi.ReservationChanged), "17", 5))
 	}
