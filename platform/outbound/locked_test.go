@@ -72,7 +72,7 @@ func TestQueue_LockUsesNoAttempt(t *testing.T) {
 						return
 					}
 					var now string
-					if h.sql.QueryRowContext(t.Context(), `SELECT virtualtransaction FROM pg_locks WHERE NOT granted LIMIT 1`).Scan(&now) == nil {
+					if h.sql.QueryRowContext(t.Context(), `SELECT virtualtransaction FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE datname = current_database() AND NOT granted LIMIT 1`).Scan(&now) == nil {
 						seen[now] = true
 					}
 				}

@@ -158,7 +158,7 @@ func TestConn_CancelledStatementIsShutdownAndClosesConnection(t *testing.T) {
 	}()
 	watch := open(t, postgres.Config{URL: url, MaxConns: 1})
 	require.Eventually(t, func() bool {
-		return text(t, watch, "SELECT count(*)::text FROM pg_stat_activity WHERE query LIKE '%pg_sleep($1)%' AND wait_event = 'PgSleep'") == "1"
+		return text(t, watch, "SELECT count(*)::text FROM pg_stat_activity WHERE datname = current_database() AND query LIKE '%pg_sleep($1)%' AND wait_event = 'PgSleep'") == "1"
 	}, time.Minute, time.Millisecond)
 	cancel()
 	err = <-done

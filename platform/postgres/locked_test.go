@@ -171,7 +171,7 @@ func TestOpen_CancelledContextDuringLockWaitIsShutdown(t *testing.T) {
 			}()
 			require.Eventually(t, func() bool {
 				return text(t, observer, `SELECT count(*)::text FROM pg_locks JOIN pg_stat_activity USING (pid)
-					WHERE NOT granted AND clock_timestamp() - query_start >= $1::interval`, waited) == "1"
+					WHERE datname = current_database() AND NOT granted AND clock_timestamp() - query_start >= $1::interval`, waited) == "1"
 			}, time.Minute, 10*time.Millisecond)
 			cancel()
 			require.Equal(t, errs.Shutdown, errs.KindOf(<-failed))

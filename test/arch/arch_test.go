@@ -36,6 +36,8 @@ var planted = []struct {
 		"platform/bus/bus_test.go": `package bus; import _ "millrace/modules/payment"`}},
 	{"platform knows no module", "a platform package reads the configuration", map[string]string{
 		"platform/web/web.go": `package web; import _ "millrace/config"`}},
+	{"tests watch their own database", "all locks of the server", map[string]string{
+		"platform/bus/bus_test.go": "package bus; const waiting = `SELECT count(*) FROM pg_locks WHERE NOT granted`"}},
 	{"imports go one way", "the web server imports the bus", map[string]string{
 		"platform/web/web.go": `package web; import _ "millrace/platform/bus"`}},
 	{"imports go one way", "the bus imports a transport", map[string]string{

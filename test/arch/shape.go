@@ -184,6 +184,7 @@ func filesAreShort(t *tree, fault func(string, ...any)) {
 // rules, by the name of the promise.
 var rules = map[string]func(*tree, func(string, ...any)){
 	"platform knows no module":                           platformKnowsNoModule,
+	"tests watch their own database":                     testsWatchTheirOwnDatabase,
 	"imports go one way":                                 importsGoOneWay,
 	"contracts import the standard library only":         contractsAreLeaves,
 	"modules meet in contracts only":                     modulesMeetInContracts,
