@@ -18,7 +18,10 @@ package bustest
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -70,9 +73,9 @@ func Start(t testing.TB, build func(db *bus.DB) Module, hearing ...bus.Event) *H
 	topo, err := bus.NewTopology(append(standIns(declared, hearing), declared)...)
 	require.NoError(t, err)
 
-	url := pgtest.URL(t)
-	require.NoError(t, admin.Migrate(ctx, url, topo))
-	migrate(t, url, declared)
+	url := pgtest.CopyOf(t, schemaOf(topo, declared), func(ctx context.Context, url string) error {
+		return errors.Join(admin.Migrate(ctx, url, topo), migrate(ctx, url, declared))
+	})
 	log := slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	transport, err := sqltransport.Open(ctx, sqltransport.Config{
 		URL: url, MaxConnsPerModule: 6, Executors: 2, Logger: log,
@@ -125,13 +128,29 @@ func (h *Harness) run(module Module, hearing []bus.Event, log *slog.Logger) {
 	})
 }
 
-func migrate(t testing.TB, url string, m Module) {
-	t.Helper()
-	db, err := postgres.Open(t.Context(), postgres.Config{URL: url, MaxConns: 2, Application: "bustest"})
-	require.NoError(t, err)
-	defer db.Close()
-	require.NoError(t, postgres.Migrate(t.Context(), db, m.Name(), "outbound_version", outbound.Migrations()))
-	require.NoError(t, postgres.Migrate(t.Context(), db, m.Name(), "module_version", m.Migrations()))
+// schemaOf names the tables of the module and of its stand-ins: two tests with the same
+// name can use copies of one database.
+func schemaOf(topo *bus.Topology, m Module) string {
+	text := fmt.Sprint(topo.Modules())
+	if files := m.Migrations(); files != nil {
+		_ = fs.WalkDir(files, ".", func(name string, entry fs.DirEntry, err error) error {
+			if err == nil && !entry.IsDir() {
+				content, _ := fs.ReadFile(files, name) // Migrate reports what cannot be read
+				text += name + string(content)
+			}
+			return nil
+		})
+	}
+	return text
+}
+
+func migrate(ctx context.Context, url string, m Module) error {
+	db, err := postgres.Open(ctx, postgres.Config{URL: url, MaxConns: 2, Application: "bustest"})
+	if err != nil {
+		return err
+	}
+	err = postgres.Migrate(ctx, db, m.Name(), "outbound_version", outbound.Migrations())
+	return errors.Join(err, postgres.Migrate(ctx, db, m.Name(), "module_version", m.Migrations()), db.Close())
 }
 
 // Given makes a request that must succeed.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"database/sql"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -29,19 +30,67 @@ func URL(t testing.TB) string {
 	if err != nil {
 		t.Fatalf("this test needs PostgreSQL, and there is none: %v", err)
 	}
-	name := fmt.Sprintf("test_%d_%d", os.Getpid(), made.Add(1))
-	if err := server.exec(`CREATE DATABASE ` + pq.QuoteIdentifier(name)); err != nil {
+	return server.create(t, "template1")
+}
+
+// CopyOf returns the URL of a fresh copy of the database that prepare makes, for example
+// one with migrated tables. The copy is dropped at the end of the test. prepare is called
+// once in this process for each name, with the URL of an empty database, and must close
+// its connections. Copying takes about as long as creating an empty database.
+func CopyOf(t testing.TB, name string, prepare func(ctx context.Context, url string) error) string {
+	t.Helper()
+	server, err := shared()
+	if err != nil {
+		t.Fatalf("this test needs PostgreSQL, and there is none: %v", err)
+	}
+	once, _ := templates.LoadOrStore(name, &template{})
+	template, err := once.(*template).made(server, prepare)
+	if err != nil {
+		t.Fatalf("make the database %q, of which this test uses a copy: %v", name, err)
+	}
+	return server.create(t, template)
+}
+
+// templates are the databases of CopyOf, by name.
+var templates sync.Map
+
+// template is a database that CopyOf copies.
+type template struct {
+	once sync.Once
+	name string
+	err  error
+}
+
+// made makes the database, once. It is not dropped: it ends with the server, or, on a
+// server that was there before, has to be dropped by its owner.
+func (m *template) made(server *server, prepare func(ctx context.Context, url string) error) (name string, err error) {
+	m.once.Do(func() {
+		m.name = newName()
+		if m.err = server.exec(`CREATE DATABASE ` + pq.QuoteIdentifier(m.name)); m.err == nil {
+			m.err = prepare(context.Background(), server.url(m.name))
+		}
+	})
+	return m.name, m.err
+}
+
+// create makes a database for the test, as a copy of another one.
+func (s *server) create(t testing.TB, template string) (url string) {
+	t.Helper()
+	name := newName()
+	if err := s.exec(`CREATE DATABASE ` + pq.QuoteIdentifier(name) + ` TEMPLATE ` + pq.QuoteIdentifier(template)); err != nil {
 		t.Fatalf("create a database for this test: %v", err)
 	}
 	t.Cleanup(func() {
-		if err := server.exec(`DROP DATABASE IF EXISTS ` + pq.QuoteIdentifier(name) + ` WITH (FORCE)`); err != nil {
+		if err := s.exec(`DROP DATABASE IF EXISTS ` + pq.QuoteIdentifier(name) + ` WITH (FORCE)`); err != nil {
 			t.Errorf("drop the test's database: %v", err)
 		}
 	})
-	return server.url(name)
+	return s.url(name)
 }
 
-var made atomic.Int64
+func newName() string { return fmt.Sprintf("test_%d_%d", os.Getpid(), counter.Add(1)) }
+
+var counter atomic.Int64
 
 // server is the server with the databases of this process.
 type server struct {
@@ -79,6 +128,9 @@ var shared = sync.OnceValues(func() (*server, error) {
 	}
 	admin.SetMaxOpenConns(4)
 	s.admin = admin
+	if address != os.Getenv(serverVariable) {
+		return s, errors.Join(admin.Ping(), cheapSignIn(admin, address))
+	}
 	return s, admin.Ping()
 })
 

@@ -2,7 +2,9 @@ package pgtest_test
 
 import (
 	"bufio"
+	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"io"
 	"net/url"
@@ -52,6 +54,33 @@ func TestURL_IsEmptyDatabaseThatIsDroppedAtTestEnd(t *testing.T) {
 		require.NoError(t, leftOpen.Ping()) // an open connection must not prevent the drop
 	})
 	require.Equal(t, "0", query(t, outer, "SELECT count(*) FROM pg_database WHERE datname = '"+database(t, inner)+"'"))
+}
+
+func TestCopyOf_PreparesOnceAndCopiesAreApart(t *testing.T) {
+	t.Parallel()
+	prepared := 0
+	prepare := func(ctx context.Context, url string) error {
+		prepared++
+		db, err := sql.Open("postgres", url)
+		if err != nil {
+			return err
+		}
+		_, err = db.ExecContext(ctx, "CREATE TABLE public.things AS SELECT 1 AS n")
+		return errors.Join(err, db.Close())
+	}
+	first := pgtest.CopyOf(t, t.Name(), prepare)
+	require.Equal(t, "2", query(t, first, "WITH more AS (INSERT INTO public.things VALUES (2) RETURNING n) SELECT n FROM more"))
+	second := pgtest.CopyOf(t, t.Name(), prepare)
+	require.NotEqual(t, first, second)
+	require.Equal(t, "1", query(t, second, "SELECT count(*) FROM public.things"))
+	require.Equal(t, "2", query(t, first, "SELECT count(*) FROM public.things"))
+	require.Equal(t, 1, prepared)
+}
+
+// 4,096 iterations for each connection took a third of the tests' processor time.
+func TestServer_SigningInTakesFewIterations(t *testing.T) {
+	t.Parallel()
+	require.Equal(t, "SCRAM-SHA-256$1000", query(t, pgtest.URL(t), "SELECT split_part(rolpassword, ':', 1) FROM pg_authid WHERE rolname = current_user"))
 }
 
 func TestServer_AllowsManyConnections(t *testing.T) {

@@ -19,7 +19,7 @@ func RolePrefix(t testing.TB) string {
 	if err != nil {
 		t.Fatalf("this test needs PostgreSQL, and there is none: %v", err)
 	}
-	prefix := fmt.Sprintf("t%d_%d_", os.Getpid(), made.Add(1))
+	prefix := fmt.Sprintf("t%d_%d_", os.Getpid(), counter.Add(1))
 	t.Cleanup(func() {
 		if err := server.dropRoles(prefix); err != nil {
 			t.Errorf("drop the test's roles: %v", err)
