@@ -175,7 +175,7 @@ func (p *pooler) signIn(server net.Conn) error {
 	if err != nil {
 		return err
 	}
-	conversation := client.NewConversation()
+	conversation := client.WithMinIterations(1000).NewConversation() // the tests' server: see pgtest
 	for {
 		message, err := readMessage(server)
 		if err != nil {
