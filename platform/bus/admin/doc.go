@@ -4,5 +4,5 @@
 //
 // Everything here may run while other processes serve, except Switch, and may be repeated:
 // a run that was cut off is completed by the next one. Nothing here runs code that another
-// role left in the database: see CheckOwners and Roles.Disarm.
+// role left in the database: see MigrateModules and Roles.Disarm.
 package admin

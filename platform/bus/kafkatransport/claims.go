@@ -108,7 +108,7 @@ func (c *claims) Cleanup(sarama.ConsumerGroupSession) error { return nil }
 func (c *claims) ConsumeClaim(session sarama.ConsumerGroupSession, claim sarama.ConsumerGroupClaim) error {
 	p := place{claim.Topic()[len(c.in.cfg.Prefix):], claim.Partition()}
 	incarnation, from := c.found[p.topic].incarnation, c.begin[p]
-	c.look(p, from)
+	gone := c.look(p, from)
 	doubtful := int64(0)
 	if c.restored {
 		newest, err := c.in.admin.client.GetOffset(claim.Topic(), p.partition, sarama.OffsetNewest)
@@ -123,7 +123,7 @@ func (c *claims) ConsumeClaim(session sarama.ConsumerGroupSession, claim sarama.
 			if !ok {
 				return nil
 			}
-			a := arrival{session: session, record: record, incarnation: incarnation, from: from, renewed: c.renewed[p], doubtful: record.Offset < doubtful}
+			a := arrival{session: session, record: record, incarnation: incarnation, from: from, renewed: c.renewed[p], gone: gone, doubtful: record.Offset < doubtful}
 			select {
 			case c.in.arrived <- a:
 				from = record.Offset + 1
@@ -136,27 +136,29 @@ func (c *claims) ConsumeClaim(session sarama.ConsumerGroupSession, claim sarama.
 	}
 }
 
-// look says what the brokers no longer have of what the database did not get.
-func (c *claims) look(p place, from int64) {
+// look logs how many records the brokers no longer have that the database did not get,
+// and returns their number.
+func (c *claims) look(p place, from int64) (gone int64) {
 	if !c.received[p] {
-		return
+		return 0
 	}
 	oldest, err := c.in.admin.client.GetOffset(c.in.cfg.Prefix+p.topic, p.partition, sarama.OffsetOldest)
 	if err != nil {
 		c.in.log.Warn("the oldest record could not be looked for", "topic", p.topic, "partition", p.partition, "error", err.Error())
-		return
+		return 0
 	}
 	if oldest <= from {
-		return
+		return 0
 	}
 	c.in.counts.gone.Add(oldest - from)
 	if c.group[p] >= oldest {
 		c.in.log.Warn("records are gone from the brokers that the group has received, and the database perhaps not: what is missing among the messages of a speaker becomes a dead letter",
 			"topic", p.topic, "partition", p.partition, "first", from, "last", oldest-1)
-		return
+		return oldest - from
 	}
 	c.in.log.Error("records are gone from the brokers that were never received: what is missing among the messages of a speaker becomes a dead letter",
 		"topic", p.topic, "partition", p.partition, "first", from, "last", oldest-1)
+	return oldest - from
 }
 
 // kept returns how far the database is, in the topics that there are.
@@ -175,7 +177,8 @@ func (in *intake) kept(ctx context.Context, found map[string]topic, marks func(c
 }
 
 // since is how many records Kafka had, up to this one, since what the database has of
-// the partition: as many of a sender's numbers may be missing. A topic that was created
+// the partition, with those that were gone when the session began: as many of a sender's
+// numbers may be missing. A topic that was created
 // again has no relation to the numbers of the one before.
 func (in *intake) since(a arrival, marks []sqltransport.Mark) int64 {
 	if a.renewed {
@@ -183,7 +186,7 @@ func (in *intake) since(a arrival, marks []sqltransport.Mark) int64 {
 	}
 	for _, m := range marks {
 		if m.Partition == a.record.Partition && m.Incarnation == a.incarnation && m.Topic == a.record.Topic[len(in.cfg.Prefix):] {
-			return a.record.Offset - m.From + 1
+			return a.record.Offset - m.From + 1 + a.gone
 		}
 	}
 	return 0

@@ -71,6 +71,7 @@ type arrival struct {
 	record      *sarama.ConsumerMessage
 	incarnation string // of the topic, when the session began
 	from        int64  // where the record before it ended
+	gone        int64  // records that were gone from the brokers when the session began
 	renewed     bool   // the topic is another one than the database last received from
 	doubtful    bool   // it may be of a time that a restored speaker has undone
 }

@@ -3,6 +3,7 @@ package sqltransport_test
 import (
 	"context"
 	"database/sql"
+	"strconv"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -171,6 +172,19 @@ func TestForged_TypeOfAnotherTopicIsADeadLetterThatBlocksNothing(t *testing.T) {
 	f.appends("till.append_log_one", "00000000-0000-7000-8000-000000000003", "till.rung", "order", "till")
 	f.appends("store.append_queue_one", "00000000-0000-7000-8000-000000000004", "store.pack", "order", "shop")
 	f.becomes("pack order, rung order", effectsOf)
+}
+
+// A module's role could make dead letters with texts of its choice in other modules.
+func TestForged_TypeOfTheBusItselfIsRefused(t *testing.T) {
+	t.Parallel()
+	f := newForgery(t)
+	start(t, f.url, sqltransport.Config{Poll: 50 * time.Millisecond}, f.parts...)
+	for i, messageType := range []string{"millrace.refused", "millrace.lost", "millrace.lost.rest", "unreadable"} {
+		f.appends("till.append_log_one", "00000000-0000-7000-8000-00000000001"+strconv.Itoa(i), messageType, "order", "till")
+	}
+	f.appends("till.append_log_one", otherID, "till.rung", "order", "till")
+	f.becomes("rung order", effectsOf)
+	f.becomes("4", `SELECT count(*)::text FROM parked_messages WHERE type = 'millrace.refused' AND error LIKE 'its type % is one of the bus itself%'`)
 }
 
 func TestForged_SourceOfAnEventIsTheModuleOfItsLog(t *testing.T) {

@@ -21,10 +21,13 @@ import (
 //
 // What moves marks does not wait for the disk: what a crash of the server
 // forgets of it the marks forget too, and the carrier brings it again.
+//
+// A statement that commits by itself moves marks only if all rows are new: what becomes of
+// the others is decided in a transaction, with the marks (receiveAll).
 const receiveSQL = `
 WITH pace AS MATERIALIZED (
 	SELECT set_config('synchronous_commit', CASE WHEN cardinality($10::text[]) > 0 THEN 'off' ELSE current_setting('synchronous_commit') END, true)
-),` + moveMarks + `, kept AS (
+), kept AS (
 INSERT INTO inbound (topic, partition, "offset", id, type, key, payload, metadata)
 SELECT m.topic, m.partition, m."offset", m.id, m.type, m.key, m.payload, m.metadata::json
 FROM unnest($2::text[], $3::smallint[], $4::bigint[], $5::uuid[], $6::text[], $7::text[], $8::bytea[], $9::text[])
@@ -32,7 +35,8 @@ FROM unnest($2::text[], $3::smallint[], $4::bigint[], $5::uuid[], $6::text[], $7
 LEFT JOIN offsets p ON p.subscriber = $1 AND p.topic = m.topic AND p.partition = m.partition
 WHERE m."offset" > coalesce(p.committed_offset, 0)
 ORDER BY m.topic, m.partition, m."offset"
-ON CONFLICT DO NOTHING RETURNING 1)
+ON CONFLICT DO NOTHING RETURNING 1
+),` + moveMarks + `
 SELECT (SELECT count(*) FROM kept),` + isBehind + ` FROM pace`
 
 // Receive keeps what a carrier brought to a hosted module, in one transaction,
@@ -85,14 +89,11 @@ func (t *Transport) Receive(ctx context.Context, module string, rows []store.Row
 	if len(counted) == len(rows) {
 		// Most of the time it is one statement, which commits by itself.
 		var b store.Columns
-		kept, behind, err = t.keep(ctx, t.carrying[module], module, &b, rows, marks)
+		kept, behind, err = t.keep(ctx, t.carrying[module], module, &b, rows, marks, false)
 		given = err == nil && kept == len(rows) && t.give(module, rows, &b)
-		if err == nil && kept < len(rows) { // an error makes the carrier bring them again
-			var refused int
-			refused, err = t.refuseTaken(ctx, module, rows, dirty)
-			kept += refused
-		}
-	} else {
+		failpoint.Here("inbound.kept")
+	}
+	if err == nil && kept < len(rows) {
 		kept = len(rows)
 		behind, err = t.receiveAll(ctx, t.carrying[module], module, rows, counted, marks, dirty)
 	}
@@ -125,7 +126,7 @@ func (t *Transport) receiveAll(ctx context.Context, db *sql.DB, module string, r
 	}
 	defer func() { _ = tx.Rollback() }() // after the commit it does nothing; else the first error is the one to tell
 	var b store.Columns
-	kept, behind, err := t.keep(ctx, tx, module, &b, counted, marks)
+	kept, behind, err := t.keep(ctx, tx, module, &b, counted, marks, true)
 	if err != nil {
 		return false, err
 	}
@@ -141,7 +142,7 @@ func (t *Transport) receiveAll(ctx context.Context, db *sql.DB, module string, r
 		}
 	}
 	if len(foreign) > 0 {
-		if err := queue(ctx, tx, foreign); err != nil {
+		if err := t.queue(ctx, tx, module, foreign); err != nil {
 			return false, err
 		}
 	}
@@ -149,20 +150,6 @@ func (t *Transport) receiveAll(ctx context.Context, db *sql.DB, module string, r
 		return false, fmt.Errorf("commit: %w", err)
 	}
 	return behind, nil
-}
-
-// refuseTaken makes dead letters of rows, none of which were new, whose numbers
-// other messages have. Repetitions cost the look alone.
-func (t *Transport) refuseTaken(ctx context.Context, module string, rows []store.Row, dirty cluster.Changes) (refused int, err error) {
-	taken, err := t.taken(ctx, t.carrying[module], module, rows)
-	if err != nil || len(taken) == 0 {
-		return 0, err
-	}
-	for _, r := range taken {
-		dirty[bus.CommandsOf(module)] |= 1 << store.PartitionOf(r.Key)
-	}
-	_, err = t.receiveAll(ctx, t.carrying[module], module, taken, nil, nil, dirty)
-	return len(taken), err
 }
 
 // executing is a transaction, or a database where each statement is one.
@@ -187,7 +174,7 @@ func (t *Transport) give(module string, rows []store.Row, b *store.Columns) (all
 // keep writes counted rows into the module's inbound table and moves the marks.
 // It tells how many of the rows were new, and whether a mark is before where
 // they begin.
-func (t *Transport) keep(ctx context.Context, db executing, module string, b *store.Columns, rows []store.Row, marks []Mark) (kept int, behind bool, err error) {
+func (t *Transport) keep(ctx context.Context, db executing, module string, b *store.Columns, rows []store.Row, marks []Mark, always bool) (kept int, behind bool, err error) {
 	streams := make([]string, len(rows))
 	offsets := make([]int64, len(rows))
 	for i, row := range rows {
@@ -197,7 +184,7 @@ func (t *Transport) keep(ctx context.Context, db executing, module string, b *st
 		}
 	}
 	args := append([]any{module, pq.Array(streams), pq.Array(b.Partitions), pq.Array(offsets),
-		pq.Array(b.IDs), pq.Array(b.Types), pq.Array(b.Keys), pq.ByteaArray(b.Payloads), pq.Array(b.Metadata)}, markColumns(marks)...)
+		pq.Array(b.IDs), pq.Array(b.Types), pq.Array(b.Keys), pq.ByteaArray(b.Payloads), pq.Array(b.Metadata)}, append(markColumns(marks), always)...)
 	if err := db.QueryRowContext(ctx, receiveSQL, args...).Scan(&kept, &behind); err != nil {
 		return 0, false, fmt.Errorf("receive: %w", err)
 	}
@@ -205,9 +192,13 @@ func (t *Transport) keep(ctx context.Context, db executing, module string, b *st
 }
 
 // queue writes rows that nobody counted into the module's queue.
-func queue(ctx context.Context, tx *sql.Tx, rows []store.Row) error {
+func (t *Transport) queue(ctx context.Context, tx *sql.Tx, module string, rows []store.Row) error {
 	var b store.Columns
 	for _, row := range rows {
+		row, err := t.fit(module, row)
+		if err != nil {
+			return err
+		}
 		if err := b.AddRow(row, store.PartitionOf(row.Key)); err != nil {
 			return err
 		}
@@ -223,7 +214,11 @@ func queue(ctx context.Context, tx *sql.Tx, rows []store.Row) error {
 // mostFilled is the largest hole that is filled with a row for each number. A larger
 // one gets one row, before what follows, and the node to which the partition is
 // assigned moves the committed offset there.
-const mostFilled = 100_000
+const mostFilled = 1000
+
+// holesAtOnce is how many holes of a subscriber are filled in one statement; the next
+// poll fills others.
+const holesAtOnce = 10
 
 // fillHoles puts rows in the place of what never arrived, right behind the
 // subscriber's positions. Else its partitions would stand still for ever.
@@ -238,6 +233,7 @@ func (s *subscriber) fillHoles(ctx context.Context) error {
 				SELECT i."offset", i.created_at FROM inbound i WHERE i.topic = p.topic AND i.partition = p.partition AND i."offset" > p.committed_offset
 				ORDER BY i."offset" LIMIT 1) next
 			WHERE p.subscriber = $1 AND next."offset" > p.committed_offset + 1 AND next.created_at < clock_timestamp() - $2 * interval '1 millisecond'
+			LIMIT $7
 		), passed AS (
 			UPDATE offsets p SET committed_offset = h.last - 1 FROM hole h
 			WHERE p.subscriber = $1 AND p.topic = h.topic AND p.partition = h.partition AND p.committed_offset = h.first - 1 AND p.node = $6 AND h.last - h.first >= $5
@@ -249,7 +245,7 @@ func (s *subscriber) fillHoles(ctx context.Context) error {
 			FROM (SELECT *, first AS begins FROM hole WHERE last - first < $5 UNION ALL SELECT * FROM passed) h CROSS JOIN LATERAL generate_series(begins, last) AS n
 			ON CONFLICT DO NOTHING
 		)
-		SELECT topic, partition, first, last FROM hole WHERE last - first < $5 UNION ALL SELECT topic, partition, first, last FROM passed`, s.module, s.t.cfg.LostAfter.Milliseconds(), store.TypeLost, store.TypeLostToo, mostFilled, s.t.process)
+		SELECT topic, partition, first, last FROM hole WHERE last - first < $5 UNION ALL SELECT topic, partition, first, last FROM passed`, s.module, s.t.cfg.LostAfter.Milliseconds(), store.TypeLost, store.TypeLostToo, mostFilled, s.t.process, holesAtOnce)
 	if err != nil {
 		return fmt.Errorf("look for what is lost: %w", err)
 	}

@@ -28,13 +28,15 @@ type Mark struct {
 // begins: the database crashed or was restored meanwhile. Begin again at the marks.
 var ErrBehind = errors.New("the database does not have what was received before")
 
-// moveMarks is the part of receiveSQL that moves marks, by compare-and-set.
+// moveMarks is the part of receiveSQL that moves marks, by compare-and-set: always if $15,
+// else if all rows were kept.
 const moveMarks = `
 marks AS (
 	SELECT * FROM unnest($10::text[], $11::int[], $12::text[], $13::bigint[], $14::bigint[]) AS m(topic, partition, topic_id, was, becomes)
 ), moved AS (
 	UPDATE checkpoints r SET "offset" = m.becomes FROM marks m
 	WHERE r.topic = m.topic AND r.partition = m.partition AND r.topic_id = m.topic_id AND r."offset" >= m.was AND r."offset" < m.becomes
+	AND ($15 OR (SELECT count(*) FROM kept) = cardinality($4::bigint[]))
 )`
 
 // isBehind is what receiveSQL answers of them.

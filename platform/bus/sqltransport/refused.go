@@ -30,13 +30,18 @@ func (s *subscriber) screen(stream string, rows []record) []record {
 	var screened []record
 	for i, row := range rows {
 		home, known := s.homes[row.typ]
-		if !known || home == topic {
+		ours := s.t.cfg.Carrier == nil && topic != bus.CommandsOf(s.schema) && store.Reserved(row.typ)
+		if !ours && (!known || home == topic) {
 			continue
+		}
+		why := fmt.Sprintf("its type %s belongs to the topic %s, and it came in %s: find out who wrote it there", row.typ, home, topic)
+		if ours {
+			why = fmt.Sprintf("its type %s is one of the bus itself, and it came in %s: find out who wrote it there", row.typ, topic)
 		}
 		if screened == nil {
 			screened = append(screened, rows...) // the rows are also other subscribers'
 		}
-		screened[i] = refuse(row, fmt.Sprintf("its type %s belongs to the topic %s, and it came in %s: find out who wrote it there", row.typ, home, topic))
+		screened[i] = refuse(row, why)
 	}
 	if screened != nil {
 		return screened

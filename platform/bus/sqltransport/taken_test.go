@@ -4,12 +4,14 @@ import (
 	"fmt"
 	"log/slog"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
+	"millrace/platform/bus"
 	"millrace/platform/bus/sqltransport"
 	"millrace/platform/bus/store"
 	"millrace/platform/postgres"
@@ -124,4 +126,55 @@ func TestReceive_AcceptsAnyFirstNumber(t *testing.T) {
 	r.becomes("1 2", handledOf)
 	r.becomes("millrace.lost dead ", parkedOf)
 	r.becomes("true", `SELECT (count(*) < 10)::text FROM inbound`)
+}
+
+// A broker takes larger records than a queue does. One of them made the consumer repeat its
+// batch for ever, and nothing arrived any more.
+func TestReceive_RecordThatIsTooLargeIsADeadLetterThatBlocksNothing(t *testing.T) {
+	t.Parallel()
+	large, wide := []byte(strings.Repeat("x", bus.MaxPayload+1)), map[string]string{"tracestate": strings.Repeat("\x01한", 5000), "ce_source": "else"}
+	for name, row := range map[string]store.Row{
+		"Payload":         {Type: "shop.paid", Key: "other", Payload: large},
+		"Headers":         {Type: "shop.paid", Key: "other", Payload: []byte(`{}`), Metadata: wide},
+		"Unreadable":      {Type: store.TypeUnreadable, Key: "other", Payload: large, Metadata: wide},
+		"NumberIsTaken":   {Type: "shop.paid", Key: "order", Payload: large, Metadata: wide, Source: "shop", Sequence: 1, Partition: store.PartitionOf("order")},
+		"NumberIsTooHigh": {Type: "shop.paid", Key: "order", Payload: large, Metadata: wide, Source: "shop", Sequence: 1 << 60, Partition: store.PartitionOf("order")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := receives(t, sqltransport.Config{})
+			r.gets(1, idOf(1), 1)
+			row.Topic, row.ID = "shop.events", uuid.MustParse(idOf(2))
+			if row.Source == "" {
+				row.Source = "else"
+			}
+			require.NoError(t, r.r.transport.Receive(t.Context(), "store", []store.Row{row}))
+			r.gets(2, idOf(3), 1)
+			r.becomes("1 3", handledOf)
+			r.becomes("millrace.refused dead", `SELECT coalesce(string_agg(type || ' ' || state, ', '), '') FROM parked_messages`)
+			r.becomes("true", `SELECT (max(octet_length(payload)) <= 262144 AND max(octet_length(metadata::text)) <= 16384)::text FROM parked_messages`)
+		})
+	}
+}
+
+// The checkpoint moves with the dead letter of a message whose number another one has: if
+// the process dies between the two, the record is read again.
+func TestReceive_CheckpointMovesWithTheDeadLetter(t *testing.T) {
+	t.Parallel()
+	r := receives(t, sqltransport.Config{})
+	r.gets(1, idOf(1), 1)
+	r.becomes("1", handledOf)
+	mark := sqltransport.Mark{Topic: "shop.events", Partition: 3, Incarnation: "A", From: 7, To: 7}
+	require.NoError(t, r.r.transport.BeginAt(t.Context(), "store", []sqltransport.Mark{mark}))
+	_, err := r.db.ExecContext(t.Context(), `ALTER TABLE queue ADD CONSTRAINT refuses CHECK (type <> 'millrace.refused')`)
+	require.NoError(t, err)
+	row := store.Row{Topic: "shop.events", Source: "shop", Partition: store.PartitionOf("order"), Sequence: 1, ID: uuid.MustParse(idOf(2)), Type: "shop.paid", Key: "order", Payload: []byte(`{}`)}
+	mark.To = 8
+	require.ErrorContains(t, r.r.transport.Receive(t.Context(), "store", []store.Row{row}, mark), "refuses")
+	r.becomes("7", `SELECT "offset"::text FROM checkpoints`)
+	_, err = r.db.ExecContext(t.Context(), `ALTER TABLE queue DROP CONSTRAINT refuses`)
+	require.NoError(t, err)
+	require.NoError(t, r.r.transport.Receive(t.Context(), "store", []store.Row{row}, mark))
+	r.becomes("8", `SELECT "offset"::text FROM checkpoints`)
+	r.becomes("millrace.refused dead shop.paid", parkedOf)
 }

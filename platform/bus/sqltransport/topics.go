@@ -13,7 +13,7 @@ import (
 )
 
 // register compares the registry with the configuration. It writes the topics that
-// are not there, if the user may: see RegisterTopics.
+// are not there, if the user may: see admin.RegisterTopics.
 func (t *Transport) register(ctx context.Context) error {
 	for _, topic := range t.topics {
 		var carrier string

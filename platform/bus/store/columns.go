@@ -11,6 +11,9 @@ import (
 	"millrace/platform/bus/envelope"
 )
 
+// MaxMetadata is the largest metadata of a row in bytes, as JSON.
+const MaxMetadata = 16384
+
 // Columns are messages as the append functions and the inbound table take them:
 // an array for each column.
 type Columns struct {
