@@ -39,7 +39,7 @@ func ValidType(name string) bool { return len(name) <= MaxType && validType.Matc
 // Event is a fact that has happened. Its name is in the past tense and starts
 // with the owner's name ("payment.completed"); both are for ever. Key is what
 // it is about (an order, a consultation): per key, order is kept. An event
-// carries ids and facts, never personal data: the log is kept for ever. It may
+// carries ids and facts, never personal data: the log is kept permanently. It may
 // have a method Validate() error, see On.
 type Event interface {
 	EventName() string

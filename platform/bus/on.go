@@ -70,7 +70,7 @@ func OnEvery(handler func(context.Context, *Tx, Received) error, own ...message.
 type validator interface{ Validate() error }
 
 // decode turns a typed handler into one of raw messages. Bytes that are not
-// what their type says are Undecodable, a dead letter at once; so is a message
+// what their type requires are Undecodable, a dead letter at once; so is a message
 // that its own type refuses, see validator. Fields that the type does not know
 // are ignored: contracts grow by adding fields. A field's key in another case or
 // twice is Undecodable: readers would take it for different things.

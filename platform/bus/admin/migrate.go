@@ -46,7 +46,7 @@ func MigrateModules(ctx context.Context, url string, modules []string) (err erro
 }
 
 // Behind lists the schemas in which MigrateModules would change something. It
-// needs no right to change anything, and says nothing of schemas that the
+// needs no right to change anything, and leaves out schemas that the
 // connection's user may not see.
 func Behind(ctx context.Context, db *sql.DB, modules []string) (behind []string, err error) {
 	if err := refuseUnreleased(ctx, db); err != nil {

@@ -80,7 +80,7 @@ func (l *Lease) balance(ctx context.Context, m Member, alive map[work]map[uuid.U
 // be wrong: the reply to a claim was lost, other nodes took over while this process was
 // stopped, or a partition was released in the moment in which it was claimed again. A
 // partition without messages that is wrongly believed to be assigned would count towards
-// the share for ever, and a free one would have no node.
+// the share permanently, and a free one would have no node.
 func (l *Lease) reconcile(ctx context.Context, m Member) error {
 	rows, err := l.DB.QueryContext(ctx, `SELECT topic, partition FROM `+m.Offsets()+` WHERE subscriber = $1 AND node = $2`, m.Name(), l.Node)
 	if err != nil {

@@ -50,7 +50,7 @@ type Member interface {
 	// Assigned returns, as bits, the stream's partitions that the member believes are
 	// assigned to this node, and those of them that it is releasing.
 	Assigned(stream string) (all, releasing uint64)
-	// Assign tells the member that a partition is assigned to this node, Lost that it
+	// Assign informs the member that a partition is assigned to this node, Lost that it
 	// is not, and Release asks it to give the partition up between two transactions.
 	Assign(stream string, partition int)
 	Lost(stream string, partition int)

@@ -49,7 +49,7 @@
 //
 // The log has one line when the first partition of a subscription pauses, with
 // who holds the lock or what to do, one for each further reason, and one when the
-// last partition goes on. Transport.Paused tells it to the readiness check.
+// last partition goes on. Transport.Paused reports it to the readiness check.
 //
 // With a Carrier between databases only the road is different: commands go into
 // an outbox of the sender, a relay hands log and outbox to the carrier, and what
@@ -73,7 +73,7 @@
 // # Rights
 //
 // A module may work with the rights of a role that can touch nothing of the
-// others but what the topology says: see admin.Roles. A process that is not the owner
+// others but what the topology allows: see admin.Roles. A process that is not the owner
 // of the tables changes none; package admin is the owner's. Where
 // processes sign in as different users, a frozen one's transactions are left to
 // the server's time limit (3 s).

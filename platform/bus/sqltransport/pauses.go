@@ -28,7 +28,7 @@ const logPause = time.Second
 
 // pauses are the partitions of a subscriber that are paused by a fault that is no
 // message's. It logs when the first one is paused, when another reason joins, and
-// when the last one goes on; and tells it to whoever asks (Transport.Paused).
+// when the last one goes on; and reports it (Transport.Paused).
 type pauses struct {
 	log *slog.Logger
 

@@ -7,7 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// One subscriber has read a row of which another was not told: who said it was
+// One subscriber has read a row of which another was not notified: its publisher was
 // killed before its notification left.
 func TestPoll_WakesSubscriberThatMissedWhatAnotherHasRead(t *testing.T) {
 	t.Parallel()

@@ -129,7 +129,7 @@ func TestReceive_AcceptsAnyFirstNumber(t *testing.T) {
 }
 
 // A broker takes larger records than a queue does. One of them made the consumer repeat its
-// batch for ever, and nothing arrived any more.
+// batch without end, and nothing arrived any more.
 func TestReceive_RecordThatIsTooLargeIsADeadLetterThatBlocksNothing(t *testing.T) {
 	t.Parallel()
 	large, wide := []byte(strings.Repeat("x", bus.MaxPayload+1)), map[string]string{"tracestate": strings.Repeat("\x01한", 5000), "ce_source": "else"}
