@@ -17,7 +17,7 @@ import (
 type Delay struct {
 	Err     error         // the cause
 	Fix     string        // what an operator must do
-	Longest time.Duration // the longest pause between two probes; 0 means 20 s
+	Longest time.Duration // the longest pause between two probes, or of a call that waits alone; 0 means 20 s
 }
 
 func (e *Delay) Error() string {
@@ -135,7 +135,7 @@ const (
 )
 
 // note processes a call's result. For a Delay it returns who waits, and the
-// time until the next probe. Otherwise it opens the gate if the call was the
+// time until the next probe, or the longest time that this call alone waits. Otherwise it opens the gate if the call was the
 // probe, and returns how long the gate was closed.
 func (g *gate) note(id uuid.UUID, err error) (who delayed, wait, wasClosed time.Duration) {
 	g.mu.Lock()
@@ -164,7 +164,7 @@ func (g *gate) note(id uuid.UUID, err error) (who delayed, wait, wasClosed time.
 	}
 	switch {
 	case g.cause == nil && g.alone[id]:
-		return withoutOther, 0, 0
+		return withoutOther, longest, 0
 	case g.cause == nil:
 		who, g.since, g.pause = firstOfAll, time.Now(), min(g.first, longest)
 	case g.probe == id:

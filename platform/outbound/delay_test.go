@@ -154,6 +154,30 @@ func TestDelay_AlwaysDelayedCallDoesNotStopOthers(t *testing.T) {
 	h.waitForState(bad, "succeeded")
 }
 
+// Calls that waited long in a backlog and then met a short failure of our own
+// database must not wait as long again.
+func TestDelay_OldCallThatWaitsAloneWaitsNoLongerThanLongest(t *testing.T) {
+	t.Parallel()
+	h := setup(t)
+	o := &office{answer: func(call Call[letter]) error {
+		if call.Key == "goods-old" {
+			return NotMade(errs.New(errs.Resource, "no connection was free"))
+		}
+		return nil
+	}}
+	q := h.queue(o)
+	old := h.record(q, "goods-old")
+	_, err := h.sql.Exec(`UPDATE outbound_calls SET created_at = now() - interval '1 hour'`)
+	require.NoError(t, err)
+	h.start(q)
+	o.called(t, 1)
+	h.waitForState(h.record(q, "goods-other"), "succeeded") // a probe, so the next delay is the old call's alone
+	require.Eventually(t, func() bool {
+		return h.text(`SELECT next_at > now() + interval '3 seconds' FROM outbound_calls WHERE id = $1 AND state = 'pending'`, old) == "true"
+	}, patient, time.Millisecond)
+	require.Equal(t, "true", h.text(`SELECT next_at <= now() + $2 * interval '1 second' FROM outbound_calls WHERE id = $1`, old, defaultLongest.Seconds()))
+}
+
 // expireWaits ends the waits of pending calls, as time would.
 func (h *fixture) expireWaits() {
 	h.t.Helper()

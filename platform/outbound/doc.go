@@ -53,7 +53,7 @@
 // [Queue.Delayed] returns the cause and [Waiting] lists the calls. Each process
 // detects the delay by itself. If a call returns a Delay again after others had
 // results, only that call waits, uncounted: as long again as it has existed, at
-// most an hour.
+// least a second and at most Delay.Longest.
 //
 // An OnComplete that fails because the database is unavailable or contended is
 // retried without another Do. If it fails otherwise, or panics, it is retried

@@ -72,7 +72,7 @@ func (q *Queue[P, R]) delay(ctx context.Context, r row, call Call[P], err error,
 	case withoutOther:
 		log.Warn("call delayed, others are not")
 		back = func(ctx context.Context, tx *bus.Tx, r row, text string) error {
-			return requeue(ctx, tx, r, time.Second, text)
+			return requeue(ctx, tx, r, wait, text)
 		}
 	default:
 		log.Debug("calls still delayed", "next_probe", wait)
@@ -119,7 +119,7 @@ func (q *Queue[P, R]) complete(ctx context.Context, r row, call Call[P], out Out
 			"correlation_id", r.correlation, "error", redact.Error(err), "kind", errs.KindOf(err))
 		text := redact.Error(fmt.Errorf("complete: %w", err))
 		_ = q.persist(ctx, r, endless, func(ctx context.Context, tx *bus.Tx) error { // on an error the lease expires instead
-			return requeue(ctx, tx, r, time.Second, text)
+			return requeue(ctx, tx, r, time.Hour, text)
 		})
 	case out.Err != nil:
 		q.log().Warn("call failed for good", "id", r.id, "key", r.key, "correlation_id", r.correlation,

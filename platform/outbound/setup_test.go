@@ -126,11 +126,13 @@ func (h *fixture) expireLeases() {
 	require.NoError(h.t, err)
 }
 
-// text runs a query that returns one value, as text.
-func (h *fixture) text(query string, args ...any) (value string) {
+// text runs a query that returns one value, as text. NULL and no row are the
+// empty text.
+func (h *fixture) text(query string, args ...any) string {
 	h.t.Helper()
+	var value sql.NullString
 	require.NoError(h.t, h.sql.QueryRow(`SELECT (`+query+`)::text`, args...).Scan(&value))
-	return value
+	return value.String
 }
 
 // effect is the OnComplete of most tests: it inserts a row and publishes an event.

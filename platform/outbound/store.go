@@ -148,12 +148,12 @@ func renew(ctx context.Context, db *bus.DB, r row, lease time.Duration) error {
 }
 
 // requeue schedules the next attempt without counting this one. The call waits as
-// long again as it has existed, at least wait and at most an hour.
-func requeue(ctx context.Context, tx *bus.Tx, r row, wait time.Duration, lastError string) error {
+// long again as it has existed, at least a second and at most longest.
+func requeue(ctx context.Context, tx *bus.Tx, r row, longest time.Duration, lastError string) error {
 	return fenced(ctx, tx, `
 		UPDATE outbound_calls SET state = 'pending', last_error = $4, lease_token = NULL, attempts = attempts - 1,
-		       next_at = now() + least(greatest(now() - created_at, $3 * interval '1 millisecond'), interval '1 hour')
-		WHERE id = $1 AND lease_token = $2 AND state = 'leased'`, r.id, r.lease, wait.Milliseconds(), lastError)
+		       next_at = now() + least(greatest(now() - created_at, interval '1 second'), $3 * interval '1 millisecond')
+		WHERE id = $1 AND lease_token = $2 AND state = 'leased'`, r.id, r.lease, longest.Milliseconds(), lastError)
 }
 
 // postpone makes the call due, behind those that are already due, without
