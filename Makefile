@@ -62,6 +62,11 @@ model: ## play many random programs on the bus, and compare with the model of it
 arch: ## check the architecture rules
 	go test ./test/arch
 
+.PHONY: order
+order: ## list the ceilings of backward calls and methods, lowered to what is left
+	go test ./test/arch -run Order -update-order
+	@cat test/arch/order.txt
+
 .PHONY: generate
 generate: ## write the files that are derived from the list of modules
 	go test ./test/arch -run Migration -add-migrations

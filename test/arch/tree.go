@@ -2,8 +2,8 @@
 // what is exported, which files there are. Every rule is a function over a
 // tree of sources, so that its test can also plant a violation and see it red.
 //
-// It reads the sources themselves, for all platforms and build tags, and
-// needs neither the go command nor a build.
+// The rules read the sources themselves, for all platforms and build tags. Only the
+// count of backward calls needs the types, and gets them from the go command.
 package arch
 
 import (
