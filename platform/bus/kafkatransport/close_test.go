@@ -7,45 +7,39 @@ import (
 	"testing"
 	"time"
 
-	"github.com/IBM/sarama"
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
 	"millrace/platform/bus/store"
 )
 
-// slowProducer confirms when the test allows it. It records a Close during a call,
+// slowSender confirms when the test allows it. It records a Close during a call,
 // on which the library's producer panics (send on closed channel).
-type slowProducer struct {
-	sarama.SyncProducer
+type slowSender struct {
 	calls    atomic.Int64
 	inside   atomic.Int64
 	panics   atomic.Bool
 	confirms chan struct{}
 }
 
-func (p *slowProducer) SendMessages([]*sarama.ProducerMessage) error {
+func (p *slowSender) publish(rows []store.Row) (int, error) {
 	p.calls.Add(1)
 	p.inside.Add(1)
 	defer p.inside.Add(-1)
 	<-p.confirms
-	return nil
+	return len(rows), nil
 }
 
-func (p *slowProducer) Close() error {
+func (p *slowSender) close() error {
 	p.panics.Store(p.inside.Load() > 0)
 	return nil
 }
 
-type noClient struct{ sarama.Client }
-
-func (noClient) Close() error { return nil }
-
 // Close without Drain, while relays work.
-func TestForwarder_ClosesItsProducerAfterTheLastCall(t *testing.T) {
+func TestForwarder_ClosesPublisherAfterLastCall(t *testing.T) {
 	t.Parallel()
-	p := &slowProducer{confirms: make(chan struct{})}
-	f := &forwarder{limit: time.Minute, log: slog.New(slog.DiscardHandler), client: noClient{}, send: p,
+	p := &slowSender{confirms: make(chan struct{})}
+	f := &forwarder{limit: time.Minute, log: slog.New(slog.DiscardHandler), send: p,
 		closed: make(chan struct{}), sending: map[lane]*batch{}, failing: map[lane]failure{}}
 	rows := func(partition int) []store.Row {
 		return []store.Row{{ID: uuid.New(), Type: "shop.paid", Topic: "shop.events", Source: "shop", Key: "k", Partition: partition, Sequence: 1}}

@@ -2,7 +2,6 @@ package kafkatransport
 
 import (
 	"context"
-	"errors"
 	"os"
 	"strconv"
 	"strings"
@@ -16,6 +15,7 @@ import (
 	kafka "github.com/ThreeDotsLabs/watermill-kafka/v3/pkg/kafka"
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
 
 	"millrace/platform/bus"
 	"millrace/platform/bus/envelope"
@@ -37,18 +37,10 @@ func benchConfig(b *testing.B) Config {
 	return cfg
 }
 
-// ourMarshaler is our wire for the stock parts.
+// ourMarshaler reads our wire for the stock Subscriber.
 type ourMarshaler struct {
 	cfg  Config
 	topo *bus.Topology
-}
-
-func (m ourMarshaler) Marshal(_ string, msg *message.Message) (*sarama.ProducerMessage, error) {
-	row, ok := msg.Context().Value(rowKey{}).(store.Row)
-	if !ok {
-		return nil, errors.New("no row")
-	}
-	return record(m.cfg.Prefix, row), nil
 }
 
 func (m ourMarshaler) Unmarshal(c *sarama.ConsumerMessage) (*message.Message, error) {
@@ -59,14 +51,12 @@ func (m ourMarshaler) Unmarshal(c *sarama.ConsumerMessage) (*message.Message, er
 	return msg, nil
 }
 
-type rowKey struct{}
-
-// backlog is 8 lanes of 500 rows with 64 keys each; order is kept per key.
-func backlog(round int) (lanes [][]store.Row) {
+// backlog is 8 lanes of 500 rows with so many keys each; order is kept per key.
+func backlog(round, keys int) (lanes [][]store.Row) {
 	for l := range 8 {
 		rows := rowsOf("x", round*500+1, 500)
 		for i := range rows {
-			rows[i].Partition, rows[i].Key = l, "key-"+strconv.Itoa(l)+"-"+strconv.Itoa(i%64)
+			rows[i].Partition, rows[i].Key = l, "key-"+strconv.Itoa(l)+"-"+strconv.Itoa(i%keys)
 			rows[i].Payload = []byte(strings.Repeat("x", 280))
 		}
 		lanes = append(lanes, rows)
@@ -74,62 +64,81 @@ func backlog(round int) (lanes [][]store.Row) {
 	return lanes
 }
 
-// BenchmarkSending compares the stock Publisher, in parallel per key, with one
-// SendMessages per batch: the way that a relay has rows.
+// BenchmarkSending compares the ways to send what relays have: watermill-kafka's
+// Publisher in parallel per key, one call of the client library per batch, and
+// ours: the Publisher, through a batchProducer.
 func BenchmarkSending(b *testing.B) {
-	report := func(b *testing.B) { b.ReportMetric(float64(b.N)*4000/b.Elapsed().Seconds(), "rows/s") }
-	each := func(lanes [][]store.Row, do func([]store.Row)) {
-		var all sync.WaitGroup
-		for _, rows := range lanes {
-			all.Go(func() { do(rows) })
-		}
-		all.Wait()
-	}
-	b.Run("publisher-per-key", func(b *testing.B) {
-		cfg := benchConfig(b)
-		made(b, cfg, "shop.events")
+	stock := func(cfg Config) *kafka.Publisher {
 		settings, err := cfg.producer()
 		require.NoError(b, err)
-		p, err := kafka.NewPublisher(kafka.PublisherConfig{Brokers: cfg.Brokers, Marshaler: ourMarshaler{cfg: cfg}, OverwriteSaramaConfig: settings}, watermill.NopLogger{})
+		p, err := kafka.NewPublisher(kafka.PublisherConfig{Brokers: cfg.Brokers, Marshaler: marshaler{}, OverwriteSaramaConfig: settings}, watermill.NopLogger{})
 		require.NoError(b, err)
-		send := func(round int) {
-			each(backlog(round), func(rows []store.Row) {
+		b.Cleanup(func() { require.NoError(b, p.Close()) })
+		return p
+	}
+	ways := []struct {
+		name string
+		open func(cfg Config) func(rows []store.Row) error
+	}{
+		{"PublisherPerKey", func(cfg Config) func(rows []store.Row) error {
+			p := stock(cfg)
+			return func(rows []store.Row) error {
 				keys := map[string][]*message.Message{}
 				for _, row := range rows {
-					msg := message.NewMessage(row.ID.String(), row.Payload)
-					msg.SetContext(context.WithValue(context.Background(), rowKey{}, row))
-					keys[row.Key] = append(keys[row.Key], msg)
+					keys[row.Key] = append(keys[row.Key], messageOf(row))
 				}
-				each := sync.WaitGroup{}
+				var all errgroup.Group
 				for _, messages := range keys {
-					each.Go(func() { require.NoError(b, p.Publish("", messages...)) })
+					all.Go(func() error { return p.Publish(cfg.Prefix+rows[0].Topic, messages...) })
 				}
-				each.Wait()
+				return all.Wait()
+			}
+		}},
+		{"SendMessages", func(cfg Config) func(rows []store.Row) error {
+			settings, err := cfg.producer()
+			require.NoError(b, err)
+			p, err := sarama.NewSyncProducer(cfg.Brokers, settings)
+			require.NoError(b, err)
+			b.Cleanup(func() { require.NoError(b, p.Close()) })
+			return func(rows []store.Row) error {
+				records := make([]*sarama.ProducerMessage, len(rows))
+				for i, row := range rows {
+					records[i] = recordOf(b, cfg.Prefix, row)
+				}
+				return p.SendMessages(records)
+			}
+		}},
+		{"Ours", func(cfg Config) func(rows []store.Row) error {
+			p, err := newPublisher(cfg)
+			require.NoError(b, err)
+			b.Cleanup(func() { require.NoError(b, p.close()) })
+			return func(rows []store.Row) error {
+				_, err := p.publish(rows)
+				return err
+			}
+		}},
+	}
+	for _, keys := range []int{500, 64, 1} {
+		for _, way := range ways {
+			b.Run(strconv.Itoa(keys)+"Keys/"+way.name, func(b *testing.B) {
+				cfg := benchConfig(b)
+				made(b, cfg, "shop.events")
+				way := way.open(cfg)
+				send := func(round int) {
+					var all sync.WaitGroup
+					for _, rows := range backlog(round, keys) {
+						all.Go(func() { require.NoError(b, way(rows)) })
+					}
+					all.Wait()
+				}
+				send(0) // connections, leaders, a warm broker
+				for round := 1; b.Loop(); round++ {
+					send(round)
+				}
+				b.ReportMetric(float64(b.N)*4000/b.Elapsed().Seconds(), "rows/s")
 			})
 		}
-		send(0) // connections, leaders, a warm broker
-		round := 1
-		for ; b.Loop(); round++ {
-			send(round)
-		}
-		report(b)
-		require.NoError(b, p.Close())
-	})
-	b.Run("batch", func(b *testing.B) {
-		f := made(b, benchConfig(b), "shop.events")
-		send := func(round int) {
-			each(backlog(round), func(rows []store.Row) {
-				_, err := f.Forward(context.Background(), rows)
-				require.NoError(b, err)
-			})
-		}
-		send(0)
-		round := 1
-		for ; b.Loop(); round++ {
-			send(round)
-		}
-		report(b)
-	})
+	}
 }
 
 // slow stands for the transaction that keeps rows: 1.5 ms and 10 µs a row.
@@ -153,7 +162,7 @@ func BenchmarkReceiving(b *testing.B) {
 		cfg := benchConfig(b)
 		f := made(b, cfg, "shop.events")
 		for round := range rounds {
-			for _, rows := range backlog(round) {
+			for _, rows := range backlog(round, 64) {
 				forwardAll(b, f, rows)
 			}
 		}

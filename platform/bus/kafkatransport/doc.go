@@ -73,26 +73,26 @@
 // them, and has them on its disk. A topic that was deleted is created again, and everything that its
 // speakers still have is sent again.
 //
-// # Which parts of watermill-kafka are replaced, and why
+// # What is watermill-kafka's, and what is replaced
 //
-// Both ends; the benchmarks of this package run them side by side. On one real
-// broker (Apache Kafka 4.3, 8 partitions, acks=all, two cores for everything),
-// 8 batches of 500 rows with 64 keys each, as relays have them: the stock
-// Publisher, in parallel per key since it sends one message at a time, 54,000
-// rows/s; SendMessages of the library below it 109,000 (2.0 times; on the fake
-// broker 1.6 times). The stock Subscriber delivers the next record of a
-// partition after the ack of the one before, so that a transaction of 1.5 ms
-// holds 3.4 rows on average, and 20,000 records take 14 s; ours holds 500 and
-// takes 0.5 s (27 times). It also makes a group member, with connections, for
-// each topic; and after a rebalance it goes on with a message whose partition is
-// another's. What it does right is kept: the wire works with both stock parts
-// (a marshaler of a few lines around record and read, see the benchmarks).
+// Rows are published through its Publisher, with a marshaler of ours. The Publisher
+// waits for the brokers after each message; the rows of a batch are published at
+// the same time, and batchProducer sends them with one call, in order.
+//
+// The Subscriber is replaced. It delivers the next record of a partition after the
+// ack of the one before, so that a transaction of 1.5 ms holds 3.4 rows on average,
+// and 20,000 records take 14 s; ours holds 500 and takes 0.5 s (27 times). It makes
+// a group member, with connections, for each topic, and after a rebalance it goes
+// on with a message whose partition is another's. The benchmarks of this package
+// run both sides; docs/decisions/kafka-as-a-bridge.md has the figures. The wire
+// works with the stock Subscriber, too (a marshaler of a few lines around read, see
+// the benchmarks).
 //
 // # Files
 //
 // config.go and client.go (settings, with a reason for each that differs from
-// the library's), marshal.go and unmarshal.go (the wire), topics.go, forward.go
-// (out), intake.go and claims.go (in), takeover.go (who is gone), watch.go (what
+// the library's), marshal.go and unmarshal.go (the wire), topics.go, forward.go,
+// publish.go and batchproducer.go (out), intake.go and claims.go (in), takeover.go (who is gone), watch.go (what
 // no other part would notice), remove.go (an installation that is over),
 // transport.go (the ends).
 package kafkatransport

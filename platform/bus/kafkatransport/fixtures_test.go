@@ -105,6 +105,14 @@ func rowsOf(key string, first, n int) []store.Row {
 	return rows
 }
 
+// recordOf returns the record that the publisher sends for a row.
+func recordOf(t testing.TB, prefix string, row store.Row) *sarama.ProducerMessage {
+	t.Helper()
+	m, err := marshaler{}.Marshal(prefix+row.Topic, messageOf(row))
+	require.NoError(t, err)
+	return m
+}
+
 // made creates topics and returns a forwarder.
 func made(t testing.TB, cfg Config, topics ...string) *forwarder {
 	t.Helper()

@@ -2,13 +2,11 @@ package kafkatransport
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
 	"time"
 
-	"github.com/IBM/sarama"
 	"github.com/google/uuid"
 
 	"millrace/platform/bus/store"
@@ -19,11 +17,9 @@ import (
 // forwarder is the way out: it hands rows to the brokers. It is the kernel's
 // sqltransport.Carrier.
 type forwarder struct {
-	prefix string
 	limit  time.Duration
 	log    *slog.Logger
-	client sarama.Client
-	send   sarama.SyncProducer
+	send   sender
 	closed chan struct{}
 	once   sync.Once
 
@@ -33,6 +29,12 @@ type forwarder struct {
 	sending    map[lane]*batch
 	failing    map[lane]failure // what the brokers refused, or did not take in time
 	sent       int64
+}
+
+// sender is a publisher. close must not be called during publish.
+type sender interface {
+	publish(rows []store.Row) (confirmed int, err error)
+	close() error
 }
 
 // lane is what is sent in order.
@@ -57,21 +59,12 @@ type failure struct {
 }
 
 func newForwarder(cfg Config) (*forwarder, error) {
-	settings, err := cfg.producer()
+	send, err := newPublisher(cfg)
 	if err != nil {
 		return nil, err
 	}
-	client, err := sarama.NewClient(cfg.Brokers, settings)
-	if err != nil {
-		return nil, cfg.unreachable(err)
-	}
-	send, err := sarama.NewSyncProducerFromClient(client)
-	if err != nil {
-		_ = client.Close() // the first error is the one to tell
-		return nil, cfg.unreachable(err)
-	}
 	return &forwarder{
-		prefix: cfg.Prefix, limit: cfg.SendTimeout, log: cfg.Logger, client: client, send: send,
+		limit: cfg.SendTimeout, log: cfg.Logger, send: send,
 		closed: make(chan struct{}), sending: map[lane]*batch{}, failing: map[lane]failure{},
 	}, nil
 }
@@ -124,7 +117,9 @@ func (f *forwarder) begin(l lane, rows []store.Row) (b *batch, mine bool) {
 	}
 	f.sending[l] = b
 	f.deliveries.Go(func() {
-		b.confirmed, b.err = f.deliver(rows)
+		failpoint.Here("forward.before_send")
+		b.confirmed, b.err = f.send.publish(rows)
+		failpoint.Here("forward.acknowledged")
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		f.sent += int64(b.confirmed)
@@ -132,33 +127,6 @@ func (f *forwarder) begin(l lane, rows []store.Row) (b *batch, mine bool) {
 		close(b.done)
 	})
 	return b, true
-}
-
-// deliver sends rows as one batch, and counts those before the first that
-// failed: a later one that arrived is sent again, and dropped by its number.
-func (f *forwarder) deliver(rows []store.Row) (confirmed int, err error) {
-	messages := make([]*sarama.ProducerMessage, len(rows))
-	for i, row := range rows {
-		messages[i] = record(f.prefix, row)
-		messages[i].Metadata = i
-	}
-	failpoint.Here("forward.before_send")
-	err = f.send.SendMessages(messages)
-	failpoint.Here("forward.acknowledged")
-	if err == nil {
-		return len(rows), nil
-	}
-	var each sarama.ProducerErrors
-	if !errors.As(err, &each) || len(each) == 0 {
-		return 0, err
-	}
-	confirmed = len(rows)
-	for _, one := range each {
-		if i, ok := one.Msg.Metadata.(int); ok && i < confirmed {
-			confirmed, err = i, one.Err
-		}
-	}
-	return confirmed, fmt.Errorf("message %s (%s): %w", rows[confirmed].ID, rows[confirmed].Type, err)
 }
 
 func (f *forwarder) end(l lane, b *batch, rows int) (confirmed int, err error) {
@@ -201,9 +169,9 @@ func (l lane) String() string {
 	return fmt.Sprintf("%s of %s, partition %d", l.topic, l.source, l.partition)
 }
 
-// close waits for what is on its way, but not longer than limit; what is not
-// confirmed then is sent again by the lane's next owner. The producer is closed
-// when its last call has returned: closed during a call, it panics.
+// close waits for the rows on their way, but not longer than limit. Rows that are
+// not confirmed then are sent again by the lane's next owner. The publisher is
+// closed when its last call has returned, which may be a minute later.
 func (f *forwarder) close(limit time.Duration) {
 	f.once.Do(func() {
 		f.mu.Lock()
@@ -214,7 +182,7 @@ func (f *forwarder) close(limit time.Duration) {
 		go func() {
 			defer close(done)
 			f.deliveries.Wait()
-			if err := f.send.Close(); err != nil {
+			if err := f.send.close(); err != nil {
 				f.log.Debug("the producer ended with an error", "error", err.Error())
 			}
 		}()
@@ -225,6 +193,5 @@ func (f *forwarder) close(limit time.Duration) {
 		case <-timer.C:
 			f.log.Warn("the brokers do not answer: what was on its way to them is sent again at the next start")
 		}
-		go func() { _ = f.client.Close() }() // what is still on its way fails now; a frozen connection would hold us up
 	})
 }

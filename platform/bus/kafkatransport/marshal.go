@@ -1,9 +1,11 @@
 package kafkatransport
 
 import (
+	"maps"
 	"strconv"
 
 	"github.com/IBM/sarama"
+	"github.com/ThreeDotsLabs/watermill/message"
 
 	"millrace/platform/bus/envelope"
 	"millrace/platform/bus/store"
@@ -16,19 +18,16 @@ var wire = []string{
 	envelope.ContentType, envelope.Traceparent, envelope.Tracestate, envelope.Correlation, envelope.Causation,
 }
 
-// record puts a row on the wire. The same row makes the same bytes, but for the
-// broker's time stamp.
-func record(prefix string, row store.Row) *sarama.ProducerMessage {
-	own := map[string]string{
-		envelope.ID: row.ID.String(), envelope.Source: row.Source, envelope.Type: row.Type, envelope.Subject: row.Key,
-		envelope.Key: row.Key, envelope.Sequence: strconv.FormatInt(row.Sequence, 10),
-	}
+// marshaler is the wire format for watermill-kafka's Publisher.
+type marshaler struct{}
+
+// Marshal writes the message's metadata as headers, in the order of wire. The
+// same message makes the same bytes, but for the broker's time stamp. It never
+// fails.
+func (marshaler) Marshal(topic string, msg *message.Message) (*sarama.ProducerMessage, error) {
 	headers := make([]sarama.RecordHeader, 0, len(wire))
 	for _, name := range wire {
-		value, ok := own[name]
-		if !ok {
-			value = row.Metadata[name]
-		}
+		value := msg.Metadata[name]
 		if value == "" && name == envelope.SpecVersion {
 			value = "1.0"
 		}
@@ -37,6 +36,18 @@ func record(prefix string, row store.Row) *sarama.ProducerMessage {
 		}
 	}
 	return &sarama.ProducerMessage{
-		Topic: prefix + row.Topic, Key: sarama.StringEncoder(row.Key), Value: sarama.ByteEncoder(row.Payload), Headers: headers,
-	}
+		Topic: topic, Key: sarama.StringEncoder(msg.Metadata[envelope.Key]), Value: sarama.ByteEncoder(msg.Payload), Headers: headers,
+		Metadata: msg.Context().Value(slotKey{}), // stays in the process
+	}, nil
+}
+
+// messageOf returns the row as a message with everything that the wire carries.
+func messageOf(row store.Row) *message.Message {
+	msg := message.NewMessage(row.ID.String(), row.Payload)
+	maps.Copy(msg.Metadata, row.Metadata)
+	maps.Copy(msg.Metadata, map[string]string{
+		envelope.ID: msg.UUID, envelope.Source: row.Source, envelope.Type: row.Type, envelope.Subject: row.Key,
+		envelope.Key: row.Key, envelope.Sequence: strconv.FormatInt(row.Sequence, 10),
+	})
+	return msg
 }

@@ -49,7 +49,7 @@ func foreign(key, value string, headers ...string) *sarama.ConsumerMessage {
 func TestARowIsTheSameBehindTheWire(t *testing.T) {
 	t.Parallel()
 	want := aRow()
-	got := read(topology(t), "shop.events", arrived(record("p.", want)))
+	got := read(topology(t), "shop.events", arrived(recordOf(t, "p.", want)))
 	delete(want.Metadata, "none")
 	require.Equal(t, want, got)
 }
@@ -59,7 +59,7 @@ func TestARecordIsACloudEventInBinaryMode(t *testing.T) {
 	row := aRow()
 	row.Metadata["secret"] = "stays here"
 	for range 20 { // a map's order must not show
-		m := record("p.", row)
+		m := recordOf(t, "p.", row)
 		require.Equal(t, "p.shop.events", m.Topic)
 		require.Equal(t, sarama.StringEncoder("주문-1"), m.Key)
 		var headers []string
@@ -198,7 +198,7 @@ func TestAKeysPartitionIsThatOfJavasPartitioner(t *testing.T) {
 		key := strings.Repeat("k", n%7) + uuid.NewString()[:n%13] + string(rune('가'+n))
 		row := store.Row{Key: key, Topic: "shop.events"}
 		for _, partitions := range []int32{1, 2, 8, 12, 64} {
-			got, err := settings.Producer.Partitioner("shop.events").Partition(record("", row), partitions)
+			got, err := settings.Producer.Partitioner("shop.events").Partition(recordOf(t, "", row), partitions)
 			require.NoError(t, err)
 			require.Equal(t, javaPartition([]byte(key), partitions), got)
 			if partitions != 12 { // of a power of two, each of our partitions lies in one of theirs
