@@ -20,12 +20,12 @@ func TestOpen_InterruptedAnswerFailsAfterStatementTimeout(t *testing.T) {
 	for name, passes := range map[string]int64{"NothingArrives": 0, "20KBArrive": 20 << 10} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			var left atomic.Int64
-			left.Store(1 << 60)
-			db := open(t, postgres.Config{URL: behind(t, pgtest.URL(t), &left), MaxConns: 1, StatementTimeout: 2 * time.Second})
+			var path proxied
+			path.left.Store(1 << 60)
+			db := open(t, postgres.Config{URL: path.to(t, pgtest.URL(t)), MaxConns: 1, StatementTimeout: 2 * time.Second})
 			_, err := db.ExecContext(t.Context(), "SELECT 1")
 			require.NoError(t, err)
-			left.Store(passes)
+			path.left.Store(passes)
 			failed := make(chan error, 1)
 			go func() {
 				_, err := db.ExecContext(t.Context(), "SELECT repeat('x', 1000) FROM generate_series(1, 1000)")
@@ -41,9 +41,12 @@ func TestOpen_InterruptedAnswerFailsAfterStatementTimeout(t *testing.T) {
 	}
 }
 
-// behind returns a URL that leads to the database at target through a proxy, which
-// drops the server's bytes once left is used up.
-func behind(t *testing.T, target string, left *atomic.Int64) string {
+// proxied is a way to a server through a proxy, which drops the server's bytes once left
+// is used up, and counts connections.
+type proxied struct{ left, connections atomic.Int64 }
+
+// to returns a URL that leads to the database at target.
+func (p *proxied) to(t *testing.T, target string) string {
 	t.Helper()
 	u, err := url.Parse(target)
 	require.NoError(t, err)
@@ -60,6 +63,7 @@ func behind(t *testing.T, target string, left *atomic.Int64) string {
 			if err != nil {
 				return
 			}
+			p.connections.Add(1)
 			server, err := net.Dial(network, address)
 			if err != nil {
 				_ = client.Close()
@@ -67,7 +71,7 @@ func behind(t *testing.T, target string, left *atomic.Int64) string {
 			}
 			t.Cleanup(func() { _, _ = client.Close(), server.Close() })
 			go pass(server, client, func(int) bool { return true })
-			go pass(client, server, func(n int) bool { return left.Add(-int64(n)) >= 0 })
+			go pass(client, server, func(n int) bool { return p.left.Add(-int64(n)) >= 0 })
 		}
 	}()
 	query.Del("host")

@@ -18,9 +18,17 @@ import (
 // schema that a newer program has migrated is not behind.
 func Behind(ctx context.Context, db *sql.DB, schema, versionTable string, files fs.FS) (behind bool, err error) {
 	defer errs.Wrap(&err, "look at the version of schema %s", schema)
+	missing, _, err := missing(ctx, db, schema, versionTable, files)
+	return len(missing) > 0, err
+}
+
+// missing returns the versions of the files that the version table does not list. known is
+// false without such a table, when all are missing, and if the user may not read it, when
+// none is returned.
+func missing(ctx context.Context, db *sql.DB, schema, versionTable string, files fs.FS) (versions []int64, known bool, err error) {
 	wanted, err := versionsOf(files)
 	if err != nil {
-		return false, err
+		return nil, false, err
 	}
 	var there, readable bool
 	err = db.QueryRowContext(ctx, `
@@ -29,25 +37,25 @@ func Behind(ctx context.Context, db *sql.DB, schema, versionTable string, files 
 		schema, versionTable).Scan(&there, &readable)
 	switch {
 	case err != nil:
-		return false, err
+		return nil, false, err
 	case !there:
-		return len(wanted) > 0, nil
+		return wanted, false, nil
 	case !readable:
-		return false, nil
+		return nil, false, nil
 	}
 	rows, err := db.QueryContext(ctx, fmt.Sprintf(`SELECT version_id FROM %q.%q WHERE is_applied`, schema, versionTable))
 	if err != nil {
-		return false, err
+		return nil, false, err
 	}
 	defer rows.Close()
 	for rows.Next() {
 		var applied int64
 		if err := rows.Scan(&applied); err != nil {
-			return false, err
+			return nil, false, err
 		}
 		wanted = slices.DeleteFunc(wanted, func(v int64) bool { return v == applied })
 	}
-	return len(wanted) > 0, rows.Err()
+	return wanted, true, rows.Err()
 }
 
 var migrationFile = regexp.MustCompile(`^(\d+)_.*\.sql$`)

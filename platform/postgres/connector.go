@@ -20,6 +20,7 @@ type connector struct {
 	// behindProxy is set by Open if a proxy does not forward the settings in a session's
 	// first packet: each session then applies them by a statement.
 	behindProxy bool
+	tested      pqConn        // the probe's connection, which the pool uses first
 	looking     chan struct{} // held by the connection that asks which process blocks it
 }
 
@@ -80,7 +81,10 @@ func refusesSettings(err error) bool {
 }
 
 func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
-	raw, err := c.raw(ctx)
+	raw, err := c.tested, error(nil)
+	if c.tested = nil; raw == nil { // nil after Open
+		raw, err = c.raw(ctx)
+	}
 	if err != nil {
 		return nil, err
 	}

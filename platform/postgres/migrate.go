@@ -20,6 +20,8 @@ import (
 // own, except those marked "-- +goose NO TRANSACTION". Without files it only creates the
 // schema.
 //
+// If the version table lists them all, Migrate takes no lock and opens no connection.
+//
 // Several processes may call Migrate at once: one migrates, the others wait and then find
 // nothing to do. If a process is killed, the migrations that it completed stay, and the
 // next call continues after them.
@@ -36,6 +38,9 @@ func Migrate(ctx context.Context, db *sql.DB, schema, versionTable string, files
 		if !identifier.MatchString(name) {
 			return errs.InvalidField(field, "%q is not a plain lower-case identifier of at most 63 bytes", name)
 		}
+	}
+	if missing, known, err := missing(ctx, db, schema, versionTable, files); err != nil || known && len(missing) == 0 {
+		return err
 	}
 	patient, err := patientPool(ctx, db, schema)
 	if err != nil {

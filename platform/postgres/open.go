@@ -65,13 +65,26 @@ func Open(ctx context.Context, cfg Config) (*sql.DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := probe(ctx, from); err != nil {
+	if from.tested, err = probe(ctx, from); err != nil {
 		return nil, err
 	}
 	db := sql.OpenDB(from)
 	db.SetMaxOpenConns(cfg.MaxConns)
 	db.SetMaxIdleConns(cfg.MaxConns)
+	if err := keepTested(ctx, db); err != nil {
+		_ = db.Close() // report the first error
+		return nil, err
+	}
 	return db, nil
+}
+
+// keepTested makes the pool take over the connection that the probe used.
+func keepTested(ctx context.Context, db *sql.DB) error {
+	tested, err := db.Conn(ctx)
+	if err != nil {
+		return err
+	}
+	return tested.Close() // returns it to the pool
 }
 
 // newConnector converts cfg to lib/pq's configuration. A session's settings are part of its

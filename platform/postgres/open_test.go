@@ -123,6 +123,36 @@ func TestOpen_LimitsPool(t *testing.T) {
 	require.Equal(t, 3, db.Stats().MaxOpenConnections)
 }
 
+// Each pool opened three connections, and used none of the first two.
+func TestOpen_KeepsTheConnectionThatItTested(t *testing.T) {
+	t.Parallel()
+	var path proxied
+	path.left.Store(1 << 60)
+	through := path.to(t, pgtest.URL(t))
+	require.Equal(t, "1", text(t, open(t, postgres.Config{URL: through, MaxConns: 2}), "SELECT '1'"))
+	require.EqualValues(t, 2, path.connections.Load(), "the second one: whether each has a process of its own")
+	require.Equal(t, "1", text(t, open(t, postgres.Config{URL: through, MaxConns: 2}), "SELECT '1'"))
+	require.EqualValues(t, 3, path.connections.Load(), "that is known of this address")
+}
+
+func TestMigrate_OpensNoConnectionWhenUpToDate(t *testing.T) {
+	t.Parallel()
+	var path proxied
+	path.left.Store(1 << 60)
+	db := open(t, postgres.Config{URL: path.to(t, pgtest.URL(t)), MaxConns: 1})
+	migrate := func(files fstest.MapFS) int64 {
+		before := path.connections.Load()
+		require.NoError(t, postgres.Migrate(t.Context(), db, "payment", "payment_version", files))
+		return path.connections.Load() - before
+	}
+	files := fstest.MapFS{"00001_first.sql": {Data: []byte("-- +goose Up\nCREATE TABLE ledger (x int);\n")}}
+	require.EqualValues(t, 1, migrate(files))
+	require.Zero(t, migrate(files))
+	files["00002_second.sql"] = &fstest.MapFile{Data: []byte("-- +goose Up\nINSERT INTO ledger VALUES (1);\n")}
+	require.EqualValues(t, 1, migrate(files))
+	require.Equal(t, "1", text(t, db, "SELECT count(*)::text FROM payment.ledger"))
+}
+
 func TestMigrate_IgnoresStatementTimeout(t *testing.T) {
 	t.Parallel()
 	db := open(t, postgres.Config{MaxConns: 1, StatementTimeout: 2 * time.Second, IdleInTxTimeout: 2 * time.Second}) // opening the pool must not exceed these

@@ -6,6 +6,7 @@ import (
 	"database/sql/driver"
 	"fmt"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/lib/pq"
@@ -16,16 +17,17 @@ import (
 // oldestVersion is the oldest supported server, as server_version_num.
 const oldestVersion = 13_00_00
 
-// probe tests the server with two connections: the program must be able to work with it, and
-// each connection must have a server process of its own for as long as it lives. Behind a
-// proxy that pools by transaction (PgBouncer's pool_mode transaction or statement), two idle
-// clients share a process, or one client gets another process each time. Prepared statements,
-// session settings and LISTEN do not work there.
+// probe tests the server, and returns the connection with which it did: the program must be
+// able to work with the server, and each connection must have a server process of its own
+// for as long as it lives. That is tested with a second connection, once for each address.
+// Behind a proxy that pools by transaction (PgBouncer's pool_mode transaction or statement),
+// two idle clients share a process, or one client gets another process each time. Prepared
+// statements, session settings and LISTEN do not work there.
 //
 // A proxy that pools by session is accepted. If it does not forward the settings of a
 // session's first packet (PgBouncer refuses them, or drops those in its
 // ignore_startup_parameters), probe sets from.behindProxy, and a statement applies them.
-func probe(ctx context.Context, from *connector) (err error) {
+func probe(ctx context.Context, from *connector) (tested pqConn, err error) {
 	ctx, cancel := context.WithTimeout(ctx, from.ConnectTimeout)
 	defer cancel()
 	first, err := from.start(ctx)
@@ -34,38 +36,50 @@ func probe(ctx context.Context, from *connector) (err error) {
 		first, err = from.start(ctx)
 	}
 	if err != nil {
-		return from.cannotConnect(err)
+		return nil, from.cannotConnect(err)
 	}
 	defer func() {
-		if first != nil {
-			_ = first.Close() // used only for the probe
+		if err != nil && first != nil {
+			_ = first.Close() // report the first error
 		}
 	}()
 	server, err := look(ctx, first)
 	if err != nil {
-		return from.cannotConnect(err)
+		return nil, from.cannotConnect(err)
 	}
 	if wanted := parseTime(from.Runtime["statement_timeout"]); wanted > 0 && server.statementTimeout != wanted && !from.behindProxy {
 		from.behindProxy = true
 		_ = first.Close() // it lacks our settings
 		if first, err = from.raw(ctx); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	if server.standby {
-		return errs.New(errs.Resource, "the server at %s is a standby, which takes no changes: name the primary in the URL, or all servers (postgres://user:password@a,b/database?target_session_attrs=read-write)", from.where())
+		return nil, errs.New(errs.Resource, "the server at %s is a standby, which takes no changes: name the primary in the URL, or all servers (postgres://user:password@a,b/database?target_session_attrs=read-write)", from.where())
 	}
-	if err := from.shared(ctx, first); err != nil {
-		return err
+	if _, proved := ownProcesses.Load(from.address()); !proved {
+		if err := from.shared(ctx, first); err != nil {
+			return nil, err
+		}
+		ownProcesses.Store(from.address(), true)
 	}
 	switch {
 	case server.version < oldestVersion:
-		return errs.InvalidField("URL", "leads to PostgreSQL %s at %s: %d is the oldest that is supported; upgrade the server", server.name, from.where(), oldestVersion/10_000)
+		return nil, errs.InvalidField("URL", "leads to PostgreSQL %s at %s: %d is the oldest that is supported; upgrade the server", server.name, from.where(), oldestVersion/10_000)
 	case server.encoding != "UTF8":
-		return errs.InvalidField("URL", "leads to database %q at %s, whose encoding is %s: it must be UTF8. Make one, and name it in the URL: CREATE DATABASE %s ENCODING 'UTF8' TEMPLATE template0 LOCALE 'C'",
+		return nil, errs.InvalidField("URL", "leads to database %q at %s, whose encoding is %s: it must be UTF8. Make one, and name it in the URL: CREATE DATABASE %s ENCODING 'UTF8' TEMPLATE template0 LOCALE 'C'",
 			from.Database, from.where(), server.encoding, pq.QuoteIdentifier(from.Database+"_utf8"))
 	}
-	return nil
+	return first, nil
+}
+
+// ownProcesses has the addresses at which each connection has a server process of its own,
+// of all pools of this process.
+var ownProcesses sync.Map
+
+// address is what a proxy distinguishes by.
+func (c *connector) address() string {
+	return fmt.Sprintf("%s:%d/%s %s %v %v", c.Host, c.Port, c.Database, c.User, c.Multi, c.behindProxy)
 }
 
 // shared returns an error if two connections can get the same server process.
