@@ -14,9 +14,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"millrace/platform/bus"
+	"millrace/platform/bus/bustest"
 	"millrace/platform/errs"
 	"millrace/platform/postgres"
-	"millrace/platform/postgres/pgtest"
 )
 
 // patience bounds every wait. It is generous for busy machines: the lease of a slow
@@ -38,7 +38,7 @@ type bench struct {
 
 func newBench(t *testing.T, world Factory) *bench {
 	t.Helper()
-	b := &bench{t: t, url: pgtest.URL(t), make: world}
+	b := &bench{t: t, url: bustest.Database(t, "shop", "store"), make: world}
 	b.world = world(b.url)
 	db, err := postgres.Open(t.Context(), postgres.Config{URL: b.url, MaxConns: 8, Application: "conformance"})
 	require.NoError(t, err)

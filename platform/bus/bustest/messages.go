@@ -263,7 +263,7 @@ func (h *Harness) exec(query string, args ...any) (n int64, err error) {
 func (h *Harness) eventually(so func() bool, why func() string) {
 	h.t.Helper()
 	deadline := time.Now().Add(patience)
-	tick := time.NewTicker(3 * time.Millisecond)
+	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for !so() {
 		if time.Now().After(deadline) {

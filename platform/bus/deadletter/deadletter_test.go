@@ -10,10 +10,10 @@ import (
 
 	"millrace/platform/bus"
 	"millrace/platform/bus/admin"
+	"millrace/platform/bus/bustest"
 	"millrace/platform/bus/deadletter"
 	"millrace/platform/errs"
 	"millrace/platform/postgres"
-	"millrace/platform/postgres/pgtest"
 )
 
 type quiet struct{ name string }
@@ -29,7 +29,7 @@ var modules = []string{"shop", "store"}
 // the store and one at the shop.
 func letters(t *testing.T) *sql.DB {
 	t.Helper()
-	url := pgtest.URL(t)
+	url := bustest.Database(t, modules...)
 	topo, err := bus.NewTopology(quiet{"shop"}, quiet{"store"})
 	require.NoError(t, err)
 	require.NoError(t, admin.Migrate(t.Context(), url, topo))

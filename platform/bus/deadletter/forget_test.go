@@ -12,6 +12,7 @@ import (
 
 	"millrace/platform/bus"
 	"millrace/platform/bus/admin"
+	"millrace/platform/bus/bustest"
 	"millrace/platform/bus/deadletter"
 	"millrace/platform/bus/sqltransport"
 	"millrace/platform/errs"
@@ -115,7 +116,7 @@ func say(t *testing.T, transport *sqltransport.Transport, events ...bus.Event) {
 
 func TestATypeThatIsForgottenHoldsNobodyAndIsSkippedFromThenOn(t *testing.T) {
 	t.Parallel()
-	url := pgtest.URL(t)
+	url := bustest.Database(t, modules...)
 	got := make(chan paid, 100)
 	hearsPaid := bus.On(func(_ context.Context, _ *bus.Tx, p paid) error { got <- p; return nil })
 	_, stop := serve(t, url, hearsPaid, bus.On(func(context.Context, *bus.Tx, returned) error { return nil }))
@@ -160,7 +161,7 @@ func TestATypeThatIsForgottenHoldsNobodyAndIsSkippedFromThenOn(t *testing.T) {
 
 func TestWhatARunInFlightHoldsIsForgottenWithTheRest(t *testing.T) {
 	t.Parallel()
-	url := pgtest.URL(t)
+	url := bustest.Database(t, modules...)
 	began, goOn := make(chan bool, 100), make(chan bool)
 	older, _ := serve(t, url, bus.On(func(context.Context, *bus.Tx, paid) error {
 		began <- true
@@ -263,7 +264,7 @@ func TestWhatAVersionLeftThatWasTakenBackIsShownAndDiscarded(t *testing.T) {
 func TestOnlyTheOwnerOfTheTablesForgets(t *testing.T) {
 	t.Parallel()
 	role := pgtest.RolePrefix(t) + "store"
-	url := pgtest.URL(t)
+	url := bustest.Database(t, modules...)
 	db := open(t, url)
 	topo, err := bus.NewTopology(quiet{"shop"}, quiet{"store"})
 	require.NoError(t, err)

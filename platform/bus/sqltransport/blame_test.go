@@ -17,7 +17,6 @@ import (
 	"millrace/platform/bus/store"
 	"millrace/platform/errs"
 	"millrace/platform/postgres"
-	"millrace/platform/postgres/pgtest"
 )
 
 // Messages of different keys that come in one run: whoever failed is blamed,
@@ -42,7 +41,7 @@ func TestWhoFailsInARunIsBlamedAndNobodyBesideIt(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			var failed atomic.Bool
-			r := start(t, pgtest.URL(t), sqltransport.Config{Backoff: []time.Duration{}},
+			r := start(t, fresh(t), sqltransport.Config{Backoff: []time.Duration{}},
 				part{name: "shop", publishes: []bus.Event{paid{}}},
 				part{name: "store", hears: []bus.Subscription{bus.On(func(ctx context.Context, tx *bus.Tx, p paid) error {
 					switch {
@@ -84,7 +83,7 @@ func TestAFailureThatPassesByItselfIsNoErrorOfTheRouter(t *testing.T) {
 	t.Parallel()
 	var tries atomic.Int64
 	done := make(chan struct{})
-	r := start(t, pgtest.URL(t), sqltransport.Config{Logger: slog.New(slog.DiscardHandler)},
+	r := start(t, fresh(t), sqltransport.Config{Logger: slog.New(slog.DiscardHandler)},
 		part{name: "shop", publishes: []bus.Event{paid{}}},
 		part{name: "store", hears: []bus.Subscription{bus.On(func(_ context.Context, tx *bus.Tx, p paid) error {
 			if tries.Add(1) <= 4 {

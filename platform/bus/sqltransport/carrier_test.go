@@ -20,7 +20,6 @@ import (
 	"millrace/platform/bus/sqltransport"
 	"millrace/platform/bus/store"
 	"millrace/platform/postgres"
-	"millrace/platform/postgres/pgtest"
 )
 
 // badCarrier is a carrier inside this process that is as bad as one may be: it
@@ -92,7 +91,7 @@ func carried(t *testing.T, c *badCarrier, cfg sqltransport.Config) *rig {
 		_, err := tx.ExecContext(ctx, `INSERT INTO effects (kind, key, n) VALUES ($1, $2, $3)`, kind, key, n)
 		return err
 	}
-	url := pgtest.URL(t)
+	url := fresh(t)
 	parts := []bus.Module{
 		part{name: "shop", publishes: []bus.Event{paid{}}, sends: []bus.Command{pack{}}},
 		part{name: "store", hears: []bus.Subscription{

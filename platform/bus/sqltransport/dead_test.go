@@ -11,7 +11,6 @@ import (
 
 	"millrace/platform/bus"
 	"millrace/platform/bus/sqltransport"
-	"millrace/platform/postgres/pgtest"
 )
 
 // Each failed attempt has a line, and so has the end: an operator searches for
@@ -19,7 +18,7 @@ import (
 func TestDeadMessage_IsLoggedOnceWithItsKeyAndAttempts(t *testing.T) {
 	t.Parallel()
 	log := &logLines{}
-	r := start(t, pgtest.URL(t), sqltransport.Config{Backoff: []time.Duration{time.Millisecond, time.Millisecond}, Logger: slog.New(slog.NewJSONHandler(log, nil))},
+	r := start(t, fresh(t), sqltransport.Config{Backoff: []time.Duration{time.Millisecond, time.Millisecond}, Logger: slog.New(slog.NewJSONHandler(log, nil))},
 		part{name: "shop", publishes: []bus.Event{paid{}}},
 		part{name: "store", hears: []bus.Subscription{bus.On(func(context.Context, *bus.Tx, paid) error { return errors.New("no such parcel") })}})
 	require.NoError(t, r.transport.DB("shop").InTx(t.Context(), func(tx *bus.Tx) error { return tx.Publish(paid{"goods-1", 1}) }))

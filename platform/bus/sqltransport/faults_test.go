@@ -21,7 +21,6 @@ import (
 	"millrace/platform/bus/store"
 	"millrace/platform/errs"
 	"millrace/platform/postgres"
-	"millrace/platform/postgres/pgtest"
 )
 
 // cutter is a proxy before the server that breaks one connection when a text
@@ -147,7 +146,7 @@ var steps = []string{
 
 func TestAConnectionThatDiesAtAnyStatementLosesAndDoublesNothing(t *testing.T) {
 	t.Parallel()
-	target := pgtest.URL(t)
+	target := fresh(t)
 	cutter, through := newCutter(t, target)
 	var mu sync.Mutex
 	tries := map[paid]int{}
@@ -199,7 +198,7 @@ func TestAConnectionThatDiesAtAnyStatementLosesAndDoublesNothing(t *testing.T) {
 
 func TestACommitWhoseAnswerIsLostIsAnErrorAndWakesItsReaders(t *testing.T) {
 	t.Parallel()
-	cutter, through := newCutter(t, pgtest.URL(t))
+	cutter, through := newCutter(t, fresh(t))
 	handled := make(chan int, 10)
 	r := start(t, through, sqltransport.Config{Poll: time.Hour},
 		part{name: "shop", publishes: []bus.Event{paid{}}},
@@ -257,7 +256,7 @@ func waitFor[T any](t *testing.T, what string, signal <-chan T) T {
 func TestAFailedMessageGoesAsideInTheTransactionThatMovesThePosition(t *testing.T) {
 	t.Parallel()
 	called := make(chan struct{}, 1000)
-	r := start(t, pgtest.URL(t), sqltransport.Config{Backoff: []time.Duration{}},
+	r := start(t, fresh(t), sqltransport.Config{Backoff: []time.Duration{}},
 		part{name: "shop", publishes: []bus.Event{paid{}}},
 		part{name: "store", hears: []bus.Subscription{bus.On(func(context.Context, *bus.Tx, paid) error {
 			called <- struct{}{}
@@ -285,7 +284,7 @@ func TestAFailedMessageGoesAsideInTheTransactionThatMovesThePosition(t *testing.
 func TestAMessageThatCannotBeReadGoesAsideAndOddMetadataDoesNotMatter(t *testing.T) {
 	t.Parallel()
 	handled := make(chan string, 10_000) // a handler must not wait for the test: messages come again, beside one that fails
-	r := start(t, pgtest.URL(t), sqltransport.Config{},
+	r := start(t, fresh(t), sqltransport.Config{},
 		part{name: "shop", publishes: []bus.Event{paid{}}},
 		part{name: "store", hears: []bus.Subscription{bus.On(func(_ context.Context, tx *bus.Tx, p paid) error {
 			handled <- tx.Cause().Key

@@ -12,7 +12,6 @@ import (
 	"millrace/platform/bus"
 	"millrace/platform/bus/sqltransport"
 	"millrace/platform/postgres"
-	"millrace/platform/postgres/pgtest"
 )
 
 // TestNotifications_AFloodOfThemIsBounded: every user of a database may send
@@ -20,7 +19,7 @@ import (
 // messages. It does not run beside others: it measures this process's memory.
 func TestNotifications_AFloodOfThemIsBounded(t *testing.T) { //nolint:paralleltest // see above
 	handled := make(chan int, 1000)
-	r := start(t, pgtest.URL(t), sqltransport.Config{},
+	r := start(t, fresh(t), sqltransport.Config{},
 		part{name: "shop", publishes: []bus.Event{paid{}}},
 		part{name: "store", hears: []bus.Subscription{bus.On(func(_ context.Context, tx *bus.Tx, p paid) error {
 			tx.AfterCommit(func() { handled <- p.N })

@@ -16,7 +16,6 @@ import (
 	"millrace/platform/bus/store"
 	"millrace/platform/errs"
 	"millrace/platform/postgres"
-	"millrace/platform/postgres/pgtest"
 )
 
 // rung is an event of another module than paid, with the same fields.
@@ -40,7 +39,7 @@ type forgery struct {
 
 func newForgery(t *testing.T) *forgery {
 	t.Helper()
-	f := &forgery{t: t, url: pgtest.URL(t)}
+	f := &forgery{t: t, url: fresh(t)}
 	note := func(ctx context.Context, tx *bus.Tx, kind, key string) error {
 		if key == f.failing && !f.mended.Load() {
 			return errs.New(errs.Invalid, "not yet")
@@ -189,7 +188,7 @@ func TestForged_TypeOfTheBusItselfIsRefused(t *testing.T) {
 
 func TestForged_SourceOfAnEventIsTheModuleOfItsLog(t *testing.T) {
 	t.Parallel()
-	url, got := pgtest.URL(t), make(chan string, 1)
+	url, got := fresh(t), make(chan string, 1)
 	r := start(t, url, sqltransport.Config{Poll: 50 * time.Millisecond},
 		part{name: "shop", publishes: []bus.Event{paid{}}},
 		part{name: "store", hears: []bus.Subscription{bus.OnEvery(func(_ context.Context, _ *bus.Tx, m bus.Received) error {

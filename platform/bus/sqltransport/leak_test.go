@@ -11,12 +11,11 @@ import (
 
 	"millrace/platform/bus"
 	"millrace/platform/bus/sqltransport"
-	"millrace/platform/postgres/pgtest"
 )
 
 // It does not run beside others: it looks at all goroutines there are.
 func TestAStoppedProcessLeavesNoGoroutine(t *testing.T) { //nolint:paralleltest // see above
-	url := pgtest.URL(t)
+	url := fresh(t)
 	before := goleak.IgnoreCurrent()
 	t.Run("process", func(t *testing.T) {
 		handled := make(chan int, 10)

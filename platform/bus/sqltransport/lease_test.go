@@ -15,7 +15,6 @@ import (
 	"millrace/platform/bus/sqltransport"
 	"millrace/platform/bus/store"
 	"millrace/platform/postgres"
-	"millrace/platform/postgres/pgtest"
 	"millrace/platform/postgres/pgurl"
 )
 
@@ -43,7 +42,7 @@ func TestLease_IsRenewedWhileNoOtherConnectionIsFree(t *testing.T) {
 	t.Parallel()
 	const pool = 10
 	hears := []bus.Subscription{bus.On(func(context.Context, *bus.Tx, paid) error { return nil })}
-	target := withLockTimeout(t, pgtest.URL(t))
+	target := withLockTimeout(t, fresh(t))
 	r := start(t, target, sqltransport.Config{LeaseTTL: time.Second, Executors: 8, MaxConnsPerModule: pool},
 		part{name: "shop", publishes: []bus.Event{paid{}}}, part{name: "store", hears: hears})
 	db, err := postgres.Open(t.Context(), postgres.Config{URL: target, MaxConns: 3, IdleInTxTimeout: time.Hour})
@@ -100,7 +99,7 @@ func TestLease_IsRenewedWhileNoOtherConnectionIsFree(t *testing.T) {
 func TestLease_IsRenewedOverNewConnections(t *testing.T) {
 	t.Parallel()
 	log := &logLines{}
-	r := start(t, pgtest.URL(t), sqltransport.Config{LeaseTTL: 6 * time.Second, Logger: slog.New(slog.NewJSONHandler(log, nil))},
+	r := start(t, fresh(t), sqltransport.Config{LeaseTTL: 6 * time.Second, Logger: slog.New(slog.NewJSONHandler(log, nil))},
 		part{name: "shop", publishes: []bus.Event{paid{}}})
 	db, err := postgres.Open(t.Context(), postgres.Config{URL: r.url, MaxConns: 2, IdleInTxTimeout: time.Hour})
 	require.NoError(t, err)
@@ -131,7 +130,7 @@ func TestLease_IsRenewedOverNewConnections(t *testing.T) {
 // What shares the partitions waits for a lock; the renewal does not wait for it.
 func TestLease_IsRenewedWhilePartitionsCannotBeShared(t *testing.T) {
 	t.Parallel()
-	target := withLockTimeout(t, pgtest.URL(t))
+	target := withLockTimeout(t, fresh(t))
 	// The turn that waits is cut off after one lease time, the renewal comes after half of it.
 	r := start(t, target, sqltransport.Config{LeaseTTL: 8 * time.Second}, part{name: "shop", publishes: []bus.Event{paid{}}},
 		part{name: "store", hears: []bus.Subscription{bus.On(func(context.Context, *bus.Tx, paid) error { return nil })}})

@@ -21,7 +21,7 @@ import (
 // What the stock queue, whose offsets are of four bytes, fails.
 func TestOffsetsGoOnBehindTwoBillion(t *testing.T) {
 	t.Parallel()
-	url, handled := pgtest.URL(t), make(chan int, 10)
+	url, handled := fresh(t), make(chan int, 10)
 	hosts := []bus.Module{part{name: "shop", publishes: []bus.Event{paid{}}, sends: []bus.Command{pack{}}},
 		part{name: "store", hears: []bus.Subscription{bus.On(func(_ context.Context, _ *bus.Tx, p paid) error {
 			handled <- p.N
@@ -112,7 +112,7 @@ func TestAPreparedTransactionThatNobodyEndsStopsNobody(t *testing.T) {
 
 func TestADatabaseThatForgetsWhatItConfirmedIsRefused(t *testing.T) {
 	t.Parallel()
-	url, topo := pgtest.URL(t), topology(t)
+	url, topo := fresh(t), topology(t)
 	require.NoError(t, admin.Migrate(t.Context(), url, topo))
 	db, err := postgres.Open(t.Context(), postgres.Config{URL: url, MaxConns: 1})
 	require.NoError(t, err)

@@ -16,13 +16,12 @@ import (
 	"millrace/platform/bus/sqltransport"
 	"millrace/platform/errs"
 	"millrace/platform/postgres"
-	"millrace/platform/postgres/pgtest"
 )
 
 func TestWhoeverLostAPartitionHandlesNothingOfIt(t *testing.T) {
 	t.Parallel()
 	handled := make(chan int, 10)
-	r := start(t, pgtest.URL(t), sqltransport.Config{},
+	r := start(t, fresh(t), sqltransport.Config{},
 		part{name: "shop", publishes: []bus.Event{paid{}}},
 		part{name: "store", hears: []bus.Subscription{bus.On(func(_ context.Context, _ *bus.Tx, p paid) error {
 			handled <- p.N
@@ -88,7 +87,7 @@ func open(t *testing.T, url string, topo *bus.Topology) *sqltransport.Transport 
 
 func TestASubscriberThatIsClosedBeforeItsTypesAreCompleteClosesEveryChannel(t *testing.T) {
 	t.Parallel()
-	s := open(t, pgtest.URL(t), topology(t)).Subscriber("store")
+	s := open(t, fresh(t), topology(t)).Subscriber("store")
 	first, err := s.Subscribe(t.Context(), "shop.paid")
 	require.NoError(t, err)
 	_, err = s.Subscribe(t.Context(), "shop.paid")
@@ -105,7 +104,7 @@ func TestASubscriberThatIsClosedBeforeItsTypesAreCompleteClosesEveryChannel(t *t
 
 func TestASubscribersChannelsCloseWhenItsContextEnds(t *testing.T) {
 	t.Parallel()
-	s := open(t, pgtest.URL(t), topology(t)).Subscriber("store")
+	s := open(t, fresh(t), topology(t)).Subscriber("store")
 	ctx, cancel := context.WithCancel(t.Context())
 	first, err := s.Subscribe(ctx, "shop.paid")
 	require.NoError(t, err)
@@ -122,7 +121,7 @@ func TestASubscribersChannelsCloseWhenItsContextEnds(t *testing.T) {
 
 func TestATransportThatIsClosedWithoutDrainLeavesNothingRunning(t *testing.T) {
 	t.Parallel()
-	tr := open(t, pgtest.URL(t), topology(t))
+	tr := open(t, fresh(t), topology(t))
 	s := tr.Subscriber("store")
 	channel, err := s.Subscribe(context.Background(), "shop.paid")
 	require.NoError(t, err)
@@ -136,7 +135,7 @@ func TestATransportThatIsClosedWithoutDrainLeavesNothingRunning(t *testing.T) {
 
 func TestATopicThatTravelsByAnotherTransportRefusesTheStart(t *testing.T) {
 	t.Parallel()
-	url, topo := pgtest.URL(t), topology(t)
+	url, topo := fresh(t), topology(t)
 	open(t, url, topo)
 	db, err := postgres.Open(t.Context(), postgres.Config{URL: url, MaxConns: 1, Schema: "bus"})
 	require.NoError(t, err)
@@ -179,7 +178,7 @@ func write(t *testing.T, url string, writers, each int) error {
 
 func TestOffsetsFollowTheCommitOrderWhateverTheServersDefaultIsolation(t *testing.T) {
 	t.Parallel()
-	url := pgtest.URL(t)
+	url := fresh(t)
 	db, err := postgres.Open(t.Context(), postgres.Config{URL: url, MaxConns: 1})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, db.Close()) })
@@ -194,7 +193,7 @@ func TestOffsetsFollowTheCommitOrderWhateverTheServersDefaultIsolation(t *testin
 // could not be as green as the one above.
 func TestWithoutThePublishLockWritersCollide(t *testing.T) {
 	t.Parallel()
-	url := pgtest.URL(t)
+	url := fresh(t)
 	require.NoError(t, admin.Migrate(t.Context(), url, topology(t)))
 	db, err := postgres.Open(t.Context(), postgres.Config{URL: url, MaxConns: 1})
 	require.NoError(t, err)
@@ -210,7 +209,7 @@ func TestWithoutThePublishLockWritersCollide(t *testing.T) {
 
 func TestAProcessThatGoesDownGivesItsPartitionsToTheOthersAtOnce(t *testing.T) {
 	t.Parallel()
-	url := pgtest.URL(t)
+	url := fresh(t)
 	hosts := []bus.Module{part{name: "shop", publishes: []bus.Event{paid{}}},
 		part{name: "store", hears: []bus.Subscription{bus.On(func(context.Context, *bus.Tx, paid) error { return nil })}}}
 	first := start(t, url, sqltransport.Config{}, hosts...)

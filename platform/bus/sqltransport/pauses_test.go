@@ -17,7 +17,6 @@ import (
 	"millrace/platform/bus/sqltransport"
 	"millrace/platform/errs"
 	"millrace/platform/postgres"
-	"millrace/platform/postgres/pgtest"
 )
 
 // logLines collects a log.
@@ -63,7 +62,7 @@ func TestTransport_PauseIsLoggedOnceAndReported(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			log := &logLines{}
-			r := start(t, pgtest.URL(t), sqltransport.Config{Logger: slog.New(slog.NewJSONHandler(log, nil))},
+			r := start(t, fresh(t), sqltransport.Config{Logger: slog.New(slog.NewJSONHandler(log, nil))},
 				part{name: "shop", publishes: []bus.Event{paid{}}},
 				part{name: "store", hears: []bus.Subscription{bus.On(func(ctx context.Context, tx *bus.Tx, p paid) error {
 					_, err := tx.ExecContext(ctx, `INSERT INTO goods VALUES ($1)`, p.N)
@@ -122,7 +121,7 @@ func TestTransport_PauseIsLoggedOnceAndReported(t *testing.T) {
 func TestDB_InTxWithoutAFreeConnectionIsResource(t *testing.T) {
 	t.Parallel()
 	const connections = 5
-	r := start(t, pgtest.URL(t), sqltransport.Config{MaxConnsPerModule: connections, Executors: 3}, part{name: "shop", publishes: []bus.Event{paid{}}})
+	r := start(t, fresh(t), sqltransport.Config{MaxConnsPerModule: connections, Executors: 3}, part{name: "shop", publishes: []bus.Event{paid{}}})
 	begun, over := make(chan struct{}), make(chan struct{})
 	var holders sync.WaitGroup
 	for range connections {

@@ -14,7 +14,6 @@ import (
 	"millrace/platform/bus/sqltransport"
 	"millrace/platform/errs"
 	"millrace/platform/postgres"
-	"millrace/platform/postgres/pgtest"
 )
 
 // TestHandlerFailure_IsKeptAndLoggedWithoutThePayload has handlers fail in the
@@ -35,7 +34,7 @@ func TestHandlerFailure_IsKeptAndLoggedWithoutThePayload(t *testing.T) {
 		"error": func(context.Context, *bus.Tx) error { panic(errors.New("card 4111 1111 1111 1111")) },
 	}
 	log := &logLines{}
-	r := start(t, pgtest.URL(t), sqltransport.Config{Backoff: []time.Duration{}, Logger: slog.New(slog.NewJSONHandler(log, nil))},
+	r := start(t, fresh(t), sqltransport.Config{Backoff: []time.Duration{}, Logger: slog.New(slog.NewJSONHandler(log, nil))},
 		part{name: "shop", publishes: []bus.Event{paid{}}},
 		part{name: "store", hears: []bus.Subscription{bus.On(func(ctx context.Context, tx *bus.Tx, p paid) error { return fails[p.Order](ctx, tx) })}})
 	require.NoError(t, r.transport.DB("shop").InTx(t.Context(), func(tx *bus.Tx) error {

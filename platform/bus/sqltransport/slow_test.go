@@ -11,7 +11,6 @@ import (
 
 	"millrace/platform/bus"
 	"millrace/platform/bus/sqltransport"
-	"millrace/platform/postgres/pgtest"
 )
 
 // A handler that shares its transaction with those of other partitions takes
@@ -30,7 +29,7 @@ func TestASlowHandlerDoesNotHoldThePartitionsOfItsRun(t *testing.T) {
 		rounds[i].others = make(chan struct{})
 	}
 	gate := make(chan struct{})
-	r := start(t, pgtest.URL(t), sqltransport.Config{Executors: 1, Logger: slog.New(slog.DiscardHandler)},
+	r := start(t, fresh(t), sqltransport.Config{Executors: 1, Logger: slog.New(slog.DiscardHandler)},
 		part{name: "shop", publishes: []bus.Event{paid{}}},
 		part{name: "store", hears: []bus.Subscription{bus.On(func(_ context.Context, tx *bus.Tx, p paid) error {
 			if p.N == gated { // holds the only executor until all partitions are loaded

@@ -16,7 +16,6 @@ import (
 	"millrace/platform/bus/store"
 	"millrace/platform/errs"
 	"millrace/platform/postgres"
-	"millrace/platform/postgres/pgtest"
 )
 
 // refusing is a carrier that takes nothing.
@@ -29,7 +28,7 @@ func (refusing) Forward(context.Context, []store.Row) (int, error) {
 
 func TestCommandsKeepTheirOrderWhenTheCarrierChangesAndChangesBack(t *testing.T) {
 	t.Parallel()
-	url := pgtest.URL(t)
+	url := fresh(t)
 	var mended atomic.Bool
 	note := func(ctx context.Context, tx *bus.Tx, p pack) error {
 		if p.Order == "stuck" && p.N == 0 && !mended.Load() {
@@ -115,7 +114,7 @@ func TestCommandsKeepTheirOrderWhenTheCarrierChangesAndChangesBack(t *testing.T)
 // neither handles nor says anything on the old road.
 func TestAProcessWhoseInstallationWasSwitchedBehindItsBackStops(t *testing.T) {
 	t.Parallel()
-	url := pgtest.URL(t)
+	url := fresh(t)
 	r := start(t, url, sqltransport.Config{Logger: slog.New(slog.DiscardHandler)}, part{name: "shop", publishes: []bus.Event{paid{}}})
 	require.NoError(t, r.transport.Healthy())
 	db, err := postgres.Open(t.Context(), postgres.Config{URL: url, MaxConns: 1})
@@ -135,7 +134,7 @@ func TestAProcessWhoseInstallationWasSwitchedBehindItsBackStops(t *testing.T) {
 // the statement and so stop the switch for one command.
 func TestSwitch_MovesCommandsWhoseMetadataPostgreSQLCannotRead(t *testing.T) {
 	t.Parallel()
-	url := pgtest.URL(t)
+	url := fresh(t)
 	topo, err := bus.NewTopology(part{name: "shop", sends: []bus.Command{pack{}}},
 		part{name: "store", hears: []bus.Subscription{bus.Handle(func(context.Context, *bus.Tx, pack) error { return nil })}})
 	require.NoError(t, err)

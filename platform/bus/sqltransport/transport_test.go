@@ -15,9 +15,9 @@ import (
 
 	"millrace/platform/bus"
 	"millrace/platform/bus/admin"
+	"millrace/platform/bus/bustest"
 	"millrace/platform/bus/sqltransport"
 	"millrace/platform/errs"
-	"millrace/platform/postgres/pgtest"
 )
 
 type paid struct {
@@ -40,6 +40,9 @@ func (p part) Name() string                      { return p.name }
 func (p part) Publishes() []bus.Event            { return p.publishes }
 func (p part) Sends() []bus.Command              { return p.sends }
 func (p part) Subscriptions() []bus.Subscription { return p.hears }
+
+// fresh is a database of the test's own, with the bus's tables for a shop and a store.
+func fresh(t *testing.T) (url string) { return bustest.Database(t, "shop", "store") }
 
 // rig runs a router and a transport over the parts.
 type rig struct {
@@ -82,7 +85,7 @@ func TestEveryEventIsHandledInOrderPerKey(t *testing.T) {
 	got := map[string][]int{}
 	all := make(chan struct{})
 	count := 0
-	r := start(t, pgtest.URL(t), sqltransport.Config{},
+	r := start(t, fresh(t), sqltransport.Config{},
 		part{name: "shop", publishes: []bus.Event{paid{}}},
 		part{name: "store", hears: []bus.Subscription{bus.On(func(_ context.Context, tx *bus.Tx, p paid) error {
 			tx.AfterCommit(func() { // a run that a busy machine holds up is given up, and its handlers are called again
@@ -122,7 +125,7 @@ func TestEveryEventIsHandledInOrderPerKey(t *testing.T) {
 func TestAMessageThatFailsForGoodHoldsItsKeyOnly(t *testing.T) {
 	t.Parallel()
 	handled := make(chan string, 100)
-	r := start(t, pgtest.URL(t), sqltransport.Config{Backoff: []time.Duration{10 * time.Millisecond}},
+	r := start(t, fresh(t), sqltransport.Config{Backoff: []time.Duration{10 * time.Millisecond}},
 		part{name: "shop", publishes: []bus.Event{paid{}}},
 		part{name: "store", hears: []bus.Subscription{bus.On(func(_ context.Context, _ *bus.Tx, p paid) error {
 			if p.Order == "bad" && p.N == 0 {

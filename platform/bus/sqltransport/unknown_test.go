@@ -14,7 +14,6 @@ import (
 	"millrace/platform/bus/admin"
 	"millrace/platform/bus/sqltransport"
 	"millrace/platform/postgres"
-	"millrace/platform/postgres/pgtest"
 )
 
 // lines keeps what several goroutines log.
@@ -42,7 +41,7 @@ func (l *lines) of(module string) (all []string) {
 
 func TestAVersionSaysAtItsStartWhichTypesOfItsModuleItDoesNotKnow(t *testing.T) {
 	t.Parallel()
-	url := pgtest.URL(t)
+	url := fresh(t)
 	hears := func() []bus.Subscription {
 		return []bus.Subscription{bus.On(func(context.Context, *bus.Tx, paid) error { return nil })}
 	}

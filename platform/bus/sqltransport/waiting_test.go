@@ -14,7 +14,6 @@ import (
 	"millrace/platform/bus/admin"
 	"millrace/platform/bus/sqltransport"
 	"millrace/platform/postgres"
-	"millrace/platform/postgres/pgtest"
 )
 
 // waits gives the steps that wait, as they are logged.
@@ -72,7 +71,7 @@ func TestOpen_WaitsForTheHolderOfALock(t *testing.T) {
 	} {
 		t.Run(table, func(t *testing.T) {
 			t.Parallel()
-			topo, url := topology(t), pgtest.URL(t)
+			topo, url := topology(t), fresh(t)
 			require.NoError(t, admin.Migrate(t.Context(), url, topo))
 			db, err := postgres.Open(t.Context(), postgres.Config{URL: url, MaxConns: 2})
 			require.NoError(t, err)
