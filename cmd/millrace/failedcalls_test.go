@@ -6,12 +6,12 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"millrace/platform/postgres"
-	"millrace/platform/postgres/pgtest"
+	"millrace/test/program"
 )
 
 func TestDeadLetters_ListAndRetryFailedCalls(t *testing.T) {
 	t.Parallel()
-	url := pgtest.URL(t)
+	url := program.Database(t)
 	environ := []string{"MILLRACE_DATABASE_URL=" + url, "MILLRACE_DATA_DIR=" + t.TempDir()}
 	code, _, complaint := try(t, environ, "migrate")
 	require.Zero(t, code, complaint)
@@ -42,7 +42,7 @@ func TestDeadLetters_ListAndRetryFailedCalls(t *testing.T) {
 
 func TestDeadLetters_ListAtMostTheLimit(t *testing.T) {
 	t.Parallel()
-	url := pgtest.URL(t)
+	url := program.Database(t)
 	environ := []string{"MILLRACE_DATABASE_URL=" + url, "MILLRACE_DATA_DIR=" + t.TempDir()}
 	code, _, complaint := try(t, environ, "migrate")
 	require.Zero(t, code, complaint)
@@ -68,7 +68,7 @@ func TestDeadLetters_ListAtMostTheLimit(t *testing.T) {
 
 func TestDeadLetters_ListWaitingCallsWithTheirError(t *testing.T) {
 	t.Parallel()
-	url := pgtest.URL(t)
+	url := program.Database(t)
 	environ := []string{"MILLRACE_DATABASE_URL=" + url, "MILLRACE_DATA_DIR=" + t.TempDir()}
 	code, _, errors := try(t, environ, "migrate")
 	require.Zero(t, code, errors)

@@ -11,6 +11,7 @@ import (
 	"millrace/cmd/millrace/app"
 	"millrace/platform/postgres"
 	"millrace/platform/postgres/pgtest"
+	"millrace/test/program"
 )
 
 func opened(t *testing.T, url string) *sql.DB {
@@ -36,7 +37,7 @@ func puts(t *testing.T, db *sql.DB, module, messageType, key, state, why string)
 
 func TestDeadLetters_ListAndForgetUnknownType(t *testing.T) {
 	t.Parallel()
-	url := pgtest.URL(t)
+	url := program.Database(t)
 	environ := []string{"MILLRACE_DATABASE_URL=" + url, "MILLRACE_DATA_DIR=" + t.TempDir()}
 	code, _, complaint := try(t, environ, "migrate")
 	require.Zero(t, code, complaint)

@@ -59,9 +59,9 @@ func newMachine(t *testing.T) machine {
 }
 
 // program is `millrace args`, run by a user with a umask on a data folder.
-func (m machine) program(who somebody, umask, data string, args ...string) *program {
+func (m machine) program(who somebody, umask, data string, args ...string) *process {
 	words := append([]string{"-c", `umask "$1"; shift; exec "$0" "$@"`, m.executable, umask}, args...)
-	p := &program{Cmd: exec.Command("/bin/sh", words...), stderr: &record{}}
+	p := &process{Cmd: exec.Command("/bin/sh", words...), stderr: &record{}}
 	p.Dir = "/"
 	p.Env = append(os.Environ(), beMillrace+"=1", "MILLRACE_HTTP_ADDRESS=127.0.0.1:0", "MILLRACE_LOG_FORMAT=json",
 		"DATABASE_URL=", "MILLRACE_DATABASE_URL=", "MILLRACE_DATA_DIR="+data)
@@ -73,7 +73,7 @@ func (m machine) program(who somebody, umask, data string, args ...string) *prog
 }
 
 // serveAndStop serves until the program is ready, and then stops it.
-func serveAndStop(t *testing.T, p *program) {
+func serveAndStop(t *testing.T, p *process) {
 	t.Helper()
 	startOnly(t, p)
 	t.Cleanup(func() { _ = p.Process.Kill() }) // has already ended, unless the test failed

@@ -15,7 +15,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"millrace/platform/postgres/pgtest"
+	"millrace/test/program"
 )
 
 // beMillrace is the variable that makes the test binary run as the program.
@@ -99,21 +99,21 @@ func TestServe_RefusesUnknownModule(t *testing.T) {
 	require.Contains(t, complaint, `modules: there is no module "billing"`)
 }
 
-// program is a millrace in a process of its own.
-type program struct {
+// process is a millrace in a process of its own.
+type process struct {
 	*exec.Cmd
 	url    string
 	stderr *record
 }
 
-// prepared is `millrace serve` with a fresh database, not started yet.
-func prepared(t *testing.T, environ ...string) *program {
+// prepared is `millrace serve` with a database of its own, migrated, not started yet.
+func prepared(t *testing.T, environ ...string) *process {
 	t.Helper()
 	self, err := os.Executable()
 	require.NoError(t, err)
-	p := &program{Cmd: exec.Command(self, "serve"), stderr: &record{}}
+	p := &process{Cmd: exec.Command(self, "serve"), stderr: &record{}}
 	p.Env = append(os.Environ(), beMillrace+"=1", "MILLRACE_HTTP_ADDRESS=127.0.0.1:0",
-		"MILLRACE_DATABASE_URL="+pgtest.URL(t), "MILLRACE_DATA_DIR="+t.TempDir(), "MILLRACE_DATABASE_MAX_CONNS_PER_MODULE=5")
+		"MILLRACE_DATABASE_URL="+program.Database(t), "MILLRACE_DATA_DIR="+t.TempDir(), "MILLRACE_DATABASE_MAX_CONNS_PER_MODULE=5")
 	p.Env = append(p.Env, environ...)
 	p.Stderr = p.stderr
 	t.Cleanup(func() {
@@ -125,7 +125,7 @@ func prepared(t *testing.T, environ ...string) *program {
 }
 
 // serve starts a program and waits until it is ready.
-func serve(t *testing.T) *program {
+func serve(t *testing.T) *process {
 	t.Helper()
 	p := prepared(t)
 	out, err := p.StdoutPipe()
@@ -148,13 +148,13 @@ func serve(t *testing.T) *program {
 	return p
 }
 
-func (p *program) signal(t *testing.T) {
+func (p *process) signal(t *testing.T) {
 	t.Helper()
 	require.NoError(t, p.Process.Signal(syscall.SIGTERM))
 }
 
 // exit waits until the program ends, and returns its exit code.
-func (p *program) exit(t *testing.T, limit time.Duration) int {
+func (p *process) exit(t *testing.T, limit time.Duration) int {
 	t.Helper()
 	stop := time.AfterFunc(limit, func() { _ = p.Process.Kill() }) // the exit code then shows it
 	defer stop.Stop()

@@ -11,7 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"millrace/platform/postgres/pgtest"
+	"millrace/test/program"
 )
 
 // brokenWriter accepts some bytes and then fails, like a full disk or a pipe
@@ -31,7 +31,7 @@ func (w *brokenWriter) Write(text []byte) (int, error) {
 
 func TestOutput_CommandsReportFullDisk(t *testing.T) {
 	t.Parallel()
-	url := pgtest.URL(t)
+	url := program.Database(t)
 	environ := []string{"MILLRACE_DATABASE_URL=" + url, "MILLRACE_DATA_DIR=" + t.TempDir(), "MILLRACE_DATABASE_MAX_CONNS_PER_MODULE=6"}
 	code, _, complaint := try(t, environ, "migrate")
 	require.Zero(t, code, complaint)

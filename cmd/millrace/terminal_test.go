@@ -7,14 +7,14 @@ import (
 	"github.com/lib/pq"
 	"github.com/stretchr/testify/require"
 
-	"millrace/platform/postgres/pgtest"
+	"millrace/test/program"
 )
 
 // TestCommands_PrintNoControlCharacters stores messages with control sequences, line
 // breaks and shell syntax in every field that a sender chooses.
 func TestCommands_PrintNoControlCharacters(t *testing.T) {
 	t.Parallel()
-	url := pgtest.URL(t)
+	url := program.Database(t)
 	environ := []string{"MILLRACE_DATABASE_URL=" + url, "MILLRACE_DATA_DIR=" + t.TempDir()}
 	code, _, complaint := try(t, environ, "migrate")
 	require.Zero(t, code, complaint)

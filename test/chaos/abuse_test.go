@@ -252,7 +252,7 @@ var abusive = &http.Client{Timeout: time.Minute, Transport: &http.Transport{Disa
 var highWater = regexp.MustCompile(`VmHWM:\s+(\d+) kB`)
 
 // peakMemory is the process's peak resident memory in bytes.
-func (p *program) peakMemory() int64 {
+func (p *running) peakMemory() int64 {
 	p.t.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.Process.Pid))
 	require.NoError(p.t, err, "it has ended\n%s", p.stderr)

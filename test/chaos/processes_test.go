@@ -69,7 +69,7 @@ func TestFailover_StalledProcessDoesNoHarmWhenItResumes(t *testing.T) {
 }
 
 // stopped reports whether a signal has stopped the process.
-func (p *program) stopped() bool {
+func (p *running) stopped() bool {
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.Process.Pid))
 	require.NoError(p.t, err, "it has ended\n%s", p.stderr)
 	_, rest, _ := strings.Cut(string(status), ") ")
@@ -85,7 +85,7 @@ func rollingRestart(t *testing.T, place func(*testing.T, ...string) *world) {
 	t.Parallel()
 	w := place(t)
 	addresses := []string{ports.Of(t), ports.Of(t)}
-	serving := []*program{w.serve(addresses[0], ""), w.serve(addresses[1], "")}
+	serving := []*running{w.serve(addresses[0], ""), w.serve(addresses[1], "")}
 	l := w.load(3, addresses...)
 	for n := range 6 {
 		l.accepts(10)

@@ -15,12 +15,13 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"millrace/test/ports"
+	"millrace/test/program"
 )
 
 // versionBefore builds the previous version from this repository's history. The file
 // test/versions/before names its commit; a release updates the file.
 var versionBefore = sync.OnceValues(func() (string, error) {
-	now, err := binary() // its folder is removed after the tests
+	dir, err := program.Dir()
 	if err != nil {
 		return "", err
 	}
@@ -28,7 +29,7 @@ var versionBefore = sync.OnceValues(func() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	commit, source := strings.TrimSpace(string(content)), filepath.Join(filepath.Dir(now), "before")
+	commit, source := strings.TrimSpace(string(content)), filepath.Join(dir, "before")
 	if err := os.Mkdir(source, 0o755); err != nil {
 		return "", err
 	}
@@ -74,7 +75,7 @@ func rollingRelease(t *testing.T, place func(*testing.T, ...string) *world) {
 	addresses := []string{ports.Of(t), ports.Of(t)}
 	version := func(program string) { w.program = program }
 	version(before)
-	serving := []*program{w.serve(addresses[0], ""), w.serve(addresses[1], "")}
+	serving := []*running{w.serve(addresses[0], ""), w.serve(addresses[1], "")}
 	l := w.load(3, addresses...)
 	l.accepts(10)
 	version("")
@@ -100,7 +101,7 @@ func rollingRelease(t *testing.T, place func(*testing.T, ...string) *world) {
 // errors returns the handler failures that the program logged, except temporary ones:
 // on a busy machine a lease may expire and other nodes end the node's transactions,
 // or a client may give up.
-func (p *program) errors() (logged []string) {
+func (p *running) errors() (logged []string) {
 	has := func(line string, parts ...string) bool {
 		return slices.ContainsFunc(parts, func(s string) bool { return strings.Contains(line, s) })
 	}

@@ -12,7 +12,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"strconv"
@@ -30,6 +29,7 @@ import (
 	"millrace/platform/mail/devinbox"
 	"millrace/platform/postgres"
 	"millrace/platform/postgres/pgtest"
+	"millrace/test/program"
 )
 
 const (
@@ -38,30 +38,12 @@ const (
 	seed     = 7
 )
 
-// binary builds the program with failpoints, once.
-var binary = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "millrace-chaos-")
-	if err != nil {
-		return "", err
-	}
-	path := filepath.Join(dir, "millrace")
-	out, err := exec.Command("go", "build", "-tags", "chaos", "-o", path, "millrace/cmd/millrace").CombinedOutput()
-	if err != nil {
-		return "", fmt.Errorf("%w: %s", err, out)
-	}
-	return path, nil
-})
-
 func TestMain(m *testing.M) {
 	flag.Parse()
 	if parallel := flag.Lookup("test.parallel"); parallel.Value.String() == strconv.Itoa(runtime.GOMAXPROCS(0)) {
 		_ = parallel.Value.Set("4") // these tests mostly wait, for leases and time limits
 	}
-	code := m.Run()
-	if path, err := binary(); err == nil {
-		_ = os.RemoveAll(filepath.Dir(path)) // a rest would stay in the system's temporary folder
-	}
-	os.Exit(code)
+	program.Main(m)
 }
 
 // world is a database, a gateway and a mailbox that survive the program.
@@ -116,8 +98,8 @@ func fresh(t *testing.T, environment ...string) *world {
 	return newWorld(t, pgtest.URL(t), environment...)
 }
 
-// program is a process of the program.
-type program struct {
+// running is a process of the program.
+type running struct {
 	*exec.Cmd
 	t      *testing.T
 	url    string        // where it listens
@@ -128,14 +110,13 @@ type program struct {
 }
 
 // launch starts a command of the program. address is where `serve` listens.
-func (w *world) launch(address, failpoint string, args ...string) *program {
+func (w *world) launch(address, failpoint string, args ...string) *running {
 	w.t.Helper()
-	path, err := w.program, error(nil)
+	path := w.program
 	if path == "" {
-		path, err = binary()
+		path = program.Build(w.t, "chaos") // with failpoints
 	}
-	require.NoError(w.t, err)
-	p := &program{t: w.t, Cmd: exec.CommandContext(context.Background(), path, args...), url: "http://" + address,
+	p := &running{t: w.t, Cmd: exec.CommandContext(context.Background(), path, args...), url: "http://" + address,
 		ready: make(chan struct{}), ended: make(chan struct{}), stderr: &tail{}}
 	p.Env = append(slices.Clone(w.env), "MILLRACE_HTTP_ADDRESS="+address, "FAILPOINT="+failpoint)
 	p.Stderr = p.stderr
@@ -156,7 +137,7 @@ func (w *world) launch(address, failpoint string, args ...string) *program {
 }
 
 // serve starts the program and waits until it is ready.
-func (w *world) serve(address, failpoint string) *program {
+func (w *world) serve(address, failpoint string) *running {
 	w.t.Helper()
 	p := w.launch(address, failpoint, "serve")
 	select {
@@ -170,7 +151,7 @@ func (w *world) serve(address, failpoint string) *program {
 }
 
 // wait returns how the process ended.
-func (p *program) wait(why string) error {
+func (p *running) wait(why string) error {
 	p.t.Helper()
 	select {
 	case <-p.ended:
@@ -187,7 +168,7 @@ func (p *program) wait(why string) error {
 }
 
 // dies waits until the process has killed itself at its failpoint.
-func (p *program) dies(why string) {
+func (p *running) dies(why string) {
 	p.t.Helper()
 	err := p.wait(why)
 	var exit *exec.ExitError
@@ -197,7 +178,7 @@ func (p *program) dies(why string) {
 }
 
 // stop sends SIGTERM and requires exit code 0.
-func (p *program) stop() {
+func (p *running) stop() {
 	p.t.Helper()
 	require.NoError(p.t, p.Process.Signal(syscall.SIGTERM))
 	require.NoError(p.t, p.wait("SIGTERM"), "%s", p.stderr)

@@ -12,7 +12,7 @@ import (
 
 // refundable creates consultations until the simulator will approve both charges of
 // one's deposit and the refund of the first.
-func (p *program) refundable() (id string) {
+func (p *serving) refundable() (id string) {
 	p.t.Helper()
 	for {
 		made := p.must("POST", "/consultations", `{"hospitalId":4848,"memberId":77}`)

@@ -11,9 +11,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -25,36 +23,12 @@ import (
 	"millrace/platform/bus/store"
 	"millrace/platform/mail/devinbox"
 	"millrace/platform/postgres"
-	"millrace/platform/postgres/pgtest"
+	"millrace/test/program"
 )
 
 const patience = 2 * time.Minute
 
-// binary builds the program once, with the race detector if the test runs with it.
-var binary = sync.OnceValues(func() (string, error) {
-	dir, err := os.MkdirTemp("", "millrace-e2e-")
-	if err != nil {
-		return "", err
-	}
-	path := filepath.Join(dir, "millrace")
-	args := []string{"build", "-o", path}
-	if raceEnabled {
-		args = append(args, "-race")
-	}
-	out, err := exec.Command("go", append(args, "millrace/cmd/millrace")...).CombinedOutput() //nolint:noctx // the test's timeout bounds it
-	if err != nil {
-		return "", fmt.Errorf("%w: %s", err, out)
-	}
-	return path, nil
-})
-
-func TestMain(m *testing.M) {
-	code := m.Run()
-	if path, err := binary(); err == nil {
-		_ = os.RemoveAll(filepath.Dir(path)) // a rest would stay in the system's temporary folder
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { program.Main(m) }
 
 // world is a database, a gateway and a mailbox that survive the program.
 type world struct {
@@ -71,7 +45,7 @@ const secret = "whsec_bWlsbHJhY2UtZTJlLXRlc3Qtc2VjcmV0LTAwMDE="
 
 func newWorld(t *testing.T, brokers []string) *world {
 	t.Helper()
-	w := &world{t: t, url: pgtest.URL(t)}
+	w := &world{t: t, url: program.Database(t)}
 	var err error
 	w.topo, err = app.Topology()
 	require.NoError(t, err)
@@ -98,8 +72,8 @@ func newWorld(t *testing.T, brokers []string) *world {
 	return w
 }
 
-// program is a serving process.
-type program struct {
+// serving is a serving process.
+type serving struct {
 	*exec.Cmd
 	t      *testing.T
 	url    string
@@ -108,11 +82,9 @@ type program struct {
 
 // serve starts the program and waits until it is ready. The program listens at
 // address; the gateway sends its callbacks there.
-func (w *world) serve(address string) *program {
+func (w *world) serve(address string) *serving {
 	w.t.Helper()
-	path, err := binary()
-	require.NoError(w.t, err)
-	p := &program{t: w.t, Cmd: exec.CommandContext(context.Background(), path, "serve"), stderr: &bytes.Buffer{}}
+	p := &serving{t: w.t, Cmd: exec.CommandContext(context.Background(), program.Build(w.t, ""), "serve"), stderr: &bytes.Buffer{}}
 	p.Env = append(w.env, "MILLRACE_HTTP_ADDRESS="+address)
 	p.Stderr = p.stderr
 	out, err := p.StdoutPipe()
@@ -159,7 +131,7 @@ func call(ctx context.Context, method, url, body string, headers ...string) (int
 	return response.StatusCode, string(text)
 }
 
-func (p *program) must(method, path, body string, headers ...string) map[string]any {
+func (p *serving) must(method, path, body string, headers ...string) map[string]any {
 	p.t.Helper()
 	status, text := call(p.t.Context(), method, p.url+path, body, headers...)
 	require.Less(p.t, status, 300, "%s %s: %s", method, path, text)

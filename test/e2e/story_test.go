@@ -20,6 +20,7 @@ import (
 	"millrace/platform/bus"
 	"millrace/platform/postgres/pgtest"
 	"millrace/test/ports"
+	"millrace/test/program"
 )
 
 // approved returns the name of an order whose first charge the simulator approves.
@@ -77,13 +78,11 @@ func (w *world) run(args ...string) string {
 
 func (w *world) try(args ...string) (string, error) {
 	w.t.Helper()
-	path, err := binary()
-	require.NoError(w.t, err)
-	cmd := exec.CommandContext(w.t.Context(), path, args...)
+	cmd := exec.CommandContext(w.t.Context(), program.Build(w.t, ""), args...)
 	cmd.Env = w.env
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
-	err = cmd.Run()
+	err := cmd.Run()
 	return out.String(), err
 }
 

@@ -12,7 +12,6 @@ import (
 	"net/url"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -26,14 +25,15 @@ import (
 	"millrace/platform/postgres"
 	"millrace/platform/postgres/pgtest"
 	"millrace/test/broker"
+	"millrace/test/program"
 )
 
-// The program is built once for all subtests. The last subtest checks that nothing
+func TestMain(m *testing.M) { program.Main(m) }
+
+// The last subtest checks that nothing
 // is left at the brokers.
 func TestProgram_RunsTogetherAndSplitOnApacheKafka(t *testing.T) {
-	p := &program{t: t, path: filepath.Join(t.TempDir(), "millrace"), database: pgtest.URL(t), environ: os.Environ()}
-	built, err := exec.CommandContext(t.Context(), "go", "build", "-o", p.path, "millrace/cmd/millrace").CombinedOutput()
-	require.NoError(t, err, "%s", built)
+	p := &installed{t: t, path: program.Build(t, ""), database: pgtest.URL(t), environ: os.Environ()}
 	binary, err := os.ReadFile(p.path)
 	require.NoError(t, err)
 	sum := sha256.Sum256(binary)
@@ -95,21 +95,21 @@ func TestProgram_RunsTogetherAndSplitOnApacheKafka(t *testing.T) {
 	})
 }
 
-// program is the compiled program and its environment.
-type program struct {
+// installed is the compiled program and its environment.
+type installed struct {
 	t              *testing.T
 	path, database string
 	environ        []string
 }
 
-func (p *program) with(variable string) *program {
+func (p *installed) with(variable string) *installed {
 	with := *p
 	with.environ = append(append([]string(nil), p.environ...), variable)
 	return &with
 }
 
 // run runs a command, requires that it succeeds, and returns its output.
-func (p *program) run(args ...string) string {
+func (p *installed) run(args ...string) string {
 	p.t.Helper()
 	cmd := exec.CommandContext(p.t.Context(), p.path, args...)
 	var out, stderr bytes.Buffer
@@ -127,7 +127,7 @@ func last(t *testing.T, out string, into any) {
 }
 
 // demo returns the URL of a database that the demo creates.
-func (p *program) demo(end string) string {
+func (p *installed) demo(end string) string {
 	u, err := url.Parse(p.database)
 	require.NoError(p.t, err)
 	u.Path += "_demo" + end
@@ -143,7 +143,7 @@ func postgresOf(t *testing.T, url string) *sql.DB {
 }
 
 // cleanUp drops the demo's databases at the end of the test.
-func (p *program) cleanUp() {
+func (p *installed) cleanUp() {
 	p.t.Cleanup(func() {
 		ctx := context.Background()
 		db, err := postgres.Open(ctx, postgres.Config{URL: p.database, MaxConns: 1})

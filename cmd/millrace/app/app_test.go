@@ -21,12 +21,20 @@ import (
 
 var client = &http.Client{Timeout: time.Minute}
 
-// local is a configuration with a fresh database, any free port and its own data folder.
+// migrated is a database of the test's own with this version's tables.
+func migrated(t *testing.T) (url string) {
+	t.Helper()
+	return pgtest.CopyOf(t, "all modules", func(ctx context.Context, url string) error {
+		return Migrate(ctx, config.Default(), &Database{url: url})
+	})
+}
+
+// local is a configuration with a migrated database, any free port and its own data folder.
 func local(t *testing.T) config.Config {
 	t.Helper()
 	cfg := config.Default()
 	cfg.HTTP.Address = "127.0.0.1:0"
-	cfg.Database.URL = config.Secret(pgtest.URL(t))
+	cfg.Database.URL = config.Secret(migrated(t))
 	cfg.Database.MaxConnsPerModule = 5
 	cfg.DataDir = t.TempDir()
 	return cfg
@@ -171,7 +179,7 @@ func TestApp_RefusesPoolsLargerThanMaxConnections(t *testing.T) {
 func TestMigrate_SecondRunSucceeds(t *testing.T) {
 	t.Parallel()
 	cfg := local(t)
-	database := &Database{url: cfg.Database.URL.Reveal()}
+	database := &Database{url: pgtest.URL(t)}
 	require.NoError(t, Migrate(t.Context(), cfg, database))
 	require.NoError(t, Migrate(t.Context(), cfg, database))
 }

@@ -34,6 +34,7 @@ func startSplit(t *testing.T) *split {
 	s := &split{apps: map[string]*App{}, databases: map[string]string{}}
 	for _, name := range Modules() {
 		cfg := local(t)
+		cfg.Database.URL = config.Secret(pgtest.URL(t)) // only the module's own tables belong there
 		cfg.Modules = []string{name}
 		cfg.Transport = config.OnKafka
 		cfg.Kafka.Brokers = broker.Addresses()
