@@ -110,16 +110,3 @@ func TestConsultationOf_AcceptsDepositOrderKeysOnly(t *testing.T) {
 		require.Equal(t, errs.Invalid, errs.KindOf(err), key)
 	}
 }
-
-func TestRequest_FingerprintDependsOnOperationAndBody(t *testing.T) {
-	t.Parallel()
-	of := func(what string, body any) string {
-		r, err := newRequest("key", what, "member 1", body)
-		require.NoError(t, err)
-		return string(r.fingerprint)
-	}
-	first := of("move 1", newMove{To: "FIXED", Actor: "MEMBER"})
-	require.Equal(t, first, of("move 1", newMove{To: "FIXED", Actor: "MEMBER"}))
-	require.NotEqual(t, of("move 1", newMove{To: "FIXED", Actor: "MEMBER"}), of("move 2", newMove{To: "FIXED", Actor: "MEMBER"}))
-	require.NotEqual(t, of("move 1", newMove{To: "FIXED", Actor: "MEMBER"}), of("move 1", newMove{To: "FIXED", Actor: "HOSPITAL"}))
-}

@@ -30,7 +30,7 @@ type (
 		Memo          string                `json:"memo,omitempty" maxLength:"2000" format:"multiline"`
 	}
 	createInput struct {
-		Key  string `header:"Idempotency-Key" maxLength:"128" doc:"Makes it safe to repeat this request: a copy with the same key has no second effect and gets the first one's answer"`
+		web.IdempotencyKey
 		Body newConsultation
 	}
 
@@ -53,9 +53,9 @@ type (
 	}
 	moveInput struct {
 		web.IfMatch
+		web.IdempotencyKey
 		ExpectedStatus consultationapi.Status `query:"expectedStatus" enum:"RECEIVED,CONTACTING,ABSENT,COUNSELED,RECONTACT,HOLD,FIXED,VISITED,TREATED,CLOSED,NO_SHOW,CANCELED,REJECTED" doc:"Make the move only from this status; otherwise 409, which says in current what it is now"`
 		ID             int64                  `path:"id" minimum:"1" doc:"The consultation's id"`
-		Key            string                 `header:"Idempotency-Key" maxLength:"128" doc:"Makes it safe to repeat this request: a copy with the same key has no second effect and gets the first one's answer"`
 		Body           newMove
 	}
 
@@ -151,7 +151,7 @@ func (m *Module) create(ctx context.Context, in *createInput) (*viewOutput, erro
 	if b.OpenedBy == consultationapi.Hospital {
 		by = fmt.Sprintf("hospital %d", b.HospitalID)
 	}
-	r, err := newRequest(in.Key, "create", by, b)
+	r, err := web.NewRequest("create", by, in.Key, b)
 	if err != nil {
 		return nil, err
 	}
@@ -186,7 +186,7 @@ func (m *Module) move(ctx context.Context, in *moveInput) (*moveOutput, error) {
 	if err != nil {
 		return nil, err
 	}
-	r, err := newRequest(in.Key, fmt.Sprintf("move %d", in.ID), string(b.Actor), b)
+	r, err := web.NewRequest(fmt.Sprintf("move %d", in.ID), string(b.Actor), in.Key, b)
 	if err != nil {
 		return nil, err
 	}

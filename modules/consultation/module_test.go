@@ -303,23 +303,6 @@ func TestIdempotencyKey_BelongsToOneOperationOfOnePrincipal(t *testing.T) {
 	}
 }
 
-func TestIdempotencyKey_OfEarlierReleaseStillWorks(t *testing.T) {
-	t.Parallel()
-	var db *bus.DB
-	h := bustest.Start(t, func(own *bus.DB) bustest.Module {
-		db = own
-		return consultation.New(own)
-	})
-	const body = `{"hospitalId":4848,"memberId":90210}`
-	first := h.Do(`POST /consultations`, body, "Idempotency-Key: k")
-	require.NoError(t, db.InTx(t.Context(), func(tx *bus.Tx) error { // the earlier format of keys
-		_, err := tx.ExecContext(t.Context(), `UPDATE request SET key = 'k'`)
-		return err
-	}))
-	require.Equal(t, first.Body.String(), h.Do(`POST /consultations`, body, "Idempotency-Key: k").Body.String())
-	h.ThenRow(`SELECT count(*) FROM consultation`, 1)
-}
-
 func TestIdempotencyKey_ConcurrentCopiesHaveOneEffect(t *testing.T) {
 	h := start(t)
 	answers := make([]string, 8)

@@ -7,6 +7,7 @@ import (
 	"millrace/modules/payment/paymentapi"
 	"millrace/platform/bus"
 	"millrace/platform/errs"
+	"millrace/platform/web"
 )
 
 // condition checks what the caller of a change expects. It is called under the
@@ -20,43 +21,51 @@ type service struct{ db *bus.DB }
 // one that a hospital opened has no move yet. create returns the consultation as
 // it was created, also for a repeated request; it builds that from the request,
 // because the row may have changed since.
-func (s service) create(ctx context.Context, r request, c consultation) (made record, err error) {
+func (s service) create(ctx context.Context, r web.Request, c consultation) (made record, err error) {
 	defer errs.Wrap(&err, "create a consultation")
+	c.status = consultationapi.Received
 	err = s.db.InTx(ctx, func(tx *bus.Tx) error {
-		before, err := claim(ctx, tx, r)
-		if err != nil {
+		done, repeated, err := web.Once(ctx, tx, r, func() (outcome, error) {
+			made, err = insertNew(ctx, tx, c)
+			return outcome{ConsultationID: made.id}, err
+		})
+		if err != nil || !repeated {
 			return err
 		}
-		c.status = consultationapi.Received
-		if before.done {
-			if c.id, c.raisedAt, err = readRaised(ctx, tx, before.consultationID); err != nil {
-				return err
-			}
-			made = newRecord(c)
-			return nil
-		}
-		if c, err = insert(ctx, tx, c); err != nil {
+		if c.id, c.raisedAt, err = readRaised(ctx, tx, done.ConsultationID); err != nil {
 			return err
 		}
 		made = newRecord(c)
-		event := consultationapi.Created{
-			ConsultationID: c.id, HospitalID: c.hospitalID, MemberID: c.memberID,
-			TxDateTime: consultationapi.At(c.raisedAt), RaisedAt: consultationapi.At(c.raisedAt),
-		}
-		var first move
-		if len(made.history) > 0 {
-			first = made.history[0]
-			if err := insertMove(ctx, tx, c.id, first); err != nil {
-				return err
-			}
-			event.StateTransition, event.StateTransitionActor = first.Transition, first.Actor
-		}
-		if err := storeOutcome(ctx, tx, r, c.id, first.Position); err != nil {
-			return err
-		}
-		return tx.Publish(event)
+		return nil
 	})
 	return made, err
+}
+
+// outcome is what a request did, stored for its copies.
+type outcome struct {
+	ConsultationID int64 `json:"consultationId"`
+	Position       int64 `json:"position,omitempty"` // the row of history that a move made
+}
+
+// insertNew stores a new consultation with its first move, if it has one, and
+// publishes the event.
+func insertNew(ctx context.Context, tx *bus.Tx, c consultation) (made record, err error) {
+	if c, err = insert(ctx, tx, c); err != nil {
+		return made, err
+	}
+	made = newRecord(c)
+	event := consultationapi.Created{
+		ConsultationID: c.id, HospitalID: c.hospitalID, MemberID: c.memberID,
+		TxDateTime: consultationapi.At(c.raisedAt), RaisedAt: consultationapi.At(c.raisedAt),
+	}
+	if len(made.history) > 0 {
+		first := made.history[0]
+		if err := insertMove(ctx, tx, c.id, first); err != nil {
+			return made, err
+		}
+		event.StateTransition, event.StateTransitionActor = first.Transition, first.Actor
+	}
+	return made, tx.Publish(event)
 }
 
 // change edits fields of a consultation; edit returns the new values. It reads the
@@ -90,28 +99,25 @@ func (s service) change(ctx context.Context, id int64, expected condition, edit 
 // consultation's version. A repeated request gets the earlier row without a check
 // of the condition, and version 0: the caller must not use an old response as a
 // condition for another change.
-func (s service) move(ctx context.Context, r request, id int64, expected condition, want moveRequest) (made move, version int64, err error) {
+func (s service) move(ctx context.Context, r web.Request, id int64, expected condition, want moveRequest) (made move, version int64, err error) {
 	defer errs.Wrap(&err, "move consultation %d", id)
 	err = s.db.InTx(ctx, func(tx *bus.Tx) error {
-		before, err := claim(ctx, tx, r)
-		if err != nil {
+		done, repeated, err := web.Once(ctx, tx, r, func() (outcome, error) {
+			c, err := lock(ctx, tx, id)
+			if err != nil {
+				return outcome{}, err
+			}
+			if err := expected(c.state()); err != nil {
+				return outcome{}, err
+			}
+			made, version, err = advance(ctx, tx, c, want)
+			return outcome{ConsultationID: id, Position: made.Position}, err
+		})
+		if err != nil || !repeated {
 			return err
 		}
-		if before.done {
-			made, err = moveAt(ctx, tx, before.consultationID, before.position)
-			return err
-		}
-		c, err := lock(ctx, tx, id)
-		if err != nil {
-			return err
-		}
-		if err := expected(c.state()); err != nil {
-			return err
-		}
-		if made, version, err = advance(ctx, tx, c, want); err != nil {
-			return err
-		}
-		return storeOutcome(ctx, tx, r, id, made.Position)
+		made, err = moveAt(ctx, tx, done.ConsultationID, done.Position)
+		return err
 	})
 	return made, version, err
 }

@@ -21,8 +21,8 @@ type (
 	}
 	sayInput struct {
 		web.IfMatch
-		ID   int64  `path:"id" minimum:"1" doc:"The consultation's id"`
-		Key  string `header:"Idempotency-Key" maxLength:"128" doc:"Makes it safe to repeat this request: a copy with the same key is not posted again"`
+		web.IdempotencyKey
+		ID   int64 `path:"id" minimum:"1" doc:"The consultation's id"`
 		Body newRoomMessage
 	}
 
@@ -100,7 +100,7 @@ func (m *Module) Routes(api huma.API) {
 }
 
 func (m *Module) post(ctx context.Context, in *sayInput) (*entryOutput, error) {
-	posted, version, err := m.service.post(ctx, in.ID, in.Expect(""), newMessage{speaker: in.Body.Speaker, text: in.Body.Text, key: in.Key})
+	posted, version, err := m.service.post(ctx, in.ID, in.Key, in.Expect(""), newMessage{speaker: in.Body.Speaker, text: in.Body.Text})
 	if err != nil {
 		return nil, err
 	}

@@ -10,7 +10,6 @@ import (
 	"millrace/modules/inquiry/inquiryapi"
 	"millrace/platform/errs"
 	"millrace/platform/text"
-	"millrace/platform/web"
 )
 
 // room is the chat of one consultation. memberID is nil while the customer is
@@ -32,7 +31,7 @@ func (r room) userID() (string, bool) {
 }
 
 // step is a change of a consultation's status, taken from an event. A zero move
-// means that the status move not change.
+// means that the status did not change.
 type step struct {
 	move
 	prevState consultationapi.Status // empty for a booking
@@ -46,12 +45,7 @@ const maxText = 2000
 type newMessage struct {
 	speaker inquiryapi.Speaker
 	text    string
-	key     string // the client's Idempotency-Key, or ""
 }
-
-// scopedKey returns the idempotency key as stored, which is unique within the
-// room.
-func (s newMessage) scopedKey() string { return web.ScopedKey("message", string(s.speaker), s.key) }
 
 func (s newMessage) check() error {
 	stored, fault := text.Lines(s.text)

@@ -68,30 +68,20 @@ func insertMessage(ctx context.Context, tx *bus.Tx, r room, id uuid.UUID, what n
 	posted := entry{ID: id, Speaker: what.speaker, Text: what.text}
 	err := tx.QueryRowContext(ctx, `
 		WITH here AS (UPDATE room SET last_position = last_position + 1 WHERE id = $1 RETURNING last_position)
-		INSERT INTO entry (room_id, position, id, speaker, at, text, request_key)
-		VALUES ($1, (SELECT last_position FROM here), $2, $3, clock_timestamp(), $4, nullif($5, ''))
+		INSERT INTO entry (room_id, position, id, speaker, at, text)
+		VALUES ($1, (SELECT last_position FROM here), $2, $3, clock_timestamp(), $4)
 		RETURNING position, at`,
-		r.id, id, what.speaker, what.text, what.scopedKey()).
+		r.id, id, what.speaker, what.text).
 		Scan(&posted.Position, &posted.At)
 	return posted, err
 }
 
-// messageOf returns the speaker's (CUSTOMER or HOSPITAL) message with the
-// idempotency key. Earlier versions stored the client's key without the
-// speaker.
-func messageOf(ctx context.Context, tx *bus.Tx, r room, what newMessage) (entry, bool, error) {
+// messageAt returns the message at a position of a room.
+func messageAt(ctx context.Context, tx *bus.Tx, r room, position int64) (entry, error) {
 	var e entry
-	if what.key == "" {
-		return e, false, nil
-	}
-	err := tx.QueryRowContext(ctx, `
-		SELECT position, id, speaker, at, text FROM entry
-		WHERE room_id = $1 AND request_key IN ($2, $3) AND speaker = $4 ORDER BY request_key = $2 DESC LIMIT 1`, r.id, what.scopedKey(), what.key, what.speaker).
+	err := tx.QueryRowContext(ctx, `SELECT position, id, speaker, at, text FROM entry WHERE room_id = $1 AND position = $2`, r.id, position).
 		Scan(&e.Position, &e.ID, &e.Speaker, &e.At, &e.Text)
-	if errors.Is(err, sql.ErrNoRows) {
-		return e, false, nil
-	}
-	return e, err == nil, err
+	return e, err
 }
 
 // entry is one line of a room. A card stores no text: its text follows from the

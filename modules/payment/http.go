@@ -23,7 +23,7 @@ type (
 		Method   string `json:"method" minLength:"1" maxLength:"32" pattern:"^[A-Za-z_]+$" patternDescription:"letters or '_', as card or bank_transfer" doc:"A word, never a card's number" example:"card"`
 	}
 	startInput struct {
-		Key  string `header:"Idempotency-Key" required:"true" minLength:"1" maxLength:"128" doc:"Made anew for each payment by whoever asks, and repeated with the same body when the answer was lost"`
+		Key  string `header:"Idempotency-Key" required:"true" minLength:"1" maxLength:"128" doc:"A new key for each payment. Send the same key and body again when the answer was lost"`
 		Body newPaymentBody
 	}
 	startOutput struct {

@@ -2,8 +2,6 @@ package payment
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/json"
 	"time"
 
 	"millrace/modules/payment/gateway"
@@ -50,27 +48,14 @@ func (s *service) start(ctx context.Context, key string, r request) (started, er
 		return started{}, err
 	}
 	p.CallbackURL = s.ownURL
-	body, err := json.Marshal(r)
+	once, err := web.NewRequest("POST /payments", r.UserID, key, r)
 	if err != nil {
 		return started{}, err
 	}
-	hash := sha256.Sum256(body)
-	once := idempotency{key: web.ScopedKey("POST /payments", r.UserID, key), bare: key, hash: hash[:]}
 	var a answer
 	err = s.db.InTx(ctx, func(tx *bus.Tx) error {
-		// A concurrent request with the same key waits here until this one commits.
-		isNew, err := insertKey(ctx, tx, once)
-		if err != nil {
-			return err
-		}
-		if !isNew {
-			a, err = readAnswer(ctx, tx, once)
-			return err
-		}
-		if a, err = s.pay(ctx, tx, p); err != nil {
-			return err
-		}
-		return saveAnswer(ctx, tx, once.key, a)
+		a, _, err = web.Once(ctx, tx, once, func() (answer, error) { return s.pay(ctx, tx, p) })
+		return err
 	})
 	if err != nil {
 		return started{}, err

@@ -12,7 +12,6 @@ import (
 
 	"millrace/modules/payment/gateway"
 	"millrace/modules/payment/paymentapi"
-	"millrace/platform/bus"
 )
 
 func TestIdempotencyKey_RepeatedRequestGetsTheSameResponse(t *testing.T) {
@@ -52,18 +51,6 @@ func TestIdempotencyKey_BelongsToOneUser(t *testing.T) {
 	require.NotEqual(t, theirs.Body.String(), mine.Body.String())
 	require.Equal(t, theirs.Body.String(), b.pay("key-1", bodyFor("goods-17")).Body.String())
 	b.ThenRow(`SELECT count(*) FROM payments`, 2)
-}
-
-func TestIdempotencyKey_OfEarlierReleaseStillWorks(t *testing.T) {
-	t.Parallel()
-	b := setup(t)
-	first := b.pay("key-1", bodyFor("goods-17"))
-	require.NoError(t, b.db.InTx(t.Context(), func(tx *bus.Tx) error { // the earlier format of keys
-		_, err := tx.ExecContext(t.Context(), `UPDATE idempotency_keys SET key = 'key-1'`)
-		return err
-	}))
-	require.Equal(t, first.Body.String(), b.pay("key-1", bodyFor("goods-17")).Body.String())
-	b.ThenRow(`SELECT count(*) FROM payments`, 1)
 }
 
 func TestStartPayment_OrderHasOnePaymentAtATime(t *testing.T) {

@@ -1,10 +1,8 @@
 package payment
 
 import (
-	"bytes"
 	"context"
 	"database/sql"
-	"encoding/json"
 	"errors"
 
 	"github.com/google/uuid"
@@ -24,46 +22,6 @@ const (
 	byRefund   cause = "refund"
 	byProvider cause = "provider"
 )
-
-// idempotency identifies a request that may be repeated.
-type idempotency struct {
-	key  string // prefixed with its scope
-	bare string // as the client sent it; earlier releases stored this form
-	hash []byte // of the request
-}
-
-// insertKey stores an idempotency key. It returns false if the key was used
-// before.
-func insertKey(ctx context.Context, tx *bus.Tx, i idempotency) (bool, error) {
-	return changed(tx.ExecContext(ctx, `
-		INSERT INTO idempotency_keys (key, request_hash)
-		SELECT $1, $2 WHERE NOT EXISTS (SELECT FROM idempotency_keys WHERE key = $3 AND request_hash = $2)
-		ON CONFLICT DO NOTHING`, i.key, i.hash, i.bare))
-}
-
-// readAnswer returns the stored response of the request with this key. It returns
-// an error if the key belongs to a different request.
-func readAnswer(ctx context.Context, tx *bus.Tx, i idempotency) (a answer, err error) {
-	var earlier, text []byte
-	err = tx.QueryRowContext(ctx, `
-		SELECT request_hash, answer FROM idempotency_keys
-		WHERE key = $1 OR key = $3 AND request_hash = $2 ORDER BY key = $3 DESC LIMIT 1`, i.key, i.hash, i.bare).Scan(&earlier, &text)
-	if err != nil {
-		return a, err
-	}
-	if !bytes.Equal(earlier, i.hash) {
-		return a, errs.InvalidField("Idempotency-Key", "was used with another request: use a new key for a new payment")
-	}
-	return a, json.Unmarshal(text, &a)
-}
-
-func saveAnswer(ctx context.Context, tx *bus.Tx, key string, a answer) error {
-	text, err := json.Marshal(a)
-	if err != nil {
-		return err
-	}
-	return changeOne(tx.ExecContext(ctx, `UPDATE idempotency_keys SET answer = $2 WHERE key = $1`, key, string(text)))
-}
 
 // insertPayment stores a payment with its charge and first history row. It
 // returns false and stores nothing if the order already has an open or successful

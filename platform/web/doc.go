@@ -57,6 +57,17 @@
 // failed condition is 412 or 409, and the problem's member "current" contains
 // the current status and version. Without a condition the last change wins.
 //
+// # Repeated requests
+//
+// An operation with the header Idempotency-Key may be repeated after a lost
+// answer ([IdempotencyKey], [Once]). The same key with the same body has no
+// second effect and gets the first one's answer, even if the thing has changed
+// since; the same key with another body is 422. A key belongs to its operation
+// and principal. A refused request does not use up its key, unless the refusal
+// is an outcome that its module stores, as payment's 409. A key is kept as long
+// as its module's data. A repeated answer has no ETag, and conditions are not
+// checked again.
+//
 // # Limits
 //
 //	body            64 KiB ([MaxBody]), received within 5 s, before the request is handled

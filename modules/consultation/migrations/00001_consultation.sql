@@ -45,18 +45,17 @@ CREATE TABLE deposit (
 );
 CREATE INDEX deposit_consultation ON deposit (consultation_id);
 
--- What a client's Idempotency-Key was used for. A row is written by
--- the transaction that does the work, so it exists only if the work was done.
-CREATE TABLE request (
-    key             text PRIMARY KEY,
-    fingerprint     bytea NOT NULL,                       -- SHA-256 of the request
-    consultation_id bigint REFERENCES consultation,       -- what it made or moved
-    position        bigint NOT NULL DEFAULT 0,            -- the row of history it made
-    at              timestamptz NOT NULL DEFAULT now()
+-- The requests that had an Idempotency-Key. The transaction that does the work
+-- writes the row, so it exists only if the work was done.
+CREATE TABLE idempotency_keys (
+    key          text        PRIMARY KEY,         -- with its operation and principal
+    request_hash bytea       NOT NULL,
+    answer       text        NOT NULL DEFAULT '', -- JSON: the consultation and its move
+    created_at   timestamptz NOT NULL DEFAULT now()
 );
 
 -- +goose Down
-DROP TABLE request;
+DROP TABLE idempotency_keys;
 DROP TABLE deposit;
 DROP TABLE history;
 DROP TABLE consultation;

@@ -102,11 +102,12 @@ CREATE TABLE refunds (
 CREATE UNIQUE INDEX refunds_one_per_payment ON refunds (payment_id) WHERE status <> 'refused';
 CREATE INDEX refunds_open ON refunds (asked_at) WHERE status = 'asked';
 
--- The answers that requests were given, to give them again.
+-- The requests that had an Idempotency-Key. The transaction that does the work
+-- writes the row, so it exists only if the work was done.
 CREATE TABLE idempotency_keys (
-    key          text        PRIMARY KEY,
+    key          text        PRIMARY KEY,         -- with its operation and principal
     request_hash bytea       NOT NULL,
-    answer       text        NOT NULL DEFAULT '', -- JSON, see the service
+    answer       text        NOT NULL DEFAULT '', -- JSON: the payment, or why there is none
     created_at   timestamptz NOT NULL DEFAULT now()
 );
 
