@@ -14,7 +14,8 @@
 // removed (on Windows by the next test process).
 //
 // To use another server, set MILLRACE_TEST_DATABASE_URL to a postgres:// URL of a role that
-// may create databases.
+// may create databases. To download and start another major version than the installed one,
+// set MILLRACE_TEST_POSTGRES_MAJOR, for example to 18.
 //
 // If no server is available, a test fails and its message names what to install. It never
 // skips.

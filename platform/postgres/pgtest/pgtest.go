@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -20,8 +21,10 @@ import (
 	"millrace/platform/privatedir"
 )
 
-// serverVariable names a server to use instead of starting one.
-const serverVariable = "MILLRACE_TEST_DATABASE_URL"
+const (
+	serverVariable = "MILLRACE_TEST_DATABASE_URL"   // a server to use instead of starting one
+	majorVariable  = "MILLRACE_TEST_POSTGRES_MAJOR" // the version to download and start
+)
 
 // URL returns the URL of a fresh, empty database, which is dropped at the end of the test.
 func URL(t testing.TB) string {
@@ -153,13 +156,20 @@ func start() (*devserver.Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	binaries := devserver.Binaries{Cache: filepath.Join(kept, "postgresql")}
+	if wanted := os.Getenv(majorVariable); wanted != "" {
+		binaries.Search = []string{} // no installed ones
+		if binaries.Major, err = strconv.Atoi(wanted); err != nil {
+			return nil, fmt.Errorf("%s is no number: %w", majorVariable, err)
+		}
+	}
 	runs := filepath.Join(mine, "run")
 	sweep(runs)
 	return devserver.Start(context.Background(), devserver.Config{
 		DataDir:        filepath.Join(runs, rand.Text()[:10]), // a random name, never reused
 		Setting:        "TMPDIR",
 		Template:       filepath.Join(kept, "template"),
-		Binaries:       devserver.Binaries{Cache: filepath.Join(kept, "postgresql")},
+		Binaries:       binaries,
 		MaxConnections: 1000,
 		NoSync:         true,
 		Ephemeral:      true,
