@@ -10,5 +10,3 @@ func TestPayment_PassesThroughAllModules(t *testing.T) { onePayment(t, nil) }
 func TestDeadLetter_IsListedRetriedAndTraced(t *testing.T) { aDeadLetter(t, nil) }
 
 func TestSIGTERM_FinishesInFlightWork(t *testing.T) { sigterm(t, nil) }
-
-func TestSIGKILL_UnderLoadLosesAndDuplicatesNothing(t *testing.T) { killMinusNine(t, nil) }

@@ -26,7 +26,8 @@ import (
 	"millrace/test/program"
 )
 
-const patience = 2 * time.Minute
+// patience bounds every wait, on a machine at a third of the speed.
+const patience = 5 * time.Minute
 
 func TestMain(m *testing.M) { program.Main(m) }
 
@@ -166,8 +167,21 @@ func (w *world) eventually(query, want string) {
 		if got == want {
 			return
 		}
-		require.True(w.t, time.Now().Before(deadline), "%.300s\nwant %q\ngot  %q", query, want, got)
+		require.True(w.t, time.Now().Before(deadline), "%.300s\nwant %q\ngot  %q\nwaiting:\n%s", query, want, got, w.waiting())
 	}
+}
+
+// waiting lists the rows that wait, and for what, the oldest of each module first.
+func (w *world) waiting() string {
+	w.t.Helper()
+	var rows []string
+	for _, module := range w.topo.Modules() {
+		rows = append(rows, fmt.Sprintf(`(SELECT format('%[1]s call %%s %%s: %%s, attempts %%s, due %%s, %%s', name, key, state, attempts, next_at, last_error) AS line
+				FROM %[1]s.outbound_calls WHERE state IN ('pending', 'leased') ORDER BY id LIMIT 5)`, module),
+			fmt.Sprintf(`(SELECT format('%[1]s parked %%s %%s: %%s, attempts %%s, due %%s, %%s', type, key, state, attempts, next_attempt_at, error)
+				FROM %[1]s.parked_messages WHERE state <> 'discarded' ORDER BY id LIMIT 5)`, module))
+	}
+	return w.one(`SELECT coalesce(string_agg(line, E'\n'), 'no call, no parked message') || E'\nnow ' || now() FROM (` + strings.Join(rows, " UNION ALL ") + `) r`)
 }
 
 // quiet waits until every subscriber has handled all its messages or has them as dead

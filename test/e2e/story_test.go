@@ -134,15 +134,20 @@ func aDeadLetter(t *testing.T, brokers []string) {
 	require.Contains(t, out, "nobody/1")
 }
 
-// load starts clients that pay orders until stop is closed. They repeat a request
-// until it is accepted. orders waits for the clients and returns the accepted orders.
+// ordersPerClient bounds the load: the program accepts orders faster than it completes
+// them, and a slow machine would have to complete all that came in the meantime.
+const ordersPerClient = 60
+
+// load starts eight clients that pay orders until each has paid ordersPerClient, or stop
+// is closed. They repeat a request until it is accepted. orders waits for the clients and
+// returns the accepted orders.
 func (w *world) load(base *atomic.Pointer[string], stop <-chan struct{}) (orders func() []string) {
 	var mu sync.Mutex
 	var accepted []string
 	var clients sync.WaitGroup
 	for c := range 8 {
 		clients.Go(func() {
-			for n := 0; ; n++ {
+			for n := 0; n < ordersPerClient; n++ {
 				select {
 				case <-stop:
 					return
