@@ -15,7 +15,10 @@ WORKDIR /src
 COPY go.mod go.sum ./
 RUN go mod download
 COPY . .
-RUN CGO_ENABLED=0 go build -trimpath -ldflags="-s -w" -o /out/millrace ./cmd/millrace && mkdir -p /out/data
+# The commit, for `millrace version` and /openapi.json: the repository itself is
+# not sent to the engine. docker build --build-arg COMMIT=$(git rev-parse HEAD) .
+ARG COMMIT=""
+RUN CGO_ENABLED=0 go build -trimpath -ldflags="-s -w -X main.commit=${COMMIT}" -o /out/millrace ./cmd/millrace && mkdir -p /out/data
 
 # Alpine, not an empty image: it has the certificates that TLS to a gateway and
 # to a mail server needs, and wget for the health check.

@@ -91,7 +91,7 @@ ci: ## run the whole gate, as the server does
 
 .PHONY: up
 up: ## the product, PostgreSQL and a mail catcher in containers (needs Docker)
-	docker compose up --build
+	MILLRACE_COMMIT=$$(git rev-parse HEAD) docker compose up --build
 
 .PHONY: kafka
 kafka: ## run a Kafka broker until Ctrl-C (needs Java 17; Maven the first time)

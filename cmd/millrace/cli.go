@@ -5,7 +5,6 @@ import (
 	"errors"
 	"log/slog"
 	"runtime"
-	"runtime/debug"
 
 	"github.com/alecthomas/kong"
 
@@ -110,20 +109,12 @@ func (*configCmd) Run(read loaded, out *output) error {
 type versionCmd struct{}
 
 func (*versionCmd) Run(out *output) error {
-	out.Printf("millrace %s %s/%s %s\n", version(), runtime.GOOS, runtime.GOARCH, runtime.Version())
+	built := "an unknown commit"
+	if c := builtFrom(); c != "" {
+		built = "commit " + c
+	}
+	out.Printf("millrace %s, %s, %s/%s %s\n", release, built, runtime.GOOS, runtime.GOARCH, runtime.Version())
 	return out.to.failure()
-}
-
-// version is the module's version, or "development" for a build without one.
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
-	}
-	if v := info.Main.Version; v != "" && v != "(devel)" {
-		return v
-	}
-	return "development"
 }
 
 type helpCmd struct {

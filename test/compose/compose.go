@@ -46,7 +46,7 @@ func faultsOf(project *types.Project) (faults []string) {
 			}
 		}
 		if len(s.Volumes) == 0 {
-			fault("%s: keeps nothing when it is made anew", name)
+			fault("%s: loses its data when its container is replaced", name)
 		}
 		for _, volume := range s.Volumes {
 			if _, named := project.Volumes[volume.Source]; volume.Type != types.VolumeTypeVolume || !named {
@@ -62,9 +62,9 @@ func faultsOf(project *types.Project) (faults []string) {
 		fault("millrace: the health check does not ask /readyz")
 	}
 	if kafka, ok := project.Services["kafka"]; !ok || !slices.Equal(kafka.Profiles, []string{"kafka"}) {
-		fault("kafka: comes without being asked for")
+		fault("kafka: starts without its profile")
 	} else if own := kafka.Environment["KAFKA_AUTO_CREATE_TOPICS_ENABLE"]; own == nil || *own != "false" {
-		fault("kafka: makes a topic of every misspelt name")
+		fault("kafka: creates a topic for every misspelt name")
 	}
 	if allowed := project.Services["mail"].Environment["MP_ALLOWED_HOSTS"]; allowed == nil || *allowed != "localhost" {
 		fault("mail: answers under any host name, so a page of another site can read the mails")
@@ -73,6 +73,9 @@ func faultsOf(project *types.Project) (faults []string) {
 		if _, waits := program.DependsOn[dependency]; !waits {
 			fault("millrace: does not wait for %s", dependency)
 		}
+	}
+	if program.Build == nil || program.Build.Args["COMMIT"] == nil {
+		fault("millrace: the build is not given the commit")
 	}
 	if program.User == "0" || strings.HasPrefix(program.User, "0:") || program.User == "root" {
 		fault("millrace: runs as root")
@@ -95,7 +98,7 @@ func pinned(image string) bool { return version.MatchString(image) }
 func faultsOfDockerfile(text string) (faults []string) {
 	fault := func(format string, args ...any) { faults = append(faults, fmt.Sprintf(format, args...)) }
 	var stages []string
-	user := ""
+	user, commit := "", false
 	for line := range strings.Lines(text) {
 		words := strings.Fields(line)
 		if len(words) < 2 {
@@ -112,6 +115,12 @@ func faultsOfDockerfile(text string) (faults []string) {
 			user = ""
 		case "USER":
 			user = words[1]
+		case "ARG":
+			commit = commit || strings.HasPrefix(words[1], "COMMIT=")
+		case "RUN":
+			if strings.Contains(line, "go build") && !(commit && strings.Contains(line, "-X main.commit=${COMMIT}")) {
+				fault("the program is built without its commit: ARG COMMIT, then -ldflags \"-X main.commit=${COMMIT}\"")
+			}
 		}
 	}
 	if !numeric.MatchString(user) {

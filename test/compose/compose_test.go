@@ -64,7 +64,7 @@ func TestComposeFile_EnvironmentIsValidConfiguration(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, c.Validate(nil))
 	require.Equal(t, config.Development, c.Environment)
-	require.True(t, c.HTTP.InsecureExposeWithoutLogin, "said, not implied")
+	require.True(t, c.HTTP.InsecureExposeWithoutLogin, "set explicitly")
 	require.Empty(t, c.AllowedHosts(), "requests name this machine's own hosts only")
 	require.Equal(t, "0.0.0.0:8080", c.HTTP.Address)
 	require.EqualValues(t, 8080, program.Ports[0].Target)
@@ -128,8 +128,9 @@ func TestFaults_EachPlantedFaultIsFound(t *testing.T) {
 		"no version":            {"axllent/mailpit:v1.31.1", "axllent/mailpit"},
 		"mails for any name":    {"      MP_ALLOWED_HOSTS: localhost", "      # MP_ALLOWED_HOSTS: localhost"},
 		"a folder of the host":  {"- mail:/data", "- ./mail:/data"},
-		"the host's network":    {"build: .", "build: .\n    network_mode: host\n"},
-		"root":                  {"build: .", "build: .\n    user: \"0:0\""},
+		"the host's network":    {"    build:\n", "    network_mode: host\n    build:\n"},
+		"root":                  {"    build:\n", "    user: \"0:0\"\n    build:\n"},
+		"no commit":             {"        COMMIT: ${MILLRACE_COMMIT:-} # `make up` sets it\n", "        VERSION: \"1\"\n"},
 		"health of what":        {"/readyz\"", "/\""},
 		"no health check":       {"interval: 2s", "disable: true"},
 		"not waiting":           {"condition: service_healthy", "condition: service_started"},
@@ -160,6 +161,8 @@ func TestFaults_EachPlantedFaultIsFound(t *testing.T) {
 		"no user":          {"USER 65532:65532\n", ""},
 		"a floating image": {"alpine:3.22.2", "alpine"},
 		"one stage":        {" AS build", ""},
+		"no commit":        {" -X main.commit=${COMMIT}", ""},
+		"commit too late":  {"ARG COMMIT=\"\"\n", ""},
 	} {
 		t.Run("Dockerfile: "+name, func(t *testing.T) {
 			t.Parallel()
