@@ -81,17 +81,17 @@ type Database struct {
 
 // Bus configures the handling of messages.
 type Bus struct {
-	LeaseTTL  time.Duration   `yaml:"lease_ttl"` // how long an unresponsive node keeps its partitions
-	Executors int             `yaml:"executors"` // messages of one module handled at the same time
-	Backoff   []time.Duration `yaml:"backoff"`   // before attempt 2, 3, …; after the last one the message is a dead letter
+	LeaseTTL time.Duration   `yaml:"lease_ttl"` // how long an unresponsive node keeps its partitions
+	Workers  int             `yaml:"workers"`   // messages of one module handled at the same time
+	Backoff  []time.Duration `yaml:"backoff"`   // before attempt 2, 3, …; after the last one the message is a dead letter
 }
 
 // Payment configures payments.
 type Payment struct {
-	Gateway     Gateway       `yaml:"gateway"`
-	ChaseAfter  time.Duration `yaml:"chase_after"`      // how long a result may be missing before the first status check
-	CallbackURL string        `yaml:"callback_url"`     // URL where the gateway reaches POST /callbacks/gateway; empty: this server's own address
-	Secrets     []Secret      `yaml:"callback_secrets"` // whsec_ and base64 of at least 24 bytes, in production 32 random bytes; two during a rotation
+	Gateway          Gateway       `yaml:"gateway"`
+	StatusCheckAfter time.Duration `yaml:"status_check_after"` // how long a result may be missing before the first status check
+	CallbackURL      string        `yaml:"callback_url"`       // URL where the gateway reaches POST /callbacks/gateway; empty: this server's own address
+	Secrets          []Secret      `yaml:"callback_secrets"`   // whsec_ and base64 of at least 24 bytes, in production 32 random bytes; two during a rotation
 }
 
 // Gateway is the payment gateway.
@@ -166,14 +166,14 @@ func Default() Config {
 		HTTP:        HTTP{Address: "127.0.0.1:8080", MaxRequests: 128, MaxConnections: 512},
 		Database:    Database{MaxConnsPerModule: 8},
 		Bus: Bus{
-			LeaseTTL: 2 * time.Second, Executors: 3,
+			LeaseTTL: 2 * time.Second, Workers: 3,
 			Backoff: []time.Duration{100 * time.Millisecond, time.Second, 5 * time.Second, 10 * time.Second},
 		},
 		Kafka: Kafka{Partitions: 8, Replication: 1},
 		Payment: Payment{
-			ChaseAfter: time.Minute,
-			Gateway:    Gateway{Name: "simulator", Timeout: 5 * time.Second, SimulatorAddress: "127.0.0.1:0", SimulatorSeed: 1},
-			Secrets:    []Secret{DevelopmentSecret},
+			StatusCheckAfter: time.Minute,
+			Gateway:          Gateway{Name: "simulator", Timeout: 5 * time.Second, SimulatorAddress: "127.0.0.1:0", SimulatorSeed: 1},
+			Secrets:          []Secret{DevelopmentSecret},
 		},
 		Delivery:     Delivery{AutoProgress: true, AutoProgressAfter: time.Second},
 		DataPlatform: DataPlatform{FlushRows: 10_000, FlushEvery: 5 * time.Second},

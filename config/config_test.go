@@ -78,9 +78,9 @@ func TestLoad_AcceptsDATABASE_URL(t *testing.T) {
 
 func TestLoad_ReportsAllUnknownSettings(t *testing.T) {
 	t.Parallel()
-	path := write(t, "htpp:\n  address: x\nbus:\n  lease_ttl: soon\n  executors: [1]\nmail:\n")
+	path := write(t, "htpp:\n  address: x\nbus:\n  lease_ttl: soon\n  workers: [1]\nmail:\n")
 	_, err := config.Load(path, []string{"MILLRACE_HTTP_HOST=x", "MILLRACE_DATABASE_MAX_CONNS_PER_MODULE=many"})
-	for _, name := range []string{"htpp.address: ", "bus.lease_ttl: must be a duration", "bus.executors: must be one value", "MILLRACE_HTTP_HOST: no setting", "database.max_conns_per_module: must be a whole number"} {
+	for _, name := range []string{"htpp.address: ", "bus.lease_ttl: must be a duration", "bus.workers: must be one value", "MILLRACE_HTTP_HOST: no setting", "database.max_conns_per_module: must be a whole number"} {
 		require.ErrorContains(t, err, name)
 	}
 	require.NotContains(t, err.Error(), "mail", "a section without content is fine")
@@ -116,10 +116,10 @@ func TestValidate_ChecksEverySetting(t *testing.T) {
 		"database.max_conns_per_module":     func(c *config.Config) { c.Database.MaxConnsPerModule = 4 },
 		"database.role_prefix":              func(c *config.Config) { c.Database.RolePrefix = "pg_millrace" },
 		"bus.lease_ttl":                     func(c *config.Config) { c.Bus.LeaseTTL = time.Millisecond },
-		"bus.executors":                     func(c *config.Config) { c.Bus.Executors = 0 },
+		"bus.workers":                       func(c *config.Config) { c.Bus.Workers = 0 },
 		"bus.backoff":                       func(c *config.Config) { c.Bus.Backoff = nil },
 		"payment.gateway.name":              func(c *config.Config) { c.Payment.Gateway.Name = "A gateway" },
-		"payment.chase_after":               func(c *config.Config) { c.Payment.ChaseAfter = time.Hour },
+		"payment.status_check_after":        func(c *config.Config) { c.Payment.StatusCheckAfter = time.Hour },
 		"payment.gateway.url":               func(c *config.Config) { c.Payment.Gateway.URL = "ftp://canary" },
 		"payment.gateway.timeout":           func(c *config.Config) { c.Payment.Gateway.Timeout = 0 },
 		"payment.gateway.simulator_address": func(c *config.Config) { c.Payment.Gateway.SimulatorAddress = "0.0.0.0:1" },
@@ -148,7 +148,7 @@ func TestValidate_ChecksEverySetting(t *testing.T) {
 	}
 	err := all.Validate(modules).Error()
 	for name := range bad {
-		if name != "database.max_conns_per_module" { // valid with 0 executors
+		if name != "database.max_conns_per_module" { // valid with 0 workers
 			require.Contains(t, err, name+": ")
 		}
 	}

@@ -50,7 +50,7 @@ func TestFile_AcceptsOneNotationOfNumbersAndBooleans(t *testing.T) {
 		"mail: {smtp: {port: 0x24b}}":     "mail.smtp.port: must be a whole number",
 		"mail: {smtp: {port: 5_87}}":      "mail.smtp.port: must be a whole number",
 		"mail: {smtp: {port: 5e2}}":       "mail.smtp.port: must be a whole number",
-		"bus: {executors: 3.0}":           "bus.executors: must be a whole number",
+		"bus: {workers: 3.0}":             "bus.workers: must be a whole number",
 		"kafka: {tls: {enabled: yes}}":    "kafka.tls.enabled: must be true or false",
 		"bus: {lease_ttl: 2}":             "bus.lease_ttl: must be a duration",
 		"bus: {backoff: [1s, 2]}":         "bus.backoff: item 2 must be a duration",

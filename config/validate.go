@@ -26,8 +26,8 @@ const (
 	maxRequests    = 4096
 	spareConns     = 64 // in addition to max_requests: for probes and slow clients
 	maxConnections = 65536
-	minExecutors   = 1
-	maxExecutors   = 32
+	minWorkers     = 1
+	maxWorkers     = 32
 	maxPool        = 200
 	minLease       = time.Second
 	maxLease       = time.Minute
@@ -130,8 +130,8 @@ func (f *faults) http(c HTTP) {
 
 func (f *faults) database(c Config) {
 	// One for each executor, one for a request, one for the module's own work.
-	if least := c.Bus.Executors + 2; c.Database.MaxConnsPerModule < least || c.Database.MaxConnsPerModule > maxPool {
-		f.add("database.max_conns_per_module", "%d is not between %d (bus.executors and 2 more) and %d", c.Database.MaxConnsPerModule, least, maxPool)
+	if least := c.Bus.Workers + 2; c.Database.MaxConnsPerModule < least || c.Database.MaxConnsPerModule > maxPool {
+		f.add("database.max_conns_per_module", "%d is not between %d (bus.workers and 2 more) and %d", c.Database.MaxConnsPerModule, least, maxPool)
 	}
 	if !isRolePrefix(c.Database.RolePrefix) {
 		f.add("database.role_prefix", "%q is not at most 30 of a-z, 0-9 and _, a letter first, as millrace_", c.Database.RolePrefix)
@@ -143,8 +143,8 @@ func (f *faults) bus(c Bus) {
 	if c.LeaseTTL < minLease || c.LeaseTTL > maxLease {
 		f.add("bus.lease_ttl", "%s is not between %s and %s", c.LeaseTTL, minLease, maxLease)
 	}
-	if c.Executors < minExecutors || c.Executors > maxExecutors {
-		f.add("bus.executors", "%d is not between %d and %d", c.Executors, minExecutors, maxExecutors)
+	if c.Workers < minWorkers || c.Workers > maxWorkers {
+		f.add("bus.workers", "%d is not between %d and %d", c.Workers, minWorkers, maxWorkers)
 	}
 	if len(c.Backoff) == 0 {
 		f.add("bus.backoff", "name at least one wait before a second attempt, as 1s")
@@ -160,8 +160,8 @@ func (f *faults) payment(c Payment) {
 	if !isName(c.Gateway.Name) {
 		f.add("payment.gateway.name", "%q is not 1 to 40 of a-z, 0-9 and -", c.Gateway.Name)
 	}
-	if c.ChaseAfter < time.Second || c.ChaseAfter > maxCheckAfter {
-		f.add("payment.chase_after", "%s is not between 1s and %s", c.ChaseAfter, maxCheckAfter)
+	if c.StatusCheckAfter < time.Second || c.StatusCheckAfter > maxCheckAfter {
+		f.add("payment.status_check_after", "%s is not between 1s and %s", c.StatusCheckAfter, maxCheckAfter)
 	}
 	if c.Gateway.URL != "" {
 		f.web("payment.gateway.url", c.Gateway.URL)

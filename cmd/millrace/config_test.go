@@ -28,9 +28,9 @@ func TestConfig_UnreadableFilePrintsNoSettings(t *testing.T) {
 func TestServe_ReportsAllFaultsAtOnce(t *testing.T) {
 	t.Parallel()
 	for _, command := range []string{"serve", "migrate", "trace goods-1", "config"} {
-		code, _, complaint := try(t, []string{"MILLRACE_NONSENSE=1", "MILLRACE_BUS_EXECUTORS=many", "MILLRACE_HTTP_ADDRESS=x", "MILLRACE_LOG_LEVEL=loud", "PGHOSTADDR=10.0.0.1", "DATABASE_URL=postgres://u@h/d"}, strings.Fields(command)...)
+		code, _, complaint := try(t, []string{"MILLRACE_NONSENSE=1", "MILLRACE_BUS_WORKERS=many", "MILLRACE_HTTP_ADDRESS=x", "MILLRACE_LOG_LEVEL=loud", "PGHOSTADDR=10.0.0.1", "DATABASE_URL=postgres://u@h/d"}, strings.Fields(command)...)
 		require.Equal(t, exitUsage, code)
-		for _, name := range []string{"MILLRACE_NONSENSE: ", "bus.executors: ", "http.address: ", "log.level: ", "PGHOSTADDR: "} {
+		for _, name := range []string{"MILLRACE_NONSENSE: ", "bus.workers: ", "http.address: ", "log.level: ", "PGHOSTADDR: "} {
 			require.Contains(t, complaint, name, command)
 		}
 	}

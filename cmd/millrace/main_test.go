@@ -77,10 +77,10 @@ func TestConfig_PrintsAllFaultsAndNoSecrets(t *testing.T) {
 	require.Zero(t, code)
 	require.NotContains(t, out, "canary")
 
-	code, out, complaint := try(t, []string{"MILLRACE_NONSENSE=1", "MILLRACE_BUS_EXECUTORS=0", "MILLRACE_HTTP_ADDRESS=x"}, "config")
+	code, out, complaint := try(t, []string{"MILLRACE_NONSENSE=1", "MILLRACE_BUS_WORKERS=0", "MILLRACE_HTTP_ADDRESS=x"}, "config")
 	require.Equal(t, exitUsage, code)
 	require.Contains(t, out, `address: "x"`)
-	for _, name := range []string{"3 things are wrong", "MILLRACE_NONSENSE", "bus.executors", "http.address"} {
+	for _, name := range []string{"3 things are wrong", "MILLRACE_NONSENSE", "bus.workers", "http.address"} {
 		require.Contains(t, complaint, name)
 	}
 }

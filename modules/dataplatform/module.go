@@ -12,12 +12,12 @@ import (
 	"millrace/platform/module"
 )
 
-// Config configures the module. The zero value works.
+// Config configures the module. The defaults are in package config.
 type Config struct {
-	Dir        string        // folder for the files, created if missing; "" means .data/dataplatform
+	Dir        string        // folder for the files, created if missing
 	Own        bool          // Dir is inside the program's own data folder: then neither may belong to another user, and Dir may not be a link
-	FlushRows  int           // records that make a file due, and the maximum in one file; 0 means 10,000
-	FlushEvery time.Duration // age of the oldest record that makes a file due; 0 means 5 s
+	FlushRows  int           // records that make a file due, and the maximum in one file
+	FlushEvery time.Duration // age of the oldest record that makes a file due
 }
 
 // Module is the data platform module.
@@ -29,15 +29,6 @@ type Module struct {
 // New creates the module. db is nil where the module is only declared and not
 // hosted.
 func New(db *bus.DB, cfg Config) *Module {
-	if cfg.Dir == "" {
-		cfg.Dir, cfg.Own = ".data/dataplatform", true
-	}
-	if cfg.FlushRows <= 0 {
-		cfg.FlushRows = 10_000
-	}
-	if cfg.FlushEvery <= 0 {
-		cfg.FlushEvery = 5 * time.Second
-	}
 	return &Module{service: newService(db, cfg)}
 }
 

@@ -1,6 +1,7 @@
 package dataplatform
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"encoding/json"
@@ -42,6 +43,7 @@ type fixture struct {
 func setup(t *testing.T, cfg Config) *fixture {
 	t.Helper()
 	cfg.Dir = filepath.Join(t.TempDir(), "events")
+	cfg.FlushRows, cfg.FlushEvery = cmp.Or(cfg.FlushRows, 10_000), cmp.Or(cfg.FlushEvery, 5*time.Second)
 	db, err := postgres.Open(t.Context(), postgres.Config{URL: pgtest.URL(t), Schema: "dataplatform", Application: "dataplatform-test", MaxConns: 8})
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = db.Close() })

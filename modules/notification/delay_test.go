@@ -26,6 +26,7 @@ func delaying(t *testing.T, host string, port int) (*bustest.Harness, *notificat
 		m = notification.New(db, notification.Config{
 			Mail:        mail.Config{Host: host, Port: port, From: "Millrace <no-reply@millrace.example>"},
 			MaxAttempts: 2, Backoff: []time.Duration{time.Millisecond}, DelayFirst: time.Millisecond,
+			LimitWindow: time.Hour, LimitReservations: 100, LimitOrders: 100,
 		})
 		return m
 	})

@@ -64,8 +64,8 @@ import (
 //go:embed migrations/*.sql
 var migrations embed.FS
 
-// Config configures the module. Zero values select the defaults, except in
-// Mail.
+// Config configures the module. The defaults of Mail and of the limits are in
+// package config.
 type Config struct {
 	Mail        mail.Config   // the mail server
 	Workers     int           // mails in flight in this process; 0 means 8
@@ -77,9 +77,9 @@ type Config struct {
 	Backoff      []time.Duration // before attempt 2, 3, …; the last one repeats; nil means 200 ms … 20 s
 
 	// Limits on mails to one mailbox per window; see limits.
-	LimitWindow       time.Duration // 0 means 15 minutes
-	LimitReservations int           // about reservations; 0 means 10
-	LimitOrders       int           // about payments and deliveries; 0 means 60
+	LimitWindow       time.Duration
+	LimitReservations int // about reservations
+	LimitOrders       int // about payments and deliveries
 }
 
 const (
@@ -114,9 +114,7 @@ func New(db *bus.DB, cfg Config) *Module {
 		cfg.Workers = 8
 	}
 	m := &Module{releaseEvery: cmp.Or(cfg.ReleaseEvery, time.Minute), service: &service{db: db, limits: limits{
-		window:       cmp.Or(cfg.LimitWindow, 15*time.Minute),
-		reservations: cmp.Or(cfg.LimitReservations, 10),
-		orders:       cmp.Or(cfg.LimitOrders, 60),
+		window: cfg.LimitWindow, reservations: cfg.LimitReservations, orders: cfg.LimitOrders,
 	}}}
 	m.service.sender, m.faulty = mail.New(cfg.Mail)
 	m.service.mails = outbound.New(db, outbound.Config[mailCall, result]{

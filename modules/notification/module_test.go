@@ -42,6 +42,7 @@ func setup(t *testing.T, changes ...func(*notification.Config)) bundle {
 		cfg := notification.Config{
 			Mail:        mail.Config{Host: host, Port: port, From: "Millrace <no-reply@millrace.example>"},
 			MaxAttempts: 4, Backoff: []time.Duration{time.Millisecond},
+			LimitWindow: time.Hour, LimitReservations: 100, LimitOrders: 100,
 		}
 		for _, change := range changes {
 			change(&cfg)

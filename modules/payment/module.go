@@ -36,7 +36,7 @@
 //   - Contradictory and unknown results, and the cases above, are listed for a
 //     person (table attention, millrace payments --needs-attention).
 //   - A payment or refund without a result gets status checks: the first after
-//     Config.ChaseAfter, then at doubled intervals of at most an hour. After two
+//     Config.StatusCheckAfter, then at doubled intervals of at most an hour. After two
 //     checks without a result, or after a day, it is listed.
 //   - A refund command for a pending payment is stored. The transaction that
 //     captures the payment starts the refund; if nothing is captured the refund
@@ -80,19 +80,19 @@ import (
 //go:embed migrations/*.sql
 var migrations embed.FS
 
-// Config holds the module's settings.
+// Config holds the module's settings. Their defaults are in package config.
 type Config struct {
-	Provider       string        // the gateway's name, stored with every payment; default "simulator"
+	Provider       string        // the gateway's name, stored with every payment
 	GatewayURL     string        // the gateway's base address, as "http://127.0.0.1:9090"
-	GatewayTimeout time.Duration // of one request; default 5 s
+	GatewayTimeout time.Duration // of one request; more than 0
 	// CallbackURL is the address at which the gateway reaches POST
 	// /callbacks/gateway.
 	CallbackURL string
 	// CallbackSecrets verify callbacks, in the form that gateway.Secret reads.
 	// Configure two while one is being replaced. With none, every callback is
 	// refused.
-	CallbackSecrets []string
-	ChaseAfter      time.Duration // time without a result before the first status check; default 1 min
+	CallbackSecrets  []string
+	StatusCheckAfter time.Duration // time without a result before the first status check; more than 0
 }
 
 // Module is the payment module.
@@ -104,19 +104,10 @@ type Module struct {
 // New returns the module. db is nil where the module is only declared and does
 // not run.
 func New(db *bus.DB, cfg Config) *Module {
-	if cfg.GatewayTimeout <= 0 {
-		cfg.GatewayTimeout = 5 * time.Second
-	}
 	return newModule(db, cfg, gateway.NewClient(cfg.GatewayURL, cfg.GatewayTimeout))
 }
 
 func newModule(db *bus.DB, cfg Config, g gateway.Gateway) *Module {
-	if cfg.Provider == "" {
-		cfg.Provider = "simulator"
-	}
-	if cfg.ChaseAfter <= 0 {
-		cfg.ChaseAfter = time.Minute
-	}
 	s := &service{db: db, provider: cfg.Provider, ownURL: cfg.CallbackURL, now: func() time.Time { return time.Now().UTC() }}
 	for _, secret := range cfg.CallbackSecrets {
 		s.secrets = append(s.secrets, gateway.Secret(secret))

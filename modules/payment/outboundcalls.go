@@ -31,7 +31,7 @@ func newOutboundCalls(s *service, g gateway.Gateway, cfg Config) *outboundCalls 
 	const chargeWorkers, refundWorkers = 32, 16
 	caller := gatewayCaller{db: s.db, gateway: g, callbackURL: cfg.CallbackURL, timeout: cfg.GatewayTimeout}
 	return &outboundCalls{
-		firstCheckAfter: cfg.ChaseAfter,
+		firstCheckAfter: cfg.StatusCheckAfter,
 		charges: outbound.New(s.db, outbound.Config[chargeCall, chargeAnswer]{
 			Name: "charge", Timeout: cfg.GatewayTimeout, Workers: chargeWorkers, MaxAttempts: maxAttempts,
 			Do: caller.charge, OnComplete: s.onChargeComplete,

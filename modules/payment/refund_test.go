@@ -206,7 +206,7 @@ func TestCharge_ProcessWithAnotherCallbackURLSendsTheSameRequest(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	b.started("goods-17")
-	elsewhere := newModule(b.db, Config{CallbackURL: "http://127.0.0.1:2/callbacks/gateway", ChaseAfter: time.Hour}, b.gateway)
+	elsewhere := newModule(b.db, Config{Provider: "simulator", CallbackURL: "http://127.0.0.1:2/callbacks/gateway", StatusCheckAfter: time.Hour}, b.gateway)
 	require.NoError(t, elsewhere.service.startStatusChecks(t.Context(), 0))
 	ctx, end := context.WithCancel(t.Context())
 	defer end()

@@ -109,8 +109,8 @@ func setup(t *testing.T) *bundle {
 	b.Harness = bustest.Start(t, func(db *bus.DB) bustest.Module {
 		b.db = db
 		b.module = newModule(db, Config{
-			CallbackSecrets: []string{secret, olderSecret}, CallbackURL: "http://127.0.0.1:1/callbacks/gateway",
-			GatewayTimeout: time.Second, ChaseAfter: time.Hour,
+			Provider: "simulator", CallbackSecrets: []string{secret, olderSecret}, CallbackURL: "http://127.0.0.1:1/callbacks/gateway",
+			GatewayTimeout: time.Second, StatusCheckAfter: time.Hour,
 		}, b.gateway)
 		return b.module
 	})

@@ -49,7 +49,7 @@ func simulated(t *testing.T) (*bundle, *simulator.Simulator) {
 	b = &bundle{t: t}
 	b.Harness = bustest.Start(t, func(db *bus.DB) bustest.Module {
 		b.db = db
-		return New(db, Config{GatewayURL: s.URL(), GatewayTimeout: time.Second, CallbackURL: "http://127.0.0.1:1/", CallbackSecrets: []string{secret}})
+		return New(db, Config{Provider: "simulator", GatewayURL: s.URL(), GatewayTimeout: time.Second, StatusCheckAfter: time.Minute, CallbackURL: "http://127.0.0.1:1/", CallbackSecrets: []string{secret}})
 	})
 	return b, s
 }
@@ -160,7 +160,7 @@ func TestSimulated_BooksAgreeAfterProvokedMisbehaviour(t *testing.T) {
 	b = &bundle{t: t}
 	b.Harness = bustest.Start(t, func(db *bus.DB) bustest.Module {
 		b.db = db
-		return New(db, Config{GatewayURL: s.URL(), GatewayTimeout: time.Second, CallbackURL: "http://127.0.0.1:1/", CallbackSecrets: []string{secret}})
+		return New(db, Config{Provider: "simulator", GatewayURL: s.URL(), GatewayTimeout: time.Second, StatusCheckAfter: time.Minute, CallbackURL: "http://127.0.0.1:1/", CallbackSecrets: []string{secret}})
 	})
 	keys := map[string]string{}
 	for order := range plans {

@@ -26,7 +26,7 @@ func behindProxy(t *testing.T, answer http.HandlerFunc) *bundle {
 	b := &bundle{t: t, gateway: &fake{}}
 	b.Harness = bustest.Start(t, func(db *bus.DB) bustest.Module {
 		b.db = db
-		b.module = New(db, Config{GatewayURL: server.URL, GatewayTimeout: time.Second, CallbackURL: "http://127.0.0.1:1/", CallbackSecrets: []string{secret}, ChaseAfter: time.Hour})
+		b.module = New(db, Config{Provider: "simulator", GatewayURL: server.URL, GatewayTimeout: time.Second, CallbackURL: "http://127.0.0.1:1/", CallbackSecrets: []string{secret}, StatusCheckAfter: time.Hour})
 		return b.module
 	})
 	return b

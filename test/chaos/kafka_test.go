@@ -35,7 +35,7 @@ func fakeKafka(t *testing.T) []string {
 // throughKafka returns the environment of a program that uses these brokers.
 func throughKafka(brokers []string, environment ...string) []string {
 	return append([]string{"MILLRACE_TRANSPORT=kafka", "MILLRACE_KAFKA_BROKERS=" + strings.Join(brokers, ","),
-		"MILLRACE_BUS_EXECUTORS=2", "MILLRACE_DATABASE_MAX_CONNS_PER_MODULE=4"}, environment...)
+		"MILLRACE_BUS_WORKERS=2", "MILLRACE_DATABASE_MAX_CONNS_PER_MODULE=4"}, environment...)
 }
 
 func TestTransport_MovesToKafkaAndBackUnderLoad(t *testing.T) {

@@ -28,7 +28,7 @@ func modules(cfg config.Config, db func(name string) *bus.DB, out outside) []mod
 	return []module.Module{
 		payment.New(db("payment"), payment.Config{
 			Provider: cfg.Payment.Gateway.Name, GatewayURL: out.gatewayURL, GatewayTimeout: cfg.Payment.Gateway.Timeout,
-			CallbackURL: out.callbackURL, CallbackSecrets: callbackSecrets(cfg, out), ChaseAfter: cfg.Payment.ChaseAfter,
+			CallbackURL: out.callbackURL, CallbackSecrets: callbackSecrets(cfg, out), StatusCheckAfter: cfg.Payment.StatusCheckAfter,
 		}),
 		delivery.New(db("delivery"), delivery.Config{
 			AutoProgress:      cfg.Delivery.AutoProgress,

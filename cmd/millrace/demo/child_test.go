@@ -19,9 +19,9 @@ func TestChild_GetsTheSameConfiguration(t *testing.T) {
 	cfg.DataDir = "elsewhere/demo"
 	cfg.HTTP.Address = "127.0.0.1:4321"
 	cfg.Database = config.Database{URL: "postgres://u:p@127.0.0.1/shop_demo", MaxConnsPerModule: 9}
-	cfg.Bus = config.Bus{LeaseTTL: 3 * time.Second, Executors: 5, Backoff: []time.Duration{time.Second, 2 * time.Minute}}
+	cfg.Bus = config.Bus{LeaseTTL: 3 * time.Second, Workers: 5, Backoff: []time.Duration{time.Second, 2 * time.Minute}}
 	cfg.Payment.Gateway.URL, cfg.Payment.Gateway.Timeout, cfg.Payment.Gateway.Name = "http://127.0.0.1:4322", 70*time.Millisecond, "another"
-	cfg.Payment.ChaseAfter = 11 * time.Second
+	cfg.Payment.StatusCheckAfter = 11 * time.Second
 	cfg.Delivery = config.Delivery{AutoProgress: false, AutoProgressAfter: 17 * time.Millisecond}
 	cfg.Mail.From = "Shop <shop@shop.example>"
 	cfg.Mail.SMTP.Host, cfg.Mail.SMTP.Port, cfg.Mail.SMTP.TLS = "127.0.0.1", 2525, "plaintext"
