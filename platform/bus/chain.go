@@ -13,7 +13,7 @@ import (
 	"github.com/lib/pq"
 
 	"millrace/platform/bus/envelope"
-	"millrace/platform/bus/internal/run"
+	"millrace/platform/bus/internal/delivery"
 	"millrace/platform/errs"
 	"millrace/platform/redact"
 )
@@ -76,7 +76,7 @@ func telemetry(log *slog.Logger) message.HandlerMiddleware {
 				msg.SetContext(withTraceparent(msg.Context(), parent))
 			}
 			produced, err := next(msg)
-			if d := run.From(msg.Context()); d != nil && d.Err != nil && d.Guarded {
+			if d := delivery.From(msg.Context()); d != nil && d.Err != nil && d.Isolated {
 				handler := message.HandlerNameFromCtx(msg.Context())
 				module, _, _ := strings.Cut(handler, "/")
 				level := slog.LevelWarn
@@ -118,10 +118,10 @@ func isRedo(err error) bool {
 // run and broke its connection) is returned without calling the handler again.
 func verdict(next message.HandlerFunc) message.HandlerFunc {
 	return func(msg *message.Message) (produced []*message.Message, err error) {
-		d := run.From(msg.Context())
-		if d.Blamed != nil {
-			d.Err = d.Blamed
-			return nil, d.Blamed
+		d := delivery.From(msg.Context())
+		if d.Failed != nil {
+			d.Err = d.Failed
+			return nil, d.Failed
 		}
 		returned := false
 		defer func() {
@@ -141,7 +141,7 @@ func verdict(next message.HandlerFunc) message.HandlerFunc {
 			err = redact.Panic(panicked.V, []byte(panicked.Stacktrace))
 		}
 		d.Err = err
-		if err != nil && !d.Guarded {
+		if err != nil && !d.Isolated {
 			return nil, &redo{err}
 		}
 		return produced, err
@@ -159,7 +159,7 @@ func timeLimit(limit time.Duration) message.HandlerMiddleware {
 			defer msg.SetContext(parent)
 			produced, err := next(msg)
 			if err != nil && ctx.Err() != nil && !errs.Locked(err) { // who waits for a lock is not slow
-				run.From(parent).Late = true
+				delivery.From(parent).Late = true
 				err = errs.New(errs.Timeout, "handler passed its time limit of %s: %w", limit, err)
 			}
 			return produced, err
@@ -177,9 +177,9 @@ const release = "SAVEPOINT constraints; SET CONSTRAINTS ALL IMMEDIATE; ROLLBACK 
 // handler's deadline: a cancelled statement costs lib/pq its connection.
 func transaction(next message.HandlerFunc) message.HandlerFunc {
 	return func(msg *message.Message) ([]*message.Message, error) {
-		d := run.From(msg.Context())
+		d := delivery.From(msg.Context())
 		ctx := context.WithoutCancel(msg.Context())
-		if !d.Guarded {
+		if !d.Isolated {
 			return next(msg)
 		}
 		if _, err := d.Tx.ExecContext(ctx, "SAVEPOINT message"); err != nil {
@@ -258,11 +258,11 @@ type asidePublisher struct{}
 
 func (asidePublisher) Publish(_ string, messages ...*message.Message) error {
 	for _, msg := range messages {
-		d := run.From(msg.Context())
+		d := delivery.From(msg.Context())
 		if d.Broken {
 			return errs.New(errs.Resource, "the transaction is broken; the run is done again")
 		}
-		if err := d.Aside(context.WithoutCancel(msg.Context()), d.Err); err != nil {
+		if err := d.Park(context.WithoutCancel(msg.Context()), d.Err); err != nil {
 			return err
 		}
 	}

@@ -8,7 +8,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill"
 	"github.com/ThreeDotsLabs/watermill/message"
 
-	"millrace/platform/bus/internal/run"
+	"millrace/platform/bus/internal/delivery"
 )
 
 // HandlerTimeout is how long a handler may take. It is shorter than the
@@ -49,7 +49,7 @@ func (t *Topology) receive(module string, s Subscription) message.NoPublishHandl
 		if err != nil {
 			return err
 		}
-		d := run.From(msg.Context())
+		d := delivery.From(msg.Context())
 		tx := &Tx{ctx: msg.Context(), sql: d.Tx, out: d.Out, owner: module, topo: t, cause: received}
 		return tx.end(s.handle(msg.Context(), tx, received))
 	}

@@ -11,7 +11,7 @@ import (
 	"github.com/ThreeDotsLabs/watermill/message"
 	"github.com/stretchr/testify/require"
 
-	"millrace/platform/bus/internal/run"
+	"millrace/platform/bus/internal/delivery"
 	"millrace/platform/errs"
 )
 
@@ -36,11 +36,11 @@ func TestRouter_DoesNotLogFailureInBatchThatIsRetried(t *testing.T) {
 	done := make(chan error, 1)
 	go func() { done <- router.Run(t.Context()) }()
 	<-router.Running()
-	delivery := &run.Delivery{}
-	msg := message.NewMessageWithContext(run.With(t.Context(), delivery), "1", nil)
+	d := &delivery.Delivery{}
+	msg := message.NewMessageWithContext(delivery.With(t.Context(), d), "1", nil)
 	from.messages <- msg
 	<-msg.Nacked()
-	require.ErrorIs(t, delivery.Err, cause)
+	require.ErrorIs(t, d.Err, cause)
 	close(from.messages)
 	require.NoError(t, router.Close())
 	require.NoError(t, <-done)

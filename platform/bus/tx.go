@@ -10,7 +10,7 @@ import (
 
 	"github.com/ThreeDotsLabs/watermill/message"
 
-	"millrace/platform/bus/internal/run"
+	"millrace/platform/bus/internal/delivery"
 	"millrace/platform/errs"
 	"millrace/platform/failpoint"
 	"millrace/platform/postgres"
@@ -22,7 +22,7 @@ import (
 type Tx struct {
 	ctx   context.Context
 	sql   *sql.Tx
-	out   *run.Outbox
+	out   *delivery.Outbox
 	owner string
 	topo  *Topology
 	cause Received
@@ -217,7 +217,7 @@ func (db *DB) InTx(ctx context.Context, f func(*Tx) error) (err error) {
 	// after the commit it does nothing. The first error is the one to tell, and
 	// a lost connection rolls back by itself.
 	defer func() { _ = tx.Rollback() }()
-	out := &run.Outbox{}
+	out := &delivery.Outbox{}
 	handed := &Tx{ctx: ctx, sql: tx, out: out, owner: db.owner, topo: db.topo}
 	if err := handed.end(f(handed)); err != nil {
 		return err

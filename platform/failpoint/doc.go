@@ -3,9 +3,9 @@
 // Here does nothing, and compiles to nothing, unless the program was built with
 // -tags chaos. Then the environment variable FAILPOINT selects one point:
 //
-//	FAILPOINT=run.before_commit          SIGKILL at the first call
-//	FAILPOINT=run.before_commit:20       at the twentieth call
-//	FAILPOINT=run.before_commit:20:stop  SIGSTOP, continues after SIGCONT
+//	FAILPOINT=batch.before_commit          SIGKILL at the first call
+//	FAILPOINT=batch.before_commit:20       at the twentieth call
+//	FAILPOINT=batch.before_commit:20:stop  SIGSTOP, continues after SIGCONT
 //
 // The process dies or stops before Here returns: nothing is flushed, no defer
 // runs. Names are literals of the form step.moment, so that test/chaos finds

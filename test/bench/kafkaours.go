@@ -80,7 +80,7 @@ func parkedRoad(url string) road {
 	return func(ctx context.Context, pool int, topo *bus.Topology, hosted []string) (transport, error) {
 		carrier := parked{make(chan struct{})}
 		cfg := databaseConfig(url, pool)
-		cfg.Carrier = carrier
+		cfg.Bridge = carrier
 		t, err := sqltransport.Open(ctx, cfg, topo, hosted)
 		if err != nil {
 			return nil, err

@@ -118,7 +118,7 @@ func openOurs(others int) func(context.Context, string) (contender, error) {
 func openOursAlone(ctx context.Context, url string) (contender, error) {
 	o := &ours{url: url, road: func(ctx context.Context, pool int, topo *bus.Topology, hosted []string) (transport, error) {
 		cfg := databaseConfig(url, pool)
-		cfg.MaxRun = 1
+		cfg.BatchSize = 1
 		return sqltransport.Open(ctx, cfg, topo, hosted)
 	}}
 	return o, o.open(ctx, o.road)

@@ -28,17 +28,17 @@ var ways = map[string]func(w *world, name, armed string) *load{
 	"requeue":  whileOperating,
 	"topics":   whileStarting,
 
-	"lease.before_give_back": whileSharing,
-	"lease.given_back":       whileSharing,
-	"notify.before_send":     whileSharing,
+	"lease.before_release": whileSharing,
+	"lease.released":       whileSharing,
+	"notify.before_send":   whileSharing,
 }
 
 // passages has, for failpoints, at which passage the process dies; the default is the tenth.
 var passages = map[string]int{
 	"migrate.schema_created": 9, "migrate.migrated": 9, "start.registered": 3, // before the last passage
-	"lease.renewed": 3, "lease.claimed": 2, "lease.before_give_back": 30, "lease.given_back": 30,
+	"lease.renewed": 3, "lease.claimed": 2, "lease.before_release": 30, "lease.released": 30,
 	"file.range_fixed": 3, "file.written": 3, "file.renamed": 3, "file.recorded": 3,
-	"outbound.waiting": 2, "aside.failed_again": 3,
+	"outbound.waiting": 2, "parked.failed_again": 3,
 	"shutdown.drained": 1, "shutdown.lease_ended": 1,
 	"requeue.before_commit": 1, "requeue.after_commit": 1,
 	"topics.missing": 5, "topics.created": 5, "commands.before_delete": 1, "commands.deleted": 1,

@@ -28,7 +28,7 @@ func TestFailover_StalledProcessDoesNoHarmWhenItResumes(t *testing.T) {
 			require.Less(t, slices.Min(took), 5*time.Second, "%v", took)
 		}
 	})
-	for _, point := range []string{"run.claimed", "run.before_commit", "append.after", "outbound.after_call", "callback.before_commit",
+	for _, point := range []string{"batch.claimed", "batch.before_commit", "append.after", "outbound.after_call", "callback.before_commit",
 		"relay.read", "relay.confirmed", "inbound.before_commit",
 		"forward.acknowledged", "intake.kept"} {
 		t.Run(point, func(t *testing.T) {

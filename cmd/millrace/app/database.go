@@ -159,7 +159,7 @@ func checkPools(ctx context.Context, cfg config.Config, url string, hosted []str
 	}
 	carried := 0
 	if cfg.Transport == config.OnKafka {
-		carried = sqltransport.CarrierConns
+		carried = sqltransport.BridgeConns
 	}
 	return poolsFit(cfg.Database.MaxConnsPerModule, carried, hosted, most, reserved)
 }

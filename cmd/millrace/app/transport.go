@@ -30,7 +30,7 @@ type transport interface {
 func openTransport(ctx context.Context, cfg config.Config, url string, topology *bus.Topology, hosted []string, log *slog.Logger) (transport, error) {
 	inDatabase := sqltransport.Config{
 		URL: url, RolePrefix: cfg.Database.RolePrefix, MaxConnsPerModule: cfg.Database.MaxConnsPerModule,
-		Executors: cfg.Bus.Workers, LeaseTTL: cfg.Bus.LeaseTTL, Backoff: cfg.Bus.Backoff, Logger: log,
+		Workers: cfg.Bus.Workers, LeaseTTL: cfg.Bus.LeaseTTL, Backoff: cfg.Bus.Backoff, Logger: log,
 	}
 	if cfg.Transport == config.Postgres {
 		t, err := sqltransport.Open(ctx, inDatabase, topology, hosted)

@@ -78,7 +78,7 @@ func Start(t testing.TB, build func(db *bus.DB) Module, hearing ...bus.Event) *H
 	})
 	log := slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	transport, err := sqltransport.Open(ctx, sqltransport.Config{
-		URL: url, MaxConnsPerModule: 6, Executors: 2, Logger: log,
+		URL: url, MaxConnsPerModule: 6, Workers: 2, Logger: log,
 		Poll: 100 * time.Millisecond, Backoff: []time.Duration{10 * time.Millisecond, 20 * time.Millisecond},
 	}, topo, topo.Modules())
 	require.NoError(t, err)

@@ -7,7 +7,7 @@ import (
 
 	"github.com/IBM/sarama"
 
-	"millrace/platform/bus/sqltransport"
+	"millrace/platform/bus/store"
 	"millrace/platform/errs"
 )
 
@@ -43,7 +43,7 @@ func (c *claims) Setup(session sarama.ConsumerGroupSession) error {
 			return errs.New(errs.Resource, "topic %s is not there at the moment", name)
 		}
 	}
-	marks, err := c.in.to.Marks(session.Context(), c.in.module)
+	marks, err := c.in.to.Checkpoints(session.Context(), c.in.module)
 	if err != nil {
 		return err
 	}
@@ -51,29 +51,29 @@ func (c *claims) Setup(session sarama.ConsumerGroupSession) error {
 	if err != nil {
 		return fmt.Errorf("offsets of %s: %w", c.in.group(), err)
 	}
-	known := map[place]sqltransport.Mark{}
+	known := map[place]store.Checkpoint{}
 	for _, m := range marks {
 		known[place{m.Topic, m.Partition}] = m
 	}
 	c.found, c.begin, c.received, c.group = found, map[place]int64{}, map[place]bool{}, map[place]int64{}
 	c.renewed = map[place]bool{}
 	resume := map[place]int64{}
-	var news []sqltransport.Mark
+	var news []store.Checkpoint
 	for name, partitions := range session.Claims() {
 		topic := name[len(c.in.cfg.Prefix):]
 		now := found[topic].incarnation
 		for _, partition := range partitions {
 			p := place{topic, partition}
 			m, ok := known[p]
-			c.received[p], c.renewed[p] = ok && m.Incarnation == now, ok && m.Incarnation != now
-			if ok && m.Incarnation != now {
+			c.received[p], c.renewed[p] = ok && m.TopicID == now, ok && m.TopicID != now
+			if ok && m.TopicID != now {
 				c.in.log.Error("a topic is not the one it was: it is read from its start", "topic", name, "partition", partition, "offset", m.To)
 			}
 			if !c.received[p] { // whoever begins has missed nothing
 				if m.To, err = c.in.admin.client.GetOffset(name, partition, sarama.OffsetOldest); err != nil {
 					return fmt.Errorf("oldest offset: %w", err)
 				}
-				news = append(news, sqltransport.Mark{Topic: topic, Partition: partition, Incarnation: now, To: m.To})
+				news = append(news, store.Checkpoint{Topic: topic, Partition: partition, TopicID: now, To: m.To})
 			}
 			c.begin[p], resume[p] = m.To, m.To
 			if block := answer.GetBlock(name, partition); block != nil && block.Offset > m.To && block.Metadata == now {
@@ -162,14 +162,14 @@ func (c *claims) look(p place, from int64) (gone int64) {
 }
 
 // kept returns how far the database is, in the topics that there are.
-func (in *intake) kept(ctx context.Context, found map[string]topic, marks func(context.Context, string) ([]sqltransport.Mark, error)) (map[place]int64, error) {
+func (in *intake) kept(ctx context.Context, found map[string]topic, marks func(context.Context, string) ([]store.Checkpoint, error)) (map[place]int64, error) {
 	all, err := marks(ctx, in.module)
 	if err != nil {
 		return nil, err
 	}
 	at := map[place]int64{}
 	for _, m := range all {
-		if m.Incarnation == found[m.Topic].incarnation {
+		if m.TopicID == found[m.Topic].incarnation {
 			at[place{m.Topic, m.Partition}] = m.To
 		}
 	}
@@ -180,12 +180,12 @@ func (in *intake) kept(ctx context.Context, found map[string]topic, marks func(c
 // the partition, with those that were gone when the session began: as many of a sender's
 // numbers may be missing. A topic that was created
 // again has no relation to the numbers of the one before.
-func (in *intake) since(a arrival, marks []sqltransport.Mark) int64 {
+func (in *intake) since(a arrival, marks []store.Checkpoint) int64 {
 	if a.renewed {
 		return math.MaxInt64
 	}
 	for _, m := range marks {
-		if m.Partition == a.record.Partition && m.Incarnation == a.incarnation && m.Topic == a.record.Topic[len(in.cfg.Prefix):] {
+		if m.Partition == a.record.Partition && m.TopicID == a.incarnation && m.Topic == a.record.Topic[len(in.cfg.Prefix):] {
 			return a.record.Offset - m.From + 1 + a.gone
 		}
 	}

@@ -19,7 +19,6 @@ import (
 
 	"millrace/platform/bus"
 	"millrace/platform/bus/envelope"
-	"millrace/platform/bus/sqltransport"
 	"millrace/platform/bus/store"
 )
 
@@ -147,7 +146,7 @@ type slow struct {
 	rows, calls atomic.Int64
 }
 
-func (s *slow) Receive(_ context.Context, _ string, rows []store.Row, _ ...sqltransport.Mark) error {
+func (s *slow) Receive(_ context.Context, _ string, rows []store.Row, _ ...store.Checkpoint) error {
 	<-time.After(1500*time.Microsecond + time.Duration(len(rows))*10*time.Microsecond)
 	s.rows.Add(int64(len(rows)))
 	s.calls.Add(1)

@@ -5,7 +5,7 @@
 // What a module says stays in its own database, events in its log, commands in
 // its outbox, numbered without gaps per topic and partition. Relays, which are
 // subscribers of those tables with positions and leases of their own
-// (sqltransport.Carrier), hand the rows to the forwarder in batches of up to
+// (relay.Bridge), hand the rows to the forwarder in batches of up to
 // 500, and move their position once the brokers have confirmed. What a crash in
 // between repeats has the same number.
 //

@@ -17,7 +17,7 @@ import (
 	"millrace/platform/bus"
 	"millrace/platform/bus/envelope"
 	"millrace/platform/bus/kafkatransport/fakebroker"
-	"millrace/platform/bus/sqltransport"
+	"millrace/platform/bus/relay"
 	"millrace/platform/bus/store"
 )
 
@@ -131,7 +131,7 @@ func made(t testing.TB, cfg Config, topics ...string) *forwarder {
 type database struct {
 	forgetful
 	mu     sync.Mutex
-	marks  map[place]sqltransport.Mark
+	marks  map[place]store.Checkpoint
 	rows   []store.Row
 	calls  int
 	refuse bool
@@ -139,10 +139,10 @@ type database struct {
 }
 
 func newStore() *database {
-	return &database{moved: make(chan struct{}, 1), marks: map[place]sqltransport.Mark{}}
+	return &database{moved: make(chan struct{}, 1), marks: map[place]store.Checkpoint{}}
 }
 
-func (s *database) Receive(_ context.Context, _ string, rows []store.Row, marks ...sqltransport.Mark) error {
+func (s *database) Receive(_ context.Context, _ string, rows []store.Row, marks ...store.Checkpoint) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	defer func() {
@@ -158,8 +158,8 @@ func (s *database) Receive(_ context.Context, _ string, rows []store.Row, marks 
 	s.rows = append(s.rows, rows...)
 	for _, m := range marks {
 		known := s.marks[place{m.Topic, m.Partition}]
-		if known.Incarnation != m.Incarnation || known.To < m.From {
-			return sqltransport.ErrBehind
+		if known.TopicID != m.TopicID || known.To < m.From {
+			return relay.ErrBehind
 		}
 		known.To = max(known.To, m.To)
 		s.marks[place{m.Topic, m.Partition}] = known
@@ -167,7 +167,7 @@ func (s *database) Receive(_ context.Context, _ string, rows []store.Row, marks 
 	return nil
 }
 
-func (s *database) Marks(context.Context, string) (all []sqltransport.Mark, err error) {
+func (s *database) Checkpoints(context.Context, string) (all []store.Checkpoint, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, m := range s.marks {
@@ -176,15 +176,15 @@ func (s *database) Marks(context.Context, string) (all []sqltransport.Mark, err 
 	return all, nil
 }
 
-func (s *database) Flush(ctx context.Context, module string) ([]sqltransport.Mark, error) {
-	return s.Marks(ctx, module)
+func (s *database) Flush(ctx context.Context, module string) ([]store.Checkpoint, error) {
+	return s.Checkpoints(ctx, module)
 }
 
-func (s *database) BeginAt(_ context.Context, _ string, marks []sqltransport.Mark) error {
+func (s *database) BeginAt(_ context.Context, _ string, marks []store.Checkpoint) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, m := range marks {
-		if known, ok := s.marks[place{m.Topic, m.Partition}]; !ok || known.Incarnation != m.Incarnation {
+		if known, ok := s.marks[place{m.Topic, m.Partition}]; !ok || known.TopicID != m.TopicID {
 			s.marks[place{m.Topic, m.Partition}] = m
 		}
 	}
@@ -194,13 +194,13 @@ func (s *database) BeginAt(_ context.Context, _ string, marks []sqltransport.Mar
 // forgetful is a database that knows nothing of what it received.
 type forgetful struct{}
 
-func (forgetful) Marks(context.Context, string) ([]sqltransport.Mark, error) { return nil, nil }
+func (forgetful) Checkpoints(context.Context, string) ([]store.Checkpoint, error) { return nil, nil }
 
-func (forgetful) Flush(context.Context, string) ([]sqltransport.Mark, error) { return nil, nil }
+func (forgetful) Flush(context.Context, string) ([]store.Checkpoint, error) { return nil, nil }
 
-func (forgetful) BeginAt(context.Context, string, []sqltransport.Mark) error { return nil }
+func (forgetful) BeginAt(context.Context, string, []store.Checkpoint) error { return nil }
 
-func (forgetful) Undone(_ context.Context, rows []store.Row) ([]bool, error) {
+func (forgetful) Superseded(_ context.Context, rows []store.Row) ([]bool, error) {
 	return make([]bool, len(rows)), nil
 }
 

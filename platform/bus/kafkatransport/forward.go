@@ -15,7 +15,7 @@ import (
 )
 
 // forwarder is the way out: it hands rows to the brokers. It is the kernel's
-// sqltransport.Carrier.
+// relay.Bridge.
 type forwarder struct {
 	limit  time.Duration
 	log    *slog.Logger

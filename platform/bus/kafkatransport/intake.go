@@ -13,7 +13,7 @@ import (
 	"github.com/IBM/sarama"
 
 	"millrace/platform/bus"
-	"millrace/platform/bus/sqltransport"
+	"millrace/platform/bus/relay"
 	"millrace/platform/bus/store"
 	"millrace/platform/errs"
 	"millrace/platform/failpoint"
@@ -25,13 +25,13 @@ const (
 	gatherBytes = 4 << 20
 )
 
-// receiver keeps what arrived; sqltransport.Transport is one.
+// receiver keeps what arrived; relay.Inbound is one.
 type receiver interface {
-	Receive(ctx context.Context, module string, rows []store.Row, marks ...sqltransport.Mark) error
-	Marks(ctx context.Context, module string) ([]sqltransport.Mark, error)
-	Flush(ctx context.Context, module string) ([]sqltransport.Mark, error)
-	BeginAt(ctx context.Context, module string, marks []sqltransport.Mark) error
-	Undone(ctx context.Context, rows []store.Row) ([]bool, error)
+	Receive(ctx context.Context, module string, rows []store.Row, marks ...store.Checkpoint) error
+	Checkpoints(ctx context.Context, module string) ([]store.Checkpoint, error)
+	Flush(ctx context.Context, module string) ([]store.Checkpoint, error)
+	BeginAt(ctx context.Context, module string, marks []store.Checkpoint) error
+	Superseded(ctx context.Context, rows []store.Row) ([]bool, error)
 }
 
 // intake is the way in of one module: a consumer group of the module's name,
@@ -228,7 +228,7 @@ func (in *intake) receive(all []arrival) bool {
 		if err == nil {
 			err = in.to.Receive(context.Background(), in.module, rows, marks...)
 		}
-		if errors.Is(err, sqltransport.ErrBehind) {
+		if errors.Is(err, relay.ErrBehind) {
 			if slices.ContainsFunc(all, arrival.live) {
 				in.log.Warn("the database does not have what was received before, as after a crash: it is read again", "group", in.group())
 				in.again()
@@ -250,9 +250,9 @@ func (in *intake) receive(all []arrival) bool {
 }
 
 // marks are how far the records bring their partitions.
-func (in *intake) marks(all []arrival) []sqltransport.Mark {
+func (in *intake) marks(all []arrival) []store.Checkpoint {
 	at := map[place]int{}
-	var marks []sqltransport.Mark
+	var marks []store.Checkpoint
 	for _, a := range all {
 		if a.session == nil { // beside the group: it comes again
 			continue
@@ -262,11 +262,11 @@ func (in *intake) marks(all []arrival) []sqltransport.Mark {
 		switch {
 		case !known:
 			at[p] = len(marks)
-			marks = append(marks, sqltransport.Mark{Topic: p.topic, Partition: p.partition, Incarnation: a.incarnation, From: a.from, To: a.record.Offset + 1})
-		case marks[i].Incarnation == a.incarnation && marks[i].To == a.from:
+			marks = append(marks, store.Checkpoint{Topic: p.topic, Partition: p.partition, TopicID: a.incarnation, From: a.from, To: a.record.Offset + 1})
+		case marks[i].TopicID == a.incarnation && marks[i].To == a.from:
 			marks[i].To = a.record.Offset + 1
-		case marks[i].Incarnation != a.incarnation || a.from < marks[i].From || a.from > marks[i].To: // a later session
-			marks[i] = sqltransport.Mark{Topic: p.topic, Partition: p.partition, Incarnation: a.incarnation, From: a.from, To: a.record.Offset + 1}
+		case marks[i].TopicID != a.incarnation || a.from < marks[i].From || a.from > marks[i].To: // a later session
+			marks[i] = store.Checkpoint{Topic: p.topic, Partition: p.partition, TopicID: a.incarnation, From: a.from, To: a.record.Offset + 1}
 		}
 	}
 	return marks
@@ -300,7 +300,7 @@ func (in *intake) brought() map[place]int64 {
 
 // believed leaves out what a restored speaker has undone.
 func (in *intake) believed(rows []store.Row) (kept []store.Row, err error) {
-	undone, err := in.to.Undone(context.Background(), rows)
+	undone, err := in.to.Superseded(context.Background(), rows)
 	if err != nil {
 		return rows, err
 	}

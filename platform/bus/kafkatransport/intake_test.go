@@ -14,7 +14,6 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"millrace/platform/bus/envelope"
-	"millrace/platform/bus/sqltransport"
 	"millrace/platform/bus/store"
 )
 
@@ -286,7 +285,7 @@ func TestIntake_CountsRecordsSinceTheCheckpoint(t *testing.T) {
 	at := func(topic string, offset, from int64) arrival {
 		return arrival{record: &sarama.ConsumerMessage{Topic: topic, Offset: offset}, incarnation: "a", from: from}
 	}
-	marks := []sqltransport.Mark{{Topic: "shop.events", Incarnation: "a", From: 100, To: 5_000_001}}
+	marks := []store.Checkpoint{{Topic: "shop.events", TopicID: "a", From: 100, To: 5_000_001}}
 	require.EqualValues(t, 1, in.since(at("shop.events", 100, 100), marks))
 	require.EqualValues(t, 4_999_901, in.since(at("shop.events", 5_000_000, 100), marks), "Kafka's retention deleted what was between")
 	require.Zero(t, in.since(at("till.events", 5_000_000, 100), marks))

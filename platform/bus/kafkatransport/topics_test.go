@@ -9,7 +9,7 @@ import (
 	"github.com/IBM/sarama"
 	"github.com/stretchr/testify/require"
 
-	"millrace/platform/bus/sqltransport"
+	"millrace/platform/bus/store"
 	"millrace/platform/errs"
 )
 
@@ -111,12 +111,12 @@ func TestATopicThatABrokerDoesNotKnowAtTheMomentIsNoOtherTopic(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(a.close)
 	to := newStore()
-	known := sqltransport.Mark{Topic: "shop.events", Partition: 1, Incarnation: "theirs", To: 17}
-	require.NoError(t, to.BeginAt(t.Context(), "store", []sqltransport.Mark{known}))
+	known := store.Checkpoint{Topic: "shop.events", Partition: 1, TopicID: "theirs", To: 17}
+	require.NoError(t, to.BeginAt(t.Context(), "store", []store.Checkpoint{known}))
 	in := newIntake(cfg, "store", []string{"shop.events"}, topology(t), to, a, &counters{})
 	err = (&claims{in: in}).Setup(session{claims: map[string][]int32{cfg.Prefix + "shop.events": {1}}})
 	require.ErrorContains(t, err, "shop.events is not there at the moment")
-	marks, err := to.Marks(t.Context(), "store")
+	marks, err := to.Checkpoints(t.Context(), "store")
 	require.NoError(t, err)
-	require.Equal(t, []sqltransport.Mark{known}, marks)
+	require.Equal(t, []store.Checkpoint{known}, marks)
 }

@@ -74,7 +74,7 @@ func Open(ctx context.Context, cfg Config, database sqltransport.Config, topo *b
 	if t.out, err = newForwarder(cfg); err != nil {
 		return nil, err
 	}
-	database.Carrier = t.out
+	database.Bridge = t.out
 	if t.Transport, err = sqltransport.Open(ctx, database, topo, hosted); err != nil {
 		return nil, err
 	}
@@ -82,9 +82,9 @@ func Open(ctx context.Context, cfg Config, database sqltransport.Config, topo *b
 		return nil, err
 	}
 	for _, module := range hosted {
-		if heard := t.Heard(module); len(heard) > 0 {
+		if heard := t.SubscribedTopics(module); len(heard) > 0 {
 			cfg.member = memberOf(t.Node())
-			in := newIntake(cfg, module, heard, topo, t.Transport, t.admin, &t.counts)
+			in := newIntake(cfg, module, heard, topo, t.Inbound(), t.admin, &t.counts)
 			t.intakes = append(t.intakes, in)
 			in.start()
 		}

@@ -237,7 +237,7 @@ func TestARecordThatNobodyCanReadIsADeadLetterToDiscard(t *testing.T) {
 			Headers: []sarama.RecordHeader{{Key: []byte("ce_type"), Value: []byte("\x1b[2Jshop.paid")}, {Key: []byte("ce_id"), Value: []byte("A-2")}}})
 		eventually(t, "a dead letter with its type and its payload", func() bool {
 			return o.text(`SELECT coalesce(string_agg(type || ' ' || state || ' ' || error || ' ' || convert_from(payload, 'UTF8'), ','), '') FROM store.parked_messages WHERE error LIKE '%x1b%'`) ==
-				`unreadable dead it came from the carrier with a type that no message may have, so nobody can read it: \x1b[2Jshop.paid {"order":"order-2"}`
+				`unreadable dead it came through the bridge with a type that no message may have, so nobody can read it: \x1b[2Jshop.paid {"order":"order-2"}`
 		})
 	}()
 	letters, err := deadletter.List(t.Context(), db, []string{"store"}, 1000)

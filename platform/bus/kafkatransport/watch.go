@@ -58,7 +58,7 @@ func (t *Transport) incarnations(ctx context.Context, found map[string]topic) er
 		if t.incarnation[name] == topic.incarnation {
 			continue
 		}
-		again, err := t.Transport.Incarnation(ctx, name, topic.incarnation)
+		again, err := t.Inbound().SetTopicID(ctx, name, topic.incarnation)
 		if err != nil {
 			return err
 		}
@@ -109,7 +109,7 @@ func (t *Transport) lookAtGroup(ctx context.Context, in *intake) error {
 		return fmt.Errorf("offsets: %w", answer.Err)
 	}
 	brought := in.brought()
-	kept, err := in.kept(ctx, found, in.to.Marks)
+	kept, err := in.kept(ctx, found, in.to.Checkpoints)
 	if err != nil {
 		return err
 	}

@@ -55,10 +55,10 @@ func (c *badCarrier) Forward(ctx context.Context, rows []store.Row) (int, error)
 	for _, module := range c.modules {
 		for range 1 + rand.IntN(2) {
 			for _, row := range brought { // one by one, so that their order has a meaning
-				if !slices.Contains(to.Heard(module), row.Topic) {
+				if !slices.Contains(to.SubscribedTopics(module), row.Topic) {
 					continue
 				}
-				if err := to.Receive(ctx, module, []store.Row{row}); err != nil {
+				if err := to.Inbound().Receive(ctx, module, []store.Row{row}); err != nil {
 					return 0, err
 				}
 			}
@@ -106,7 +106,7 @@ func carried(t *testing.T, c *badCarrier, cfg sqltransport.Config) *rig {
 	require.NoError(t, err)
 	_, err = db.ExecContext(t.Context(), `CREATE TABLE store.effects (at bigint GENERATED ALWAYS AS IDENTITY, kind text, key text, n int)`)
 	require.NoError(t, errors.Join(err, db.Close()))
-	c.modules, cfg.Carrier, cfg.Poll = []string{"shop", "store"}, c, 100*time.Millisecond
+	c.modules, cfg.Bridge, cfg.Poll = []string{"shop", "store"}, c, 100*time.Millisecond
 	if c.lose == nil {
 		c.lose = func(store.Row) bool { return false }
 	}
@@ -192,7 +192,7 @@ func TestACarrierThatLostATopicGetsEverythingAgain(t *testing.T) {
 	t.Parallel()
 	c := &badCarrier{}
 	r := carried(t, c, sqltransport.Config{})
-	again, err := r.transport.Incarnation(t.Context(), "shop.events", "first")
+	again, err := r.transport.Inbound().SetTopicID(t.Context(), "shop.events", "first")
 	require.NoError(t, err)
 	require.False(t, again)
 	say(t, r, 0, "a", "b", "c")
@@ -202,7 +202,7 @@ func TestACarrierThatLostATopicGetsEverythingAgain(t *testing.T) {
 	c.mu.Lock()
 	c.carried = nil
 	c.mu.Unlock()
-	again, err = r.transport.Incarnation(t.Context(), "shop.events", "second")
+	again, err = r.transport.Inbound().SetTopicID(t.Context(), "shop.events", "second")
 	require.NoError(t, err)
 	require.True(t, again)
 	becomes(t, "forwarded again", func() bool {
@@ -251,7 +251,7 @@ func TestACarrierHasConnectionsOfItsOwn(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()
-	require.NoError(t, r.transport.Receive(ctx, "store", []store.Row{{
+	require.NoError(t, r.transport.Inbound().Receive(ctx, "store", []store.Row{{
 		Topic: "shop.events", Source: "shop", Partition: store.PartitionOf("a"), Sequence: 1,
 		ID: uuid.Must(uuid.NewV7()), Type: "shop.paid", Key: "a", Payload: []byte(`{"order":"a","n":1}`),
 	}}))
@@ -264,8 +264,8 @@ func TestARowWithoutANumberIsHandledFromTheQueue(t *testing.T) {
 		Topic: "shop.events", Source: "https://example.com/till", ID: uuid.Must(uuid.NewV7()), Type: "shop.paid", Key: "foreign",
 		Payload: []byte(`{"order":"foreign","n":7}`), Metadata: map[string]string{"ce_source": "https://example.com/till"},
 	}}
-	require.NoError(t, r.transport.Receive(t.Context(), "store", rows))
-	require.NoError(t, r.transport.Receive(t.Context(), "store", rows))
+	require.NoError(t, r.transport.Inbound().Receive(t.Context(), "store", rows))
+	require.NoError(t, r.transport.Inbound().Receive(t.Context(), "store", rows))
 	say(t, r, 8, "foreign")
 	becomes(t, "both", func() bool {
 		got := effects(t, r.transport.DB("store"))

@@ -2,27 +2,22 @@ package sqltransport
 
 import (
 	"context"
-	"database/sql"
-	"maps"
-	"slices"
-	"sync"
 	"time"
 
 	"millrace/platform/errs"
 	"millrace/platform/failpoint"
 )
 
-// Drain takes no new message and waits for those in flight, at most until ctx
-// ends. The modules' handles stay open for requests in flight.
+// closeWithin is how long Close waits for a server that does not answer.
+const closeWithin = 3 * time.Second
+
+// Drain takes no new message and waits for those in flight, at most until ctx ends. The
+// modules' handles stay open for requests in flight.
 func (t *Transport) Drain(ctx context.Context) error {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		var all sync.WaitGroup
-		for _, s := range t.subscribers {
-			all.Go(s.stop)
-		}
-		all.Wait()
+		t.hosts.stop()
 		failpoint.Here("shutdown.drained")
 	}()
 	select {
@@ -33,17 +28,16 @@ func (t *Transport) Drain(ctx context.Context) error {
 	}
 }
 
-// Close ends everything, and waits a few seconds for a server that does not
-// answer. Call Drain, and the router's Close, before, or what is in flight is
-// rolled back. What a process did not finish another one does, or this one after
-// its next start.
+// Close ends everything, and waits a few seconds for a server that does not answer. Call
+// Drain, and the router's Close, before, or what is in flight is rolled back. What a process
+// did not finish another one does, or this one after its next start.
 func (t *Transport) Close() error {
-	t.closeOnce.Do(func() {
-		for _, s := range t.subscribers {
-			s.halt()
-		}
+	t.once.Do(func() {
+		t.hosts.halt()
 		t.cancel()
-		t.awaitBackground()
+		if !within(closeWithin, t.background.Wait) {
+			t.cfg.Logger.Warn("closing: the database does not answer; what waits for it is left")
+		}
 		if t.lease != nil {
 			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 			defer cancel()
@@ -51,35 +45,24 @@ func (t *Transport) Close() error {
 				t.cfg.Logger.Debug("lease left to expire", "error", err.Error())
 			}
 		}
-		pools := []*sql.DB{t.notifyDB, t.leaseDB, t.callDB, t.db}
-		for _, of := range []map[string]*sql.DB{t.modules, t.carrying} {
-			pools = slices.AppendSeq(pools, maps.Values(of))
-		}
-		for _, db := range pools {
-			if db == nil {
-				continue
-			}
-			// A connection that broke before cannot say goodbye: nothing is lost with it.
-			if err := db.Close(); err != nil {
-				t.cfg.Logger.Debug("connection was broken already", "error", err.Error())
-			}
+		if t.pools != nil {
+			t.pools.close(t.cfg.Logger)
 		}
 	})
 	return nil
 }
 
-// closeWithin is how long Close waits for a server that does not answer.
-const closeWithin = 3 * time.Second
-
-func (t *Transport) awaitBackground() {
+// within calls wait, and returns false if it takes longer.
+func within(limit time.Duration, wait func()) bool {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		t.background.Wait()
+		wait()
 	}()
 	select {
 	case <-done:
-	case <-time.After(closeWithin):
-		t.cfg.Logger.Warn("closing: the database does not answer; what waits for it is left")
+		return true
+	case <-time.After(limit):
+		return false
 	}
 }

@@ -43,7 +43,7 @@ func TestLease_IsRenewedWhileNoOtherConnectionIsFree(t *testing.T) {
 	const pool = 10
 	hears := []bus.Subscription{bus.On(func(context.Context, *bus.Tx, paid) error { return nil })}
 	target := withLockTimeout(t, fresh(t))
-	r := start(t, target, sqltransport.Config{LeaseTTL: time.Second, Executors: 8, MaxConnsPerModule: pool},
+	r := start(t, target, sqltransport.Config{LeaseTTL: time.Second, Workers: 8, MaxConnsPerModule: pool},
 		part{name: "shop", publishes: []bus.Event{paid{}}}, part{name: "store", hears: hears})
 	db, err := postgres.Open(t.Context(), postgres.Config{URL: target, MaxConns: 3, IdleInTxTimeout: time.Hour})
 	require.NoError(t, err)

@@ -151,7 +151,7 @@ func TestBadSettingsAreNamed(t *testing.T) {
 	t.Parallel()
 	for field, cfg := range map[string]sqltransport.Config{
 		"URL":               {},
-		"MaxConnsPerModule": {URL: "postgres://x", Executors: 4, MaxConnsPerModule: 5},
+		"MaxConnsPerModule": {URL: "postgres://x", Workers: 4, MaxConnsPerModule: 5},
 	} {
 		_, err := sqltransport.Open(t.Context(), cfg, topology(t), nil)
 		require.Equal(t, field, errs.FieldOf(err), "%v", err)

@@ -121,7 +121,7 @@ func TestTransport_PauseIsLoggedOnceAndReported(t *testing.T) {
 func TestDB_InTxWithoutAFreeConnectionIsResource(t *testing.T) {
 	t.Parallel()
 	const connections = 5
-	r := start(t, fresh(t), sqltransport.Config{MaxConnsPerModule: connections, Executors: 3}, part{name: "shop", publishes: []bus.Event{paid{}}})
+	r := start(t, fresh(t), sqltransport.Config{MaxConnsPerModule: connections, Workers: 3}, part{name: "shop", publishes: []bus.Event{paid{}}})
 	begun, over := make(chan struct{}), make(chan struct{})
 	var holders sync.WaitGroup
 	for range connections {

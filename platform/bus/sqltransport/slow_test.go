@@ -29,7 +29,7 @@ func TestASlowHandlerDoesNotHoldThePartitionsOfItsRun(t *testing.T) {
 		rounds[i].others = make(chan struct{})
 	}
 	gate := make(chan struct{})
-	r := start(t, fresh(t), sqltransport.Config{Executors: 1, Logger: slog.New(slog.DiscardHandler)},
+	r := start(t, fresh(t), sqltransport.Config{Workers: 1, Logger: slog.New(slog.DiscardHandler)},
 		part{name: "shop", publishes: []bus.Event{paid{}}},
 		part{name: "store", hears: []bus.Subscription{bus.On(func(_ context.Context, tx *bus.Tx, p paid) error {
 			if p.N == gated { // holds the only executor until all partitions are loaded

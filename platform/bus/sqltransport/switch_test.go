@@ -12,6 +12,7 @@ import (
 
 	"millrace/platform/bus"
 	"millrace/platform/bus/admin"
+	"millrace/platform/bus/relay"
 	"millrace/platform/bus/sqltransport"
 	"millrace/platform/bus/store"
 	"millrace/platform/errs"
@@ -59,8 +60,8 @@ func TestCommandsKeepTheirOrderWhenTheCarrierChangesAndChangesBack(t *testing.T)
 		return all
 	}
 	// during runs a process that hosts modules; both keys are said under each n.
-	during := func(carrier sqltransport.Carrier, hosted []string, want string, ns ...int) {
-		tr, err := sqltransport.Open(t.Context(), sqltransport.Config{URL: url, Carrier: carrier, Poll: 100 * time.Millisecond, Logger: slog.New(slog.DiscardHandler)}, topo, hosted)
+	during := func(carrier relay.Bridge, hosted []string, want string, ns ...int) {
+		tr, err := sqltransport.Open(t.Context(), sqltransport.Config{URL: url, Bridge: carrier, Poll: 100 * time.Millisecond, Logger: slog.New(slog.DiscardHandler)}, topo, hosted)
 		require.NoError(t, err)
 		if c, ok := carrier.(*badCarrier); ok {
 			c.to.Store(tr)

@@ -36,7 +36,7 @@ func receives(t *testing.T, cfg sqltransport.Config) *received {
 func (r *received) gets(sequence int64, id string, since int64) {
 	r.t.Helper()
 	n := id[len(id)-1:]
-	require.NoError(r.t, r.r.transport.Receive(r.t.Context(), "store", []store.Row{{
+	require.NoError(r.t, r.r.transport.Inbound().Receive(r.t.Context(), "store", []store.Row{{
 		Topic: "shop.events", Source: "shop", Partition: store.PartitionOf("order"), Sequence: sequence, ID: uuid.MustParse(id), Since: since,
 		Type: "shop.paid", Key: "order", Payload: []byte(`{"order":"order","n":` + n + `}`), Metadata: map[string]string{"ce_source": "shop"},
 	}}))
@@ -62,7 +62,7 @@ func TestReceive_MessageWhoseNumberAnotherHasIsADeadLetterThatBlocksNothing(t *t
 			for range 2 { // it arrives again
 				r.gets(1, idOf(2), 1)
 				if together {
-					require.NoError(t, r.r.transport.Receive(t.Context(), "store", []store.Row{
+					require.NoError(t, r.r.transport.Inbound().Receive(t.Context(), "store", []store.Row{
 						{Topic: "shop.events", Source: "shop", Partition: store.PartitionOf("order"), Sequence: 1, ID: uuid.MustParse(idOf(2)), Type: "shop.paid", Key: "order", Payload: []byte(`{}`)},
 						{Topic: "shop.events", Source: "else", ID: uuid.MustParse(idOf(5)), Type: "shop.paid", Key: "other", Payload: []byte(`{"order":"other","n":5}`)},
 					}))
@@ -148,7 +148,7 @@ func TestReceive_RecordThatIsTooLargeIsADeadLetterThatBlocksNothing(t *testing.T
 			if row.Source == "" {
 				row.Source = "else"
 			}
-			require.NoError(t, r.r.transport.Receive(t.Context(), "store", []store.Row{row}))
+			require.NoError(t, r.r.transport.Inbound().Receive(t.Context(), "store", []store.Row{row}))
 			r.gets(2, idOf(3), 1)
 			r.becomes("1 3", handledOf)
 			r.becomes("millrace.refused dead", `SELECT coalesce(string_agg(type || ' ' || state, ', '), '') FROM parked_messages`)
@@ -164,17 +164,17 @@ func TestReceive_CheckpointMovesWithTheDeadLetter(t *testing.T) {
 	r := receives(t, sqltransport.Config{})
 	r.gets(1, idOf(1), 1)
 	r.becomes("1", handledOf)
-	mark := sqltransport.Mark{Topic: "shop.events", Partition: 3, Incarnation: "A", From: 7, To: 7}
-	require.NoError(t, r.r.transport.BeginAt(t.Context(), "store", []sqltransport.Mark{mark}))
+	mark := store.Checkpoint{Topic: "shop.events", Partition: 3, TopicID: "A", From: 7, To: 7}
+	require.NoError(t, r.r.transport.Inbound().BeginAt(t.Context(), "store", []store.Checkpoint{mark}))
 	_, err := r.db.ExecContext(t.Context(), `ALTER TABLE queue ADD CONSTRAINT refuses CHECK (type <> 'millrace.refused')`)
 	require.NoError(t, err)
 	row := store.Row{Topic: "shop.events", Source: "shop", Partition: store.PartitionOf("order"), Sequence: 1, ID: uuid.MustParse(idOf(2)), Type: "shop.paid", Key: "order", Payload: []byte(`{}`)}
 	mark.To = 8
-	require.ErrorContains(t, r.r.transport.Receive(t.Context(), "store", []store.Row{row}, mark), "refuses")
+	require.ErrorContains(t, r.r.transport.Inbound().Receive(t.Context(), "store", []store.Row{row}, mark), "refuses")
 	r.becomes("7", `SELECT "offset"::text FROM checkpoints`)
 	_, err = r.db.ExecContext(t.Context(), `ALTER TABLE queue DROP CONSTRAINT refuses`)
 	require.NoError(t, err)
-	require.NoError(t, r.r.transport.Receive(t.Context(), "store", []store.Row{row}, mark))
+	require.NoError(t, r.r.transport.Inbound().Receive(t.Context(), "store", []store.Row{row}, mark))
 	r.becomes("8", `SELECT "offset"::text FROM checkpoints`)
 	r.becomes("millrace.refused dead shop.paid", parkedOf)
 }

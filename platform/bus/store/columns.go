@@ -29,7 +29,7 @@ func (c *Columns) AddMessage(msg *message.Message) (partition int64, err error) 
 	return partition, c.add(partition, msg.UUID, msg.Metadata.Get(envelope.Type), key, msg.Payload, msg.Metadata)
 }
 
-// AddRow adds what a carrier brought.
+// AddRow adds a row of a bridge.
 func (c *Columns) AddRow(row Row, partition int) error {
 	return c.add(int64(partition), row.ID.String(), row.Type, row.Key, row.Payload, row.Metadata)
 }

@@ -10,7 +10,7 @@ import (
 // DecodeMetadata decodes the metadata of a row: an object of strings, which is
 // nearly always plain ASCII without escapes or white space, as EncodeMetadata writes it.
 // All else is encoding/json's, which took a quarter of a relay's processor time.
-// What cannot be read is nil: what the columns say is left.
+// What cannot be read is nil: what the columns have is left.
 func DecodeMetadata(text []byte) message.Metadata {
 	if m := plainMetadata(string(text)); m != nil {
 		return m
