@@ -26,7 +26,6 @@ var damages = []struct {
 		`UPDATE payment.payments SET order_key = 'goods-other' WHERE order_key = (SELECT min(order_key) FROM payment.payments WHERE order_kind = 'goods')`}},
 	{"ConsultationIsMissing", "IN", "consultations", []string{
 		`ALTER TABLE consultation.history DROP CONSTRAINT history_consultation_id_fkey`, `ALTER TABLE consultation.deposit DROP CONSTRAINT deposit_consultation_id_fkey`,
-		`ALTER TABLE consultation.request DROP CONSTRAINT request_consultation_id_fkey`,
 		`DELETE FROM consultation.consultation WHERE id = (SELECT min(id) FROM consultation.consultation)`}},
 
 	{"EventOfCompletedPaymentIsMissing", "S1", "0 in the log, and 1 due", []string{`DELETE FROM payment.log WHERE id = (` + completedGoods + `)`}},

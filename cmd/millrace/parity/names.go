@@ -42,7 +42,7 @@ var zoneless = []time.Duration{0, 9 * time.Hour}
 func learn(ctx context.Context, scene demo.Scene, began time.Time) (*names, error) {
 	n := &names{of: map[string]string{}, sequence: map[string]string{}, place: map[string]string{}, began: began.Add(-time.Minute), end: time.Now().Add(time.Minute)}
 	queries := []string{
-		`SELECT consultation_id::text, 'consultation' || substring(key FROM '[0-9]+$') FROM consultation.request WHERE key ~ '(^|\n)demo-consultation-[0-9]+$'`,
+		`SELECT answer::json->>'consultationId', 'consultation' || substring(key FROM '[0-9]+$') FROM consultation.idempotency_keys WHERE key ~ '\ndemo-consultation-[0-9]+$'`,
 		`SELECT payment_id::text, format('<payment %s of %s>', row_number() OVER (PARTITION BY coalesce(released_order_key, order_key) ORDER BY created_at, payment_id), coalesce(released_order_key, order_key)) FROM payment.payments`,
 		`SELECT transaction_key, format('<charge of %s>', payment_id) FROM payment.charges`,
 		`SELECT refund_id::text, format('<refund %s of %s>', row_number() OVER (PARTITION BY payment_id ORDER BY created_at, refund_id), payment_id) FROM payment.refunds`,
