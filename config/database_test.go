@@ -101,7 +101,7 @@ func TestValidate_AcceptsOnlyReachableHTTPURLs(t *testing.T) {
 		"canary.example/callbacks/gateway": "no scheme", "localhost:8080/canary": "no scheme", "//canary/x": "no scheme: ", "ftp://canary/x": "http or https",
 		"http:///canary": "", "http://": "names no host", "http://h:/canary": "port", "http://h:70000/canary": "port", "http://h:0/canary": "port", "http://h:8o/canary": "",
 		" http://h/canary": "blanks", "http://h/canary ": "blanks", "http://h/a canary": "blank", "http://쇼핑.example/canary": "xn--",
-		"http://h/canary#x": "#", "\"http://h/canary\"": "quote", "http://u:canary@h/x": "user in it", "https://shop.example": "no path",
+		"http://h/canary#x": "#", "\"http://h/canary\"": "quote", "http://u:canary@h/x": "contains a user", "https://shop.example": "no path",
 		"https://shop.example/": "no path", "https://shop.example/canary/": "slash", "https://shop.example/callbacks/gateway": "the simulator calls back here only",
 	} {
 		c := config.Default()

@@ -123,7 +123,7 @@ func (f *faults) http(c HTTP) {
 		return
 	}
 	if !loopback.Host(host) && !c.InsecureExposeWithoutLogin {
-		f.add("http.address", "%q can be reached from other machines, and there is no sign-in yet: whoever reaches it may do everything. "+
+		f.add("http.address", "%q can be reached from other machines, and there is no sign-in yet: everybody who reaches it may do everything. "+
 			"Use 127.0.0.1, or set http.insecure_expose_without_login to true if something in front of it lets only the right people through", shown)
 	}
 }

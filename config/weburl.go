@@ -48,7 +48,7 @@ func (f *faults) callback(c Config) {
 	switch {
 	case !ok:
 	case u.User != nil:
-		f.add(setting, "has a user in it, which every charge would tell the gateway: leave it out, callbacks are signed")
+		f.add(setting, "contains a user, which the gateway would receive with every charge: leave it out, callbacks are signed")
 	case strings.Trim(u.Path, "/") == "":
 		f.add(setting, "has no path: callbacks are taken at /callbacks/gateway, as https://shop.example/callbacks/gateway")
 	case strings.HasSuffix(u.Path, "/"):

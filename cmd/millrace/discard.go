@@ -65,7 +65,7 @@ func (c *deadlettersForgetCmd) Run(ctx context.Context, cfg config.Config, log *
 		if err != nil {
 			return p.failed(err)
 		}
-		out.Printf("No version of %s hears %s any more. Messages that were held for one, and take no effect: %d.\n", c.Module, c.Type, done.Discarded)
+		out.Printf("No version of %s subscribes to %s any more. Messages that waited for one and are now discarded: %d.\n", c.Module, c.Type, done.Discarded)
 		if done.Left > 0 {
 			out.Printf("Dead letters of that type, and messages of it behind others of their keys, are left: %d. See: millrace deadletters\n", done.Left)
 		}

@@ -62,7 +62,7 @@ func TestDeadLetters_ListAndForgetUnknownType(t *testing.T) {
 	require.Contains(t, complaint, "no version has subscribed to it")
 	code, out, complaint = try(t, environ, "deadletters", "forget", "delivery", "payment.blessed", "--reason", "a test", "--by", "kim")
 	require.Zero(t, code, complaint)
-	require.Contains(t, out, "No version of delivery hears payment.blessed any more. Messages that were held for one, and take no effect: 1.")
+	require.Contains(t, out, "No version of delivery subscribes to payment.blessed any more. Messages that waited for one and are now discarded: 1.")
 	_, out, _ = try(t, environ, "deadletters")
 	require.Contains(t, out, "There are no dead letters.")
 }
@@ -89,7 +89,7 @@ func allBut(some ...string) string {
 	return strings.Join(slices.DeleteFunc(app.Modules(), func(name string) bool { return slices.Contains(some, name) }), ",")
 }
 
-func TestLook_NamesFailedPartAndReadsTheOthers(t *testing.T) {
+func TestOpenDatabases_NamesFailedOneAndReadsTheOthers(t *testing.T) {
 	t.Parallel()
 	one, other, environ := halves(t, "payment,delivery,inquiry", allBut("payment", "delivery", "inquiry"))
 	puts(t, one, "delivery", "payment.completed", "goods-17", "dead", "broken")

@@ -228,7 +228,7 @@ func TestMachine_ReportsUnwritableFolderOnce(t *testing.T) {
 	}
 }
 
-func TestMachine_SecondProcessErrorNamesTheHolder(t *testing.T) {
+func TestDataDir_SecondProcessErrorNamesTheFirst(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t)
 	self := everybody(t)[0]

@@ -34,7 +34,7 @@ type paymentsListCmd struct {
 // others.
 func (c *paymentsListCmd) Run(ctx context.Context, cfg config.Config, log *slog.Logger, out *output) error {
 	if !c.NeedsAttention {
-		return errs.InvalidField("payments", "does not say which: millrace payments --needs-attention")
+		return errs.InvalidField("payments", "needs a filter: millrace payments --needs-attention")
 	}
 	return look(ctx, cfg, log, func(_ *bus.Topology, found places) error {
 		with := found.with(paymentModule)

@@ -58,7 +58,7 @@ func TestPayments_ListsInPagesAndAcknowledges(t *testing.T) {
 		code, _, complaint = try(t, environ, wrong...)
 		require.Equal(t, exitUsage, code, "%v: %s", wrong, complaint)
 	}
-	code, out, complaint = try(t, environ, "payments", "acknowledge", first, "--reason", "told the customer", "--by", "kim")
+	code, out, complaint = try(t, environ, "payments", "acknowledge", first, "--reason", "phoned the customer", "--by", "kim")
 	require.Zero(t, code, complaint)
 	require.Equal(t, first+": 2 items acknowledged.\n", out)
 	code, _, complaint = try(t, environ, "payments", "acknowledge", "1", "--reason", "again")
@@ -69,7 +69,7 @@ func TestPayments_ListsInPagesAndAcknowledges(t *testing.T) {
 	require.Contains(t, complaint, "nothing of that number")
 	var by, why string
 	require.NoError(t, db.QueryRowContext(t.Context(), `SELECT ended_by, ended_why FROM payment.attention WHERE attention_id = 1 AND ended_at IS NOT NULL`).Scan(&by, &why))
-	require.Equal(t, []string{"kim", "told the customer"}, []string{by, why})
+	require.Equal(t, []string{"kim", "phoned the customer"}, []string{by, why})
 	code, out, _ = try(t, environ, "payments", "--needs-attention")
 	require.Zero(t, code)
 	require.NotContains(t, out, "goods-1 ")

@@ -40,7 +40,7 @@ func (c *traceCmd) Run(ctx context.Context, cfg config.Config, log *slog.Logger,
 
 // messagesOf reads the messages of a key from all databases. If some databases fail,
 // it returns the messages of the others, and an error that names the failed ones.
-func messagesOf(ctx context.Context, topo *bus.Topology, key string, found places) ([]trace.Said, error) {
+func messagesOf(ctx context.Context, topo *bus.Topology, key string, found places) ([]trace.Message, error) {
 	messages, err := trace.Conversation(ctx, topo, key, found.dbs()...)
 	if err == nil || len(found) == 1 {
 		return messages, found[0].failed(err)
@@ -70,7 +70,7 @@ type timeline struct {
 	names map[string]string // message id → "type at time", to print causes
 }
 
-func newTimeline(messages []trace.Said) *timeline {
+func newTimeline(messages []trace.Message) *timeline {
 	t := &timeline{start: messages[0].At, names: map[string]string{}}
 	for _, s := range messages {
 		t.names[s.ID.String()] = s.Type + " " + t.since(s.At)
@@ -96,7 +96,7 @@ func (t *timeline) since(at time.Time) string {
 	return fmt.Sprintf("+%.1f ms", float64(at.Sub(t.start).Microseconds())/1000)
 }
 
-func (t *timeline) message(out *terminal.Printer, s trace.Said) {
+func (t *timeline) message(out *terminal.Printer, s trace.Message) {
 	clock := "without time"
 	if !s.At.IsZero() {
 		clock = s.At.Local().Format("2006-01-02 15:04:05.000 MST")

@@ -41,7 +41,7 @@ type (
 	}
 	changeInput struct {
 		web.IfMatch
-		ExpectedStatus consultationapi.Status `query:"expectedStatus" enum:"RECEIVED,CONTACTING,ABSENT,COUNSELED,RECONTACT,HOLD,FIXED,VISITED,TREATED,CLOSED,NO_SHOW,CANCELED,REJECTED" doc:"Make the change only in this status; otherwise 409, which says in current what it is now"`
+		ExpectedStatus consultationapi.Status `query:"expectedStatus" enum:"RECEIVED,CONTACTING,ABSENT,COUNSELED,RECONTACT,HOLD,FIXED,VISITED,TREATED,CLOSED,NO_SHOW,CANCELED,REJECTED" doc:"Make the change only in this status; otherwise 409, with the present state in current"`
 		ID             int64                  `path:"id" minimum:"1" doc:"The consultation's id"`
 		Body           consultationFields
 	}
@@ -54,7 +54,7 @@ type (
 	moveInput struct {
 		web.IfMatch
 		web.IdempotencyKey
-		ExpectedStatus consultationapi.Status `query:"expectedStatus" enum:"RECEIVED,CONTACTING,ABSENT,COUNSELED,RECONTACT,HOLD,FIXED,VISITED,TREATED,CLOSED,NO_SHOW,CANCELED,REJECTED" doc:"Make the move only from this status; otherwise 409, which says in current what it is now"`
+		ExpectedStatus consultationapi.Status `query:"expectedStatus" enum:"RECEIVED,CONTACTING,ABSENT,COUNSELED,RECONTACT,HOLD,FIXED,VISITED,TREATED,CLOSED,NO_SHOW,CANCELED,REJECTED" doc:"Make the move only from this status; otherwise 409, with the present state in current"`
 		ID             int64                  `path:"id" minimum:"1" doc:"The consultation's id"`
 		Body           newMove
 	}

@@ -17,7 +17,7 @@ type (
 
 	stepInput struct {
 		web.IfMatch
-		ExpectedStatus state  `query:"expectedStatus" enum:"awaiting_address,prepared,shipped,delivered,failed,cancelled" doc:"Make the change only in this state; otherwise 409, which says in current what it is now"`
+		ExpectedStatus state  `query:"expectedStatus" enum:"awaiting_address,prepared,shipped,delivered,failed,cancelled" doc:"Make the change only in this state; otherwise 409, with the present state in current"`
 		OrderKey       string `path:"orderKey" maxLength:"64" pattern:"^[A-Za-z0-9-]+$" patternDescription:"letters, digits and hyphens" doc:"The key of an order of goods" example:"goods-17"`
 	}
 
@@ -32,7 +32,7 @@ type (
 	}
 	addressInput struct { // huma ignores embedded unexported types, so fields are repeated
 		web.IfMatch
-		ExpectedStatus state  `query:"expectedStatus" enum:"unpaid,awaiting_address,prepared,shipped,delivered,failed,cancelled" doc:"Make the change only in this state; otherwise 409, which says in current what it is now"`
+		ExpectedStatus state  `query:"expectedStatus" enum:"unpaid,awaiting_address,prepared,shipped,delivered,failed,cancelled" doc:"Make the change only in this state; otherwise 409, with the present state in current"`
 		OrderKey       string `path:"orderKey" maxLength:"64" pattern:"^[A-Za-z0-9-]+$" patternDescription:"letters, digits and hyphens" doc:"The key of an order of goods" example:"goods-17"`
 		Body           newAddress
 	}
@@ -79,7 +79,7 @@ func (m *Module) Routes(api huma.API) {
 	web.Handle(api, huma.Operation{
 		OperationID: "set-address", Method: http.MethodPut, Path: "/deliveries/{orderKey}/address", Tags: tags,
 		RejectUnknownQueryParameters: true,
-		Summary:                      "Say where an order goes",
+		Summary:                      "Set the address of an order",
 		Description: "Before or after the order is paid, and again until its parcel is shipped (409 from then on). " +
 			"An address that no carrier serves fails a paid delivery that waits for it, and the money goes back.",
 	}, m.setAddress)

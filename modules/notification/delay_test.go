@@ -58,7 +58,7 @@ func TestDelay_RejectedAccountDelaysAllMailsAndFailsCheck(t *testing.T) {
 		<-refused
 	}
 	check := m.Checks()[0]
-	require.True(t, check.Tells)
+	require.True(t, check.DegradesOnly)
 	err = check.Probe(t.Context())
 	var public interface{ Public() string }
 	require.ErrorAs(t, err, &public)

@@ -45,7 +45,7 @@ type (
 		Template       string            `json:"template"`
 		Subject        string            `json:"subject"`
 		Params         map[string]string `json:"params"`
-		CauseID        string            `json:"causeId" doc:"The message that it tells of"`
+		CauseID        string            `json:"causeId" doc:"The message that caused it"`
 		CauseType      string            `json:"causeType"`
 		State          state             `json:"state" enum:"awaiting_contact,queued,collected,sending,sent,failed" doc:"collected: the address got many mails, and this notification waits for a digest of several"`
 		Attempts       int               `json:"attempts" doc:"How often the mail server was asked"`
@@ -72,7 +72,7 @@ func (m *Module) Routes(api huma.API) {
 	tags := []string{"notification"}
 	web.Handle(api, huma.Operation{
 		OperationID: "set-contact", Method: http.MethodPut, Path: "/contacts/{userId}", Tags: tags,
-		Summary: "Say where a user is reached", Description: "Notifications that waited for it are sent. Without If-Match the later contact wins.",
+		Summary: "Set the contact of a user", Description: "Notifications that waited for it are sent. Without If-Match the later contact wins.",
 	}, m.setContact)
 	web.Handle(api, huma.Operation{
 		OperationID: "get-notification", Method: http.MethodGet, Path: "/notifications/{id}", Tags: tags,

@@ -41,7 +41,7 @@ type (
 		At       time.Time `json:"at"`
 	}
 	resultView struct {
-		Status         gateway.Status `json:"status" doc:"As the gateway said it"`
+		Status         gateway.Status `json:"status" doc:"As the gateway gave it"`
 		FailedReason   string         `json:"failedReason,omitempty"`
 		CanceledAmount int64          `json:"canceledAmount,omitempty" doc:"How much had gone back by then, all parts together"`
 		Source         source         `json:"source" enum:"callback,answer,lookup"`
@@ -84,7 +84,7 @@ type (
 		CreatedAt      time.Time            `json:"createdAt"`
 		UpdatedAt      time.Time            `json:"updatedAt"`
 		History        []changeView         `json:"history" doc:"Every change of status and amounts, oldest first"`
-		GatewayResults []resultView         `json:"gatewayResults" doc:"What the gateway said, each status once, oldest first"`
+		GatewayResults []resultView         `json:"gatewayResults" doc:"The results that the gateway gave, each status once, oldest first"`
 		Refunds        []refundView         `json:"refunds"`
 		NeedsAttention []attentionView      `json:"needsAttention" doc:"What a person must look at, and what ended, oldest first"`
 		Truncated      []string             `json:"truncated,omitempty" enum:"history,gatewayResults,refunds,needsAttention" doc:"Lists that have older entries than the newest 100, which are shown"`
@@ -109,7 +109,7 @@ func (m *Module) Routes(api huma.API) {
 		OperationID: "start-payment", Method: http.MethodPost, Path: "/payments", Tags: tags, DefaultStatus: http.StatusAccepted,
 		Summary: "Pay for an order",
 		Description: "The gateway is asked after the answer. The same Idempotency-Key with the same body is given the same answer; with " +
-			"another body it is refused with 422. An order that was paid or is being paid is refused with 409, which says by which payment and how that stands. After a failure it may be paid again, " +
+			"another body it is refused with 422. An order that was paid or is being paid is refused with 409, with that payment and its status. After a failure it may be paid again, " +
 			"unless that payment's charge succeeded late and is still being refunded; after a full refund only a deposit may, for goods get a new key.",
 	}, m.startPayment)
 	web.Handle(api, huma.Operation{
@@ -120,7 +120,7 @@ func (m *Module) Routes(api huma.API) {
 		OperationID: "gateway-callback", Method: http.MethodPost, Path: "/callbacks/gateway", Tags: tags,
 		DefaultStatus: http.StatusNoContent, MaxBodyBytes: gateway.MaxCallback,
 		SkipValidateBody: true, // the signature is verified before the body is parsed
-		Summary:          "The gateway tells a charge's result",
+		Summary:          "Receive a charge's result from the gateway",
 		Description: "Signed after the Standard Webhooks specification. Repeated, late and not yet understood results are taken, with 204. " +
 			"What is done at the provider's own dashboard comes as CANCELED, REFUNDED or PARTIAL_CANCELED, with canceledAmount: how much of the captured amount has gone back by now, all parts together; " +
 			"without it, the amount of PARTIAL_CANCELED is that of one part, and each webhook-id is another part; REFUNDED and CANCELED stand for all of it. " +

@@ -116,7 +116,7 @@ func TestProviderReturns_ContradictoryReportsAreLimitedAndListed(t *testing.T) {
 	}
 }
 
-func TestProviderReturns_NewPartOpensItemAfterAcknowledgement(t *testing.T) {
+func TestProviderReturns_FurtherReturnNeedsAttentionAgain(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	s := b.paid("goods-17")

@@ -13,7 +13,7 @@ import (
 
 // The program in testdata/misuse must not compile. The comment "want:" behind a
 // line says what the compiler answers to it; a line without one must compile.
-func TestAMisuseOfTheBusDoesNotCompile(t *testing.T) {
+func TestBus_MisuseDoesNotCompile(t *testing.T) {
 	t.Parallel()
 	source, err := os.ReadFile("testdata/misuse/messages.go")
 	require.NoError(t, err)

@@ -70,7 +70,7 @@ func hear(context.Context, *bus.Tx, sold) error            { return nil }
 func hearAll(context.Context, *bus.Tx, bus.Received) error { return nil }
 func act(context.Context, *bus.Tx, refund) error           { return nil }
 
-func TestATopologyThatCannotWorkIsRefusedAndNamed(t *testing.T) {
+func TestTopology_RefusesInvalidDeclarations(t *testing.T) {
 	t.Parallel()
 	till := unit{name: "till", publishes: []bus.Event{sold{}}}
 	for says, modules := range map[string][]bus.Module{
@@ -114,7 +114,7 @@ func TestATopologyThatCannotWorkIsRefusedAndNamed(t *testing.T) {
 	}
 }
 
-func TestATopologyNamesEveryFaultAtOnce(t *testing.T) {
+func TestTopology_ErrorNamesAllFaults(t *testing.T) {
 	t.Parallel()
 	_, err := bus.NewTopology(unit{name: "Bad"}, unit{name: "shop", sends: []bus.Command{refund{}}, hears: []bus.Subscription{bus.On(hear)}})
 	require.ErrorContains(t, err, `module "Bad"`)
@@ -122,7 +122,7 @@ func TestATopologyNamesEveryFaultAtOnce(t *testing.T) {
 	require.ErrorContains(t, err, "which no module publishes")
 }
 
-func TestOnEveryHearsEveryEventAndNoCommand(t *testing.T) {
+func TestOnEvery_ReceivesAllEventsAndNoCommand(t *testing.T) {
 	t.Parallel()
 	topo, err := bus.NewTopology(
 		unit{name: "till", publishes: []bus.Event{sold{}}, sends: []bus.Command{refund{}}, hears: []bus.Subscription{bus.Handle(act)}},

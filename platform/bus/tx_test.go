@@ -11,7 +11,7 @@ import (
 	"millrace/platform/errs"
 )
 
-func TestATransactionThatIsOverRefusesToSpeak(t *testing.T) {
+func TestTx_RefusesPublishAfterEnd(t *testing.T) {
 	t.Parallel()
 	play(func(ctx context.Context, db *bus.DB) {
 		var kept *bus.Tx
@@ -28,7 +28,7 @@ func TestATransactionThatIsOverRefusesToSpeak(t *testing.T) {
 	}, till)
 }
 
-func TestATransactionCannotBeEndedByHand(t *testing.T) {
+func TestTx_RefusesTransactionControl(t *testing.T) {
 	t.Parallel()
 	play(func(ctx context.Context, db *bus.DB) {
 		require.NoError(t, db.InTx(ctx, func(tx *bus.Tx) error {
@@ -50,7 +50,7 @@ func TestATransactionCannotBeEndedByHand(t *testing.T) {
 	}, till)
 }
 
-func TestAStatementEndsWithTheHandlersTimeWhateverContextItHas(t *testing.T) {
+func TestTx_StatementEndsWithHandlersTimeLimit(t *testing.T) {
 	t.Parallel()
 	play(func(ctx context.Context, db *bus.DB) {
 		long, stop := context.WithTimeout(context.Background(), time.Hour)
@@ -72,7 +72,7 @@ func TestAStatementEndsWithTheHandlersTimeWhateverContextItHas(t *testing.T) {
 	}, till)
 }
 
-func TestRowsThatAreLeftOpenAreAnErrorOfWhoLeftThem(t *testing.T) {
+func TestTx_OpenRowsAreAnErrorOfTheHandler(t *testing.T) {
 	t.Parallel()
 	play(func(ctx context.Context, db *bus.DB) {
 		err := db.InTx(ctx, func(tx *bus.Tx) error {

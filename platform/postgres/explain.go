@@ -61,7 +61,7 @@ func (c *connector) adviceOnAnswer(pg *pq.Error) (errs.Kind, string) {
 	case pg.Code.Class() == "28" && c.Password == "":
 		return errs.Resource, "check the user and the password: the URL has no password, nor has PGPASSWORD, nor perhaps the password file"
 	case pg.Code.Class() == "28":
-		return errs.Resource, "check the user and the password in the URL (special characters in a password are written %XX; the server does not tell a wrong password from a user that is not there)"
+		return errs.Resource, "check the user and the password in the URL (special characters in a password are written %XX; the server answers a wrong password and an unknown user alike)"
 	case pg.Code == "3D000":
 		return errs.Resource, "create the database first: CREATE DATABASE " + pq.QuoteIdentifier(c.Database) + " ENCODING 'UTF8' TEMPLATE template0"
 	case pg.Code == "42501" && strings.Contains(message, "database"):
@@ -77,7 +77,7 @@ func (c *connector) adviceOnAnswer(pg *pq.Error) (errs.Kind, string) {
 	case pg.Code == "57P03":
 		return errs.Resource, "the server is starting or stopping: try again in a moment"
 	}
-	return errs.Resource, "what the server answered says why"
+	return errs.Resource, "see the server's answer"
 }
 
 // advice is the next step after an error before any answer.

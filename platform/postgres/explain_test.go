@@ -134,7 +134,7 @@ func TestOpen_ErrorExplainsFailedConnection(t *testing.T) {
 			require.ErrorContains(t, err, row.want)
 			require.Equal(t, row.kind, errs.KindOf(err), "%v", err)
 			require.NotContains(t, err.Error(), secret)
-			require.NotContains(t, err.Error(), "sslmode=disable", "nobody is told to switch TLS off")
+			require.NotContains(t, err.Error(), "sslmode=disable", "the advice keeps TLS on")
 		})
 	}
 }

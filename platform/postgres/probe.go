@@ -73,8 +73,8 @@ func probe(ctx context.Context, from *connector) (tested pqConn, err error) {
 	return first, nil
 }
 
-// ownProcesses has the addresses at which each connection has a server process of its own,
-// of all pools of this process.
+// ownProcesses has the addresses that were found to give each connection its own server
+// process, as a server without a pooler does. All pools of this process share it.
 var ownProcesses sync.Map
 
 // address is what a proxy distinguishes by.

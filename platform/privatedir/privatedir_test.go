@@ -102,7 +102,7 @@ func folder(t *testing.T, dir string, mode fs.FileMode) string {
 	return dir
 }
 
-func TestMake_FollowsLinksAboveToCheckedFolders(t *testing.T) {
+func TestMake_AcceptsLinkInParentPath(t *testing.T) {
 	t.Parallel()
 	home, elsewhere := t.TempDir(), t.TempDir()
 	require.NoError(t, os.Symlink(elsewhere, filepath.Join(home, "cache")))

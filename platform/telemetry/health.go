@@ -17,9 +17,9 @@ type Check struct {
 	Name  string                          // for example "database"
 	Help  string                          // what to do if it fails
 	Probe func(ctx context.Context) error // called concurrently, with a time limit of two seconds
-	// Tells means that requests can be served although the check fails: the
-	// answer shows it as "degraded", with status 200.
-	Tells bool
+	// DegradesOnly means that requests can be served although the check fails: the
+	// answer is "degraded", with status 200.
+	DegradesOnly bool
 }
 
 // dated is an error that knows when it began; the answer shows it.
@@ -114,7 +114,7 @@ func (h *health) probe(ctx context.Context) ([]checkResult, string) {
 		err := problems[i]
 		results[i] = checkResult{Name: check.Name, OK: err == nil}
 		if err != nil {
-			if !check.Tells {
+			if !check.DegradesOnly {
 				status = failing
 			} else if status == healthy {
 				status = degraded

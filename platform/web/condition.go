@@ -24,7 +24,7 @@ import (
 // refused with 422, because a typing error must not turn into "no condition".
 type IfMatch struct {
 	// Header appears in the API description; Resolve reads all header lines.
-	Header string `header:"If-Match" doc:"Make the change only if the ETag is still one of these, or, for *, if there is such a thing at all; otherwise 412, which says in current what it is now" example:"\"7\""`
+	Header string `header:"If-Match" doc:"Make the change only if the ETag is still one of these, or, for *, if there is such a thing at all; otherwise 412, with the present state in current" example:"\"7\""`
 
 	given bool
 	any   bool

@@ -8,8 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestTheHouseKeepsItsRules checks this very repository.
-func TestTheHouseKeepsItsRules(t *testing.T) {
+// TestRules_HoldInThisRepository checks this very repository.
+func TestRules_HoldInThisRepository(t *testing.T) {
 	t.Parallel()
 	house, err := load(os.DirFS("../.."))
 	require.NoError(t, err)
@@ -162,9 +162,9 @@ func lines(n int) string {
 	return string(all)
 }
 
-// TestEveryRuleGoesRed plants each violation, and also sees that every rule
+// TestRules_FailOnPlantedViolations plants each violation, and also sees that every rule
 // has one.
-func TestEveryRuleGoesRed(t *testing.T) {
+func TestRules_FailOnPlantedViolations(t *testing.T) {
 	t.Parallel()
 	seen := map[string]bool{}
 	for _, p := range planted {
@@ -185,8 +185,8 @@ func TestEveryRuleGoesRed(t *testing.T) {
 	}
 }
 
-// TestAGoodTreeKeepsEveryRule guards against rules that are always red.
-func TestAGoodTreeKeepsEveryRule(t *testing.T) {
+// TestRules_AcceptGoodTree guards against rules that are always red.
+func TestRules_AcceptGoodTree(t *testing.T) {
 	t.Parallel()
 	files := fstest.MapFS{}
 	for name, text := range map[string]string{

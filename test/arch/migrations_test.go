@@ -20,7 +20,7 @@ var addMigrations = flag.Bool("add-migrations", false, "note the new migrations 
 // A migration that is on main has been applied somewhere: whoever has applied it
 // never sees what is changed in it later. Changes are new files; a new one is
 // noted with -add-migrations.
-func TestAMigrationNeverChanges(t *testing.T) {
+func TestMigration_NeverChanges(t *testing.T) {
 	t.Parallel()
 	known := map[string]string{}
 	noted, err := os.ReadFile("migrations.sum")

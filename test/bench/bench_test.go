@@ -16,7 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-func TestPercentilesAreBetweenTheNearestRanks(t *testing.T) {
+func TestPercentile_InterpolatesBetweenNearestRanks(t *testing.T) {
 	t.Parallel()
 	values := []float64{4, 1, 3, 2}
 	require.InDelta(t, 2.5, median(values), 1e-9)
@@ -28,7 +28,7 @@ func TestPercentilesAreBetweenTheNearestRanks(t *testing.T) {
 	require.Equal(t, []float64{4, 1, 3, 2}, values, "the values stay as they were")
 }
 
-func TestARatioIsTakenRoundByRound(t *testing.T) {
+func TestRatio_ComparesRoundByRound(t *testing.T) {
 	t.Parallel()
 	f := ratioOf([]float64{10, 40, 90}, []float64{1, 2, 3})
 	require.Equal(t, figure{Median: 20, Min: 10, Max: 30, Runs: []float64{10, 20, 30}}, f)
@@ -36,7 +36,7 @@ func TestARatioIsTakenRoundByRound(t *testing.T) {
 	require.Empty(t, ratioOf(nil, []float64{1}).Runs)
 }
 
-func TestTheRateLeavesOutTheStartAndTheEnd(t *testing.T) {
+func TestRate_IgnoresStartAndEnd(t *testing.T) {
 	t.Parallel()
 	b := newBoard(100)
 	for i := range int64(100) { // 3 effects in each 10 ms, but a slow start and a slow end
@@ -51,8 +51,8 @@ func TestTheRateLeavesOutTheStartAndTheEnd(t *testing.T) {
 	require.Zero(t, newBoard(10).rate())
 }
 
-// What is said of the memory during a large backlog is the contender's.
-func TestATallyCountsWithoutTakingMemory(t *testing.T) {
+// The figures of memory during a large backlog are the contender's.
+func TestTally_CountsWithoutAllocating(t *testing.T) {
 	t.Parallel()
 	const payments = 1_000_000_000
 	b := newTally(payments)
@@ -63,7 +63,7 @@ func TestATallyCountsWithoutTakingMemory(t *testing.T) {
 	require.Equal(t, int64(payments*len(groups)), b.want)
 }
 
-func TestLatencyCountsWhatIsMissing(t *testing.T) {
+func TestLatency_CountsMissingMessages(t *testing.T) {
 	t.Parallel()
 	b := newBoard(3)
 	b.committed[0].Store(1e6)
@@ -75,7 +75,7 @@ func TestLatencyCountsWhatIsMissing(t *testing.T) {
 }
 
 // One bad second of ten does not move the figure that decides.
-func TestTheMedianOfEachSecondsP99LeavesABurstOut(t *testing.T) {
+func TestP99_MedianOfSecondsIgnoresBurst(t *testing.T) {
 	t.Parallel()
 	const seconds = 10
 	b := newBoard(seconds * besideRate)
@@ -95,7 +95,7 @@ func TestTheMedianOfEachSecondsP99LeavesABurstOut(t *testing.T) {
 	require.Zero(t, l.missing)
 }
 
-func TestArguments(t *testing.T) {
+func TestArguments_SelectMeasures(t *testing.T) {
 	t.Parallel()
 	o, err := parse([]string{"--quick", "--json", "--only", "handled,idle", "--cpuprofile", "cpu.pprof", "--rounds", "3"}, io.Discard)
 	require.NoError(t, err)
@@ -109,14 +109,14 @@ func TestArguments(t *testing.T) {
 	require.ErrorContains(t, err, "publish, handled, latency")
 }
 
-func TestAPaymentIsAbout280Bytes(t *testing.T) {
+func TestPayment_IsAbout280Bytes(t *testing.T) {
 	t.Parallel()
 	size := len(newPayment(12345).json())
 	require.Greater(t, size, 260)
 	require.Less(t, size, 320)
 }
 
-func TestTheReportSaysWhichTargetsAreReached(t *testing.T) {
+func TestReport_NamesReachedTargets(t *testing.T) {
 	t.Parallel()
 	f := newFindings()
 	f.add("ours", handledName, 10_000)
@@ -143,7 +143,7 @@ func TestTheReportSaysWhichTargetsAreReached(t *testing.T) {
 }
 
 // Every contender really handles everything, once, in each of the three groups.
-func TestEveryContenderHandlesEveryPaymentOnceInEachGroup(t *testing.T) {
+func TestContender_HandlesEveryPaymentOncePerGroup(t *testing.T) {
 	t.Parallel()
 	const payments = 50
 	s, err := startServer(t.Context(), false)
@@ -186,7 +186,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-func TestProcessesShareAQueueAndEachJobIsDoneOnce(t *testing.T) {
+func TestProcesses_ShareQueueAndDoEachJobOnce(t *testing.T) {
 	t.Parallel()
 	s, err := startServer(t.Context(), false)
 	require.NoError(t, err)
@@ -198,7 +198,7 @@ func TestProcessesShareAQueueAndEachJobIsDoneOnce(t *testing.T) {
 }
 
 // A callback that had an effect twice, or not, is an error of the measure itself.
-func TestEachCallbackHasEachEffectOnce(t *testing.T) {
+func TestCallback_HasEachEffectOnce(t *testing.T) {
 	t.Parallel()
 	s, err := startServer(t.Context(), false)
 	require.NoError(t, err)
@@ -220,7 +220,7 @@ func TestEachCallbackHasEachEffectOnce(t *testing.T) {
 	require.ErrorContains(t, payCounted(t.Context(), s.URL("wrong"), 1), "1 callbacks left [0 0 0 0]")
 }
 
-func TestTheCommandEndsWithOneObject(t *testing.T) {
+func TestCommand_PrintsOneJSONObjectLast(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
 	require.NoError(t, bench(t.Context(), options{quick: true, json: true, only: []string{"idle"}, rounds: 1}, &out, io.Discard))

@@ -20,7 +20,7 @@ const (
 
 // blocked compares the other subscribers' latency with what it is undisturbed:
 // while one subscriber's table is locked by somebody, and beside a transaction
-// that has written in another database of the server and says nothing more.
+// that has written in another database of the server and does nothing more.
 // A round takes all of them in turn, undisturbed before and after the idle
 // writer, so that a drift of the machine is in all; its bursts are in a few
 // seconds, which the median of each second's p99 leaves out.
@@ -146,8 +146,8 @@ func idling(ctx context.Context, r *run) error {
 	return r.topics(ctx)
 }
 
-// topics counts the connections of a process that hears of 2 topics more than
-// usual, and of 22, and has said nothing: pools grow only by what is said at once.
+// topics counts the connections of a process with 2 further topics, and with 22,
+// that has published nothing: pools grow only when messages are published.
 func (r *run) topics(ctx context.Context) error {
 	for _, others := range []int{1, 11} {
 		k := kind{kindOurs.name, openOurs(others)}
@@ -157,7 +157,7 @@ func (r *run) topics(ctx context.Context) error {
 			}
 			pause(ctx, time.Second)
 			connections, err := r.server.connections(ctx)
-			r.found.add(k.name, fmt.Sprintf("connections, nothing said yet, %d topics more", 2*others), connections)
+			r.found.add(k.name, fmt.Sprintf("connections, nothing published yet, %d topics more", 2*others), connections)
 			return errors.Join(err, c.stop())
 		}); err != nil {
 			return err

@@ -17,7 +17,7 @@ var errOnce = errors.New("the first attempt fails")
 
 // contender is one way to do the work, on a database of its own.
 type contender interface {
-	// publish says all payments in one transaction; the caller notes the commit.
+	// publish publishes all payments in one transaction; the caller notes the commit.
 	publish(ctx context.Context, batch []payment) error
 	// start lets the handlers work, until stop.
 	start(ctx context.Context, b behaviour) error

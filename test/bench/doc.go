@@ -2,13 +2,13 @@
 // run on one real PostgreSQL (fsync on) that it starts for itself:
 //
 //   - ours: sqltransport, three modules that listen to one that publishes;
-//   - stock: watermill-sql as it comes, each handler in a transaction of its
-//     own, on lib/pq, polling each 10 ms or (as it comes) each second;
-//   - river: River on pgx, three jobs for each payment, as it comes and tuned;
+//   - stock: watermill-sql by default, each handler in a transaction of its
+//     own, on lib/pq, polling each 10 ms or (the default) each second;
+//   - river: River on pgx, three jobs for each payment, by default and tuned;
 //   - the floor: pgbench with prepared statements that write the same rows;
 //   - ours and stock through Kafka: one real broker that it starts as well
 //     (package broker: Java and Maven; without them these measures are left out,
-//     and the report says so).
+//     and the report notes it).
 //
 // From this folder:
 //
@@ -39,7 +39,7 @@
 // taken while the middle 60 % of the jobs were done.
 //
 // "payments" is the product's own way: the gateway calls back by HTTP, signed; the
-// payment is settled and said; delivery prepares a parcel and says so,
+// payment is settled and its event published; delivery prepares a parcel and publishes that,
 // notification queues a mail, the data platform stages both events. The
 // statements and handlers are the same lines of code for ours and for stock
 // (poll 10 ms), which has one pool as large as those of ours together. The peak
@@ -50,7 +50,7 @@
 //
 // Stock is Watermill's Forwarder (watermill-sql's Subscriber, watermill-kafka's
 // Publisher), one watermill-kafka Subscriber for each group, and the handlers of
-// stock. Its settings are as it comes but for what would lose or reorder
+// stock. Its settings are the defaults except those that would lose or reorder
 // messages: acks=all, idempotent, a partition by key, new groups begin at the
 // oldest record. Ours is kafkatransport as it comes. Topics have 8 partitions.
 //
@@ -59,7 +59,7 @@
 // payment is there once, those of a key in one partition and in order, or there
 // is no figure. "kafka-latency" is commit → effect, open loop. "kafka-handled" is
 // a backlog that is sent, received and handled all at once, beside the same on
-// PostgreSQL alone; it is told as for "handled", and from the start of the
+// PostgreSQL alone; it is measured as for "handled", and from the start of the
 // process to the last effect, since the first seconds go into sending and
 // receiving ahead. "kafka-backlog" is likewise, with the largest heap, the most
 // that a garbage collection found alive, and the largest resident memory of this

@@ -26,7 +26,7 @@ type kafka struct {
 
 const kafkaPartitions = 8 // of every topic
 
-// missingKafka says what would have to be installed; "" is nothing.
+// missingKafka returns what must be installed first, or "".
 func missingKafka() string {
 	java := "java"
 	if home := os.Getenv("JAVA_HOME"); home != "" {
@@ -49,7 +49,7 @@ func missingKafka() string {
 
 // onBrokers hands over the brokers of the run, which it starts before their
 // first use. Where they cannot be had, the measure is left out and the report
-// says so.
+// notes it.
 func (r *run) onBrokers(ctx context.Context, f func(k *kafka) error) error {
 	if r.kafka == nil {
 		if missing := missingKafka(); missing != "" {
@@ -85,7 +85,7 @@ func prefixOf(database string) string {
 	return path.Base(u.Path) + "."
 }
 
-// admin does something at the brokers.
+// admin calls f with an administration client of the brokers.
 func (k *kafka) admin(f func(sarama.ClusterAdmin) error) error {
 	admin, err := sarama.NewClusterAdmin(k.brokers, broker.Config())
 	if err != nil {

@@ -27,7 +27,7 @@ func fakeKafka(t *testing.T) *kafka {
 // Both ways to the brokers bring everything there once and in order, and both
 // ways from there handle it once in each group: the measures check that
 // themselves, here on a fake broker.
-func TestTheContendersOnKafkaSendAndHandleEveryPaymentOnce(t *testing.T) {
+func TestKafkaContender_SendsAndHandlesEveryPaymentOnce(t *testing.T) {
 	t.Parallel()
 	const payments = 400
 	s, err := startServer(t.Context(), false)
@@ -52,7 +52,7 @@ func TestTheContendersOnKafkaSendAndHandleEveryPaymentOnce(t *testing.T) {
 	}
 }
 
-func TestATopicWithARepeatedLostOrReorderedPaymentIsNoFigure(t *testing.T) {
+func TestKafkaTopic_WithFaultYieldsNoFigure(t *testing.T) {
 	t.Parallel()
 	k := fakeKafka(t)
 	send := func(topic string, where func(seq int) int32, seqs ...int) {
@@ -81,7 +81,7 @@ func TestATopicWithARepeatedLostOrReorderedPaymentIsNoFigure(t *testing.T) {
 	require.ErrorContains(t, k.checkTopic("torn", keys+2), "in another partition")
 }
 
-func TestEffectsOutOfOrderAreNoFigure(t *testing.T) {
+func TestEffects_OutOfOrderYieldNoFigure(t *testing.T) {
 	t.Parallel()
 	s, err := startServer(t.Context(), false)
 	require.NoError(t, err)
@@ -109,14 +109,14 @@ func TestEffectsOutOfOrderAreNoFigure(t *testing.T) {
 	require.ErrorContains(t, onceInOrder(t.Context(), c, url), "1 of 4 effects came after a later one of their key")
 }
 
-func TestKafkaMeansAllOfItsMeasures(t *testing.T) {
+func TestArguments_KafkaSelectsAllItsMeasures(t *testing.T) {
 	t.Parallel()
 	o, err := parse([]string{"--only", "kafka,idle"}, io.Discard)
 	require.NoError(t, err)
 	require.Equal(t, []string{"kafka-relay", "kafka-latency", "kafka-handled", "kafka-backlog", "idle"}, o.only)
 }
 
-func TestWithoutJavaTheMeasuresOnKafkaAreLeftOutAndSaidSo(t *testing.T) {
+func TestReport_NotesThatKafkaMeasuresNeedJava(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
 	t.Setenv("JAVA_HOME", "")
 	r := &run{found: newFindings(), scale: options{quick: true}.scale()}
@@ -125,7 +125,7 @@ func TestWithoutJavaTheMeasuresOnKafkaAreLeftOutAndSaidSo(t *testing.T) {
 	require.Empty(t, r.found.order)
 }
 
-func TestTheRatesOfABoardWithoutGroups(t *testing.T) {
+func TestRate_OfBoardWithoutGroups(t *testing.T) {
 	t.Parallel()
 	n := int64(0)
 	b, err := watchCount(t.Context(), func() int64 { n++; return n }, 20, time.Minute)

@@ -80,7 +80,7 @@ func (c *topicCheck) add(partition int32, payload []byte) error {
 		return err
 	}
 	if seq < 0 || seq >= len(c.seen) {
-		return fmt.Errorf("payment %d was never said", seq)
+		return fmt.Errorf("payment %d was never published", seq)
 	}
 	key := seq % keys
 	switch {

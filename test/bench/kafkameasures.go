@@ -189,7 +189,7 @@ func (r *run) addHandled(k kind, name string, observed *board) {
 }
 
 // onceInOrder makes sure that a group has each payment once, and those of a key
-// in the order in which they were said: their ids grow.
+// in the order in which they were published: their ids grow.
 func onceInOrder(ctx context.Context, c contender, url string) error {
 	db, err := sql.Open("postgres", url)
 	if err != nil {
@@ -253,7 +253,7 @@ func kafkaBacklogName(size int) string { return fmt.Sprintf("Kafka, handled/s, b
 
 var resident = regexp.MustCompile(`VmRSS:\s+(\d+) kB`)
 
-// residentMB is this process's memory as the system sees it; 0 where it does not say.
+// residentMB is this process's memory as the system sees it; 0 where it does not report it.
 func residentMB() float64 {
 	text, err := os.ReadFile("/proc/self/status")
 	if err != nil {

@@ -16,7 +16,7 @@ import (
 
 func main() {
 	if len(os.Args) == 3 && os.Args[1] == workerArgument {
-		// An interrupt reaches the whole group; whoever started this ends it.
+		// An interrupt reaches the whole group; the parent process ends it.
 		signal.Ignore(os.Interrupt)
 		if err := worker(context.Background(), os.Args[2], os.Stdin, os.Stdout); err != nil {
 			fmt.Fprintln(os.Stderr, "bench worker:", err)

@@ -283,7 +283,7 @@ func latency(ctx context.Context, r *run) error {
 	return nil
 }
 
-// isSlow tells the contenders that poll or fetch rarely, as they come.
+// isSlow reports whether the contender polls or fetches rarely by default.
 func isSlow(k kind) bool { return k.name == kindStockSlow.name || k.name == kindRiver.name }
 
 // What --cpuprofile and --statements look at, with --only latency or kafka-latency.

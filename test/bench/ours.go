@@ -14,32 +14,32 @@ import (
 )
 
 // ours is one process that hosts the publisher and the three listeners.
-// Everything but the size of the pools is as it comes.
+// Everything but the size of the pools is the default.
 type ours struct {
-	url    string
-	others int // further modules, which another process would host
-	road   road
-	topo   *bus.Topology
-	before transport // publishes while nothing is handled
-	say    *bus.DB
+	url       string
+	others    int // further modules, which another process would host
+	road      road
+	topo      *bus.Topology
+	before    transport // publishes while nothing is handled
+	publisher *bus.DB
 
 	running *process
 }
 
 // unit is a module as the bus sees it.
 type unit struct {
-	name      string
-	publishes []bus.Event
-	sends     []bus.Command
-	hears     []bus.Subscription
+	name       string
+	publishes  []bus.Event
+	sends      []bus.Command
+	subscribes []bus.Subscription
 }
 
 func (u unit) Name() string                      { return u.name }
 func (u unit) Publishes() []bus.Event            { return u.publishes }
 func (u unit) Sends() []bus.Command              { return u.sends }
-func (u unit) Subscriptions() []bus.Subscription { return u.hears }
+func (u unit) Subscriptions() []bus.Subscription { return u.subscribes }
 
-const poolSize = 40 // connections of whoever publishes; ours has so many for each module at most
+const poolSize = 40 // connections of the publisher; ours has at most as many for each module
 
 // oursHosted are the modules of the one process.
 var oursHosted = append([]string{"payment"}, groups...)
@@ -49,20 +49,20 @@ var oursHosted = append([]string{"payment"}, groups...)
 func (o *ours) topology(b behaviour) (*bus.Topology, error) {
 	modules := []bus.Module{unit{name: "payment", publishes: []bus.Event{payment{}}}}
 	for i, name := range groups {
-		modules = append(modules, unit{name: name, hears: []bus.Subscription{bus.On(oursHandler(i, b))}})
+		modules = append(modules, unit{name: name, subscribes: []bus.Subscription{bus.On(oursHandler(i, b))}})
 	}
 	for i := range o.others {
-		said := other(fmt.Sprintf("other%d.said", i))
-		modules = append(modules, unit{name: fmt.Sprintf("other%d", i), publishes: []bus.Event{said}})
+		published := other(fmt.Sprintf("other%d.published", i))
+		modules = append(modules, unit{name: fmt.Sprintf("other%d", i), publishes: []bus.Event{published}})
 	}
 	if o.others > 0 {
 		ignore := func(context.Context, *bus.Tx, bus.Received) error { return nil }
-		modules = append(modules, unit{name: "listener", hears: []bus.Subscription{bus.OnEvery(ignore)}})
+		modules = append(modules, unit{name: "listener", subscribes: []bus.Subscription{bus.OnEvery(ignore)}})
 	}
 	return bus.NewTopology(modules...)
 }
 
-// other is an event that is never said, named by its value.
+// other is an event that is never published; its value is its name.
 type other string
 
 func (o other) EventName() string { return string(o) }
@@ -88,7 +88,7 @@ func oursHandler(group int, b behaviour) func(context.Context, *bus.Tx, payment)
 	}
 }
 
-// failures tells once for each payment concerned that its handler fails.
+// failures makes the handler of each payment concerned fail once.
 type failures struct {
 	every int
 	seen  sync.Map
@@ -144,7 +144,7 @@ func (o *ours) open(ctx context.Context, before road) (err error) {
 	if err != nil {
 		return err
 	}
-	o.say = o.before.DB("payment")
+	o.publisher = o.before.DB("payment")
 	return nil
 }
 
@@ -162,7 +162,7 @@ func createOurs(ctx context.Context, db *sql.DB) error {
 }
 
 func (o *ours) publish(ctx context.Context, batch []payment) error {
-	return o.say.InTx(ctx, func(tx *bus.Tx) error {
+	return o.publisher.InTx(ctx, func(tx *bus.Tx) error {
 		if err := insertPayments(ctx, tx, batch); err != nil {
 			return err
 		}
@@ -195,7 +195,7 @@ func (o *ours) start(ctx context.Context, b behaviour) error {
 	if o.running, err = startProcess(ctx, o.road, poolSize, topo, o.hosted()); err != nil {
 		return err
 	}
-	o.say = o.running.transport.DB("payment")
+	o.publisher = o.running.transport.DB("payment")
 	return nil
 }
 

@@ -77,12 +77,12 @@ func (f *flow) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err == nil {
 		err = gateway.Verify([][]byte{paySecret}, id, r.Header.Get(gateway.HeaderTimestamp), r.Header.Get(gateway.HeaderSignature), body, time.Now())
 	}
-	var said gateway.Result
+	var answer gateway.Result
 	if err == nil {
-		said, err = gateway.Decode(body)
+		answer, err = gateway.Decode(body)
 	}
 	if err == nil {
-		err = f.callback(r.Context(), said, id)
+		err = f.callback(r.Context(), answer, id)
 	}
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
@@ -110,9 +110,9 @@ func (f *flow) call(ctx context.Context, seq int) (time.Duration, error) {
 		return 0, err
 	}
 	defer response.Body.Close() //nolint:errcheck // read whole
-	said, err := io.ReadAll(response.Body)
+	answer, err := io.ReadAll(response.Body)
 	if err != nil || response.StatusCode != http.StatusNoContent {
-		return 0, errors.Join(err, fmt.Errorf("callback %s: %s %s", id, response.Status, said))
+		return 0, errors.Join(err, fmt.Errorf("callback %s: %s %s", id, response.Status, answer))
 	}
 	f.answered[seq].Store(int64(time.Since(f.began)))
 	return time.Since(now), nil

@@ -11,19 +11,19 @@ import (
 	"millrace/platform/postgres"
 )
 
-// oursPayPool is each module's pool, as it comes; stock has as many in all.
+// oursPayPool is the default size of each module's pool; stock has as many connections in all.
 const oursPayPool = 10
 
 // oursPay does the work of "payments" on our bus.
 type oursPay struct {
 	*process
-	say *bus.DB
+	publisher *bus.DB
 }
 
 func openOursPay(ctx context.Context, url string, payments int, done func(seq int)) (payer, error) {
 	topo, err := bus.NewTopology(
 		unit{name: "payment", publishes: []bus.Event{paymentapi.Completed{}}},
-		unit{name: "delivery", publishes: []bus.Event{deliveryapi.Prepared{}}, hears: []bus.Subscription{
+		unit{name: "delivery", publishes: []bus.Event{deliveryapi.Prepared{}}, subscribes: []bus.Subscription{
 			bus.On(func(ctx context.Context, tx *bus.Tx, e paymentapi.Completed) error {
 				prepared, err := prepare(ctx, tx, tx.Cause(), e)
 				if err != nil {
@@ -32,12 +32,12 @@ func openOursPay(ctx context.Context, url string, payments int, done func(seq in
 				tx.AfterCommit(func() { done(seqOf(e.OrderKey)) })
 				return tx.Publish(prepared)
 			})}},
-		unit{name: "notification", hears: []bus.Subscription{
+		unit{name: "notification", subscribes: []bus.Subscription{
 			bus.On(func(ctx context.Context, tx *bus.Tx, e paymentapi.Completed) error {
 				tx.AfterCommit(func() { done(seqOf(e.OrderKey)) })
 				return notify(ctx, tx, tx.Cause(), e)
 			})}},
-		unit{name: "dataplatform", hears: []bus.Subscription{
+		unit{name: "dataplatform", subscribes: []bus.Subscription{
 			bus.OnEvery(func(ctx context.Context, tx *bus.Tx, r bus.Received) error {
 				tx.AfterCommit(func() { done(seqOf(r.Key)) })
 				return stage(ctx, tx, r)
@@ -65,7 +65,7 @@ func openOursPay(ctx context.Context, url string, payments int, done func(seq in
 }
 
 func (o *oursPay) callback(ctx context.Context, r gateway.Result, webhook string) error {
-	return o.say.InTx(ctx, func(tx *bus.Tx) error {
+	return o.publisher.InTx(ctx, func(tx *bus.Tx) error {
 		completed, err := settle(ctx, tx, r, webhook)
 		if err != nil {
 			return err

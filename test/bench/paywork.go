@@ -21,7 +21,7 @@ import (
 // The work of the measure "payments" is the product's: its statements on the
 // way from a callback to what delivery, notification and the data platform make
 // of it, less what they do with other states. It is written once, for a
-// transaction of whoever runs it.
+// transaction of its caller.
 
 // statements is a transaction, *sql.Tx or *bus.Tx.
 type statements interface {
@@ -78,7 +78,7 @@ func seqOf(orderKey string) int {
 	return seq
 }
 
-// result is what the gateway tells of a payment.
+// result is the result of a payment that the gateway sends.
 func result(seq int) gateway.Result {
 	return gateway.Result{TransactionKey: "tx-" + orderOf(seq), OrderKey: orderOf(seq), Amount: 4900, Currency: "KRW", Status: gateway.Approved}
 }

@@ -45,14 +45,14 @@ func jobsTopology() (*bus.Topology, error) {
 		_, err := tx.ExecContext(ctx, insertJob, j.ID.String())
 		return err
 	}
-	return bus.NewTopology(unit{name: "payment", sends: []bus.Command{job{}}}, unit{name: "delivery", hears: []bus.Subscription{bus.Handle(work)}})
+	return bus.NewTopology(unit{name: "payment", sends: []bus.Command{job{}}}, unit{name: "delivery", subscribes: []bus.Subscription{bus.Handle(work)}})
 }
 
 // workerArgument makes the program a worker: workerArgument, then the database's URL.
 const workerArgument = "worker"
 
-// worker handles jobs, with everything as it comes, until its input ends: so it
-// does not outlive whoever started it.
+// worker handles jobs with default settings until its standard input ends, so it
+// ends with its parent process.
 func worker(ctx context.Context, url string, in io.Reader, out io.Writer) error {
 	topo, err := jobsTopology()
 	if err != nil {
@@ -174,7 +174,7 @@ func startWorkers(ctx context.Context, url string, n int) (end func() error, err
 		}
 		ends = append(ends, func() error { return errors.Join(in.Close(), cmd.Wait()) })
 		if line, err := bufio.NewReader(out).ReadString('\n'); err != nil {
-			return nil, errors.Join(fmt.Errorf("a worker said %q: %w", line, err), end())
+			return nil, errors.Join(fmt.Errorf("a worker printed %q: %w", line, err), end())
 		}
 	}
 	return end, nil

@@ -60,7 +60,7 @@ func comparisons(f *findings) []comparison {
 		add(fmt.Sprintf("%s: ours / floor, one statement, %d clients", handledName, clients), ours[handledName], floor[floorName(clients)], 0.9, 0)
 	}
 	// Neighbours take processors away, but not processor time: on a busy machine
-	// these say more than the rates.
+	// these mean more than the rates.
 	add(cpuName+": stock 10 ms / ours", stock[cpuName], ours[cpuName], 0, 0)
 	add(cpuName+": river tuned / ours", tuned[cpuName], ours[cpuName], 0, 0)
 	add(cpuName+": floor, one statement, 8 clients / ours", floor[cpuName], ours[cpuName], 0, 0)

@@ -15,7 +15,7 @@ import (
 	"github.com/riverqueue/river/rivermigrate"
 )
 
-// riverSettings is what differs between River as it comes and tuned.
+// riverSettings are the settings that differ between River by default and tuned.
 type riverSettings struct {
 	workers        int
 	cooldown, poll time.Duration

@@ -169,17 +169,17 @@ func (s *server) pgbench(ctx context.Context, target, script string, clients, se
 	password, _ := u.User.Password()
 	cmd.Env = append(cmd.Env, "PGPASSWORD="+password, "PGHOST="+host, "PGPORT="+port)
 	before, _ := s.cpu()
-	said, err := cmd.CombinedOutput()
+	output, err := cmd.CombinedOutput()
 	if err != nil {
-		return 0, 0, fmt.Errorf("pgbench: %w: %s", err, said)
+		return 0, 0, fmt.Errorf("pgbench: %w: %s", err, output)
 	}
-	found := tps.FindSubmatch(said)
+	found := tps.FindSubmatch(output)
 	if found == nil && seconds < 30 {
 		// On a very busy machine the time was over before all had connected.
 		return s.pgbench(ctx, target, script, clients, seconds*2)
 	}
 	if found == nil {
-		return 0, 0, fmt.Errorf("pgbench did not say its tps: %s", said)
+		return 0, 0, fmt.Errorf("pgbench did not print its tps: %s", output)
 	}
 	after, _ := s.cpu()
 	if perSecond, err = strconv.ParseFloat(string(found[1]), 64); err != nil {

@@ -115,7 +115,7 @@ func TestFreeze_BrokerAnswersAgainAfterThaw(t *testing.T) {
 	config := Config()
 	config.Net.ReadTimeout = 300 * time.Millisecond
 	_, err := sarama.NewClient(c.Brokers(), config)
-	require.ErrorContains(t, err, "i/o timeout", "it accepts and says nothing")
+	require.ErrorContains(t, err, "i/o timeout", "it accepts and sends nothing")
 	require.NoError(t, c.Thaw(0))
 	send(t, c.Brokers(), "things", 0, 1)
 	require.NoError(t, c.Freeze(0))

@@ -125,7 +125,7 @@ func fetch(ctx context.Context, jars string) error {
 		return fmt.Errorf("broker: mvn could not fetch Kafka %s: %w\n%s", Version, err, tail(out, 30))
 	}
 	if err := verify(fresh, sums); err != nil {
-		return fmt.Errorf("broker: what Maven fetched is not what jars.sha256 says: %w", err)
+		return fmt.Errorf("broker: what Maven fetched does not match jars.sha256: %w", err)
 	}
 	if err := os.RemoveAll(jars); err != nil {
 		return err

@@ -254,5 +254,5 @@ func (b *bench) onceInOrder(module string, keys, each int) {
 // nothingParked checks that the module has no parked messages.
 func (b *bench) nothingParked(module string) {
 	b.t.Helper()
-	require.Equal(b.t, "0", b.text(`SELECT count(*) FROM `+module+`.parked_messages`), "aside: %s", b.parkedList())
+	require.Equal(b.t, "0", b.text(`SELECT count(*) FROM `+module+`.parked_messages`), "parked: %s", b.parkedList())
 }

@@ -203,7 +203,7 @@ func configuredWaits(t *testing.T, b *bench) {
 
 func deadLetterUnchanged(t *testing.T, b *bench) {
 	p := b.start(Options{}, shop(), store(on(func(context.Context, *bus.Tx, paid) error { return errs.New(errs.Invalid, "breaks a rule") })))
-	p.publish(paid{Order: "order", Pad: "said by its sender"})
+	p.publish(paid{Order: "order", Pad: "set by its sender"})
 	b.becomes("1", `SELECT count(*) FROM store.parked_messages WHERE state = 'dead'`)
 	require.Equal(t, "1 invalid", b.text(`SELECT a.attempts || ' ' || a.kind FROM store.parked_messages a JOIN shop.log l ON l.id = a.message_id
 		WHERE a.payload = l.payload AND a.metadata::jsonb = l.metadata::jsonb AND a.error LIKE '%breaks a rule%' AND a.failed_at >= l.created_at`))
@@ -267,8 +267,8 @@ func inFlightAtTheEnd(t *testing.T, b *bench) {
 type alikeA struct{ rung }
 type alikeB struct{ rung }
 
-func (alikeA) EventName() string { return "alikealikealikealikealikealia.said" }
-func (alikeB) EventName() string { return "alikealikealikealikealikealib.said" }
+func (alikeA) EventName() string { return "alikealikealikealikealikealia.done" }
+func (alikeB) EventName() string { return "alikealikealikealikealikealib.done" }
 
 func commonPrefix(t *testing.T, b *bench) {
 	owner := func(e bus.Event) part {

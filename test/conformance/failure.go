@@ -167,7 +167,7 @@ func failureTable(t *testing.T, b *bench) {
 func (b *bench) neverParked() {
 	b.t.Helper()
 	require.Equal(b.t, "", b.text(`SELECT string_agg(line, ', ') FROM store.parked_ever WHERE kind <> 'timeout' AND state <> 'blocked'`),
-		"something was aside: %s", b.parkedList())
+		"something was parked: %s", b.parkedList())
 }
 
 // recordParked records every message that store parks, even if it is released later.

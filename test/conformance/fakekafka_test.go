@@ -14,10 +14,10 @@ import (
 	"millrace/test/conformance"
 )
 
-// TestMessagesThroughAFakeKafka runs the suite over Kafka's protocol, with a broker
+// TestBus_OverFakeKafka runs the suite over Kafka's protocol, with a broker
 // in this process: messages go from the publisher's database through the broker
 // to the subscriber's database.
-func TestMessagesThroughAFakeKafka(t *testing.T) {
+func TestBus_OverFakeKafka(t *testing.T) {
 	broker, err := fakebroker.Start(kfake.GroupMinSessionTimeout(time.Second))
 	require.NoError(t, err)
 	t.Cleanup(broker.Close)

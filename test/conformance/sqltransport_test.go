@@ -30,7 +30,7 @@ func flagged(name string) (found bool) {
 	return found
 }
 
-func TestMessagesThroughPostgreSQL(t *testing.T) { conformance.Run(t, overSQL) }
+func TestBus_OverPostgreSQL(t *testing.T) { conformance.Run(t, overSQL) }
 
 func TestCommitOrder_FailsWithoutThePublishLock(t *testing.T) {
 	t.Parallel()
@@ -65,6 +65,6 @@ func (w world) Repeat(ctx context.Context, module string) error {
 func repeat(ctx context.Context, db *sql.DB, module string) error {
 	_, err := db.ExecContext(ctx, fmt.Sprintf(`
 		SELECT %[1]s.append_log(array_agg(partition), array_agg(id), array_agg(type), array_agg(key), array_agg(payload), array_agg(metadata::text))
-		FROM (SELECT * FROM %[1]s.log ORDER BY partition, "offset") AS said`, module))
+		FROM (SELECT * FROM %[1]s.log ORDER BY partition, "offset") AS published`, module))
 	return err
 }

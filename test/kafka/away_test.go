@@ -98,7 +98,7 @@ func TestBroker_AwayForAMinuteLosesNothing(t *testing.T) {
 		}
 	}
 	since := served.eventually("degraded")
-	require.WithinRange(t, since, gone.Add(-2*time.Second), gone.Add(awayFor(t)), "it says since when")
+	require.WithinRange(t, since, gone.Add(-2*time.Second), gone.Add(awayFor(t)), "the answer has the time of the beginning")
 	served.publishes()
 	late := used()
 	t.Logf("after %s: %d and %d transactions; from %s to %s", time.Since(gone).Round(time.Second), loads[0].published.Load(), loads[1].published.Load(), early, late)

@@ -80,7 +80,7 @@ func (r *runner) differences() string {
 		}
 		for n := range merged(want.parked, got.parked) {
 			if want.parked[n] != got.parked[n] {
-				all = append(all, fmt.Sprintf("%s, message %d (%v) is aside as %q, want %q", subscriber, n, r.model.committed[n], got.parked[n], want.parked[n]))
+				all = append(all, fmt.Sprintf("%s, message %d (%v) is parked as %q, want %q", subscriber, n, r.model.committed[n], got.parked[n], want.parked[n]))
 			}
 		}
 	}

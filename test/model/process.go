@@ -174,7 +174,7 @@ func (r *runner) spawn(v version) *process {
 	r.must(p.cmd.Start())
 	line, err := bufio.NewReader(out).ReadString('\n')
 	if err != nil || line != "running\n" {
-		r.t.Fatalf("the child said %q: %v", line, err)
+		r.t.Fatalf("the child printed %q: %v", line, err)
 	}
 	return p
 }

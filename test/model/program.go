@@ -10,7 +10,7 @@ import (
 // step is one step of a program. Do determines which fields are used.
 type step struct {
 	Do    string
-	Txs   []transaction // for say and sayAndCut
+	Txs   []transaction // for publish and publishAndCut
 	Which int           // index of a process or a dead letter
 	Flag  bool          // fix before the retry; use a real process; shop or till
 }
@@ -82,13 +82,13 @@ func aTransaction(place int) *rapid.Generator[transaction] {
 
 var steps = rapid.Custom(func(t *rapid.T) step {
 	s := step{Do: rapid.SampledFrom([]string{
-		"say", "say", "say", "say", "say", "say", "say",
-		"sayAndCut", "cut", "cut", "kill", "hang", "begin", "end",
+		"publish", "publish", "publish", "publish", "publish", "publish", "publish",
+		"publishAndCut", "cut", "cut", "kill", "hang", "begin", "end",
 		"retry", "retry", "retry", "discard", "discard",
 		"late", "addType", "repeat", "repeat", "settle",
 	}).Draw(t, "do")}
 	switch s.Do {
-	case "say", "sayAndCut":
+	case "publish", "publishAndCut":
 		for place := range rapid.IntRange(1, 3).Draw(t, "transactions") {
 			s.Txs = append(s.Txs, aTransaction(place).Draw(t, "tx"))
 		}

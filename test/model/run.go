@@ -122,8 +122,8 @@ func (r *runner) close() {
 
 func (r *runner) step(s step) {
 	switch s.Do {
-	case "say", "sayAndCut":
-		r.publish(s.Txs, s.Do == "sayAndCut")
+	case "publish", "publishAndCut":
+		r.publish(s.Txs, s.Do == "publishAndCut")
 	case "begin":
 		if len(r.workers) < 3 {
 			r.begin(s.Flag)

@@ -72,6 +72,6 @@ func (w world) Repeat(ctx context.Context, module string) error {
 func repeat(ctx context.Context, db *sql.DB, module string) error {
 	_, err := db.ExecContext(ctx, strings.ReplaceAll(`
 		SELECT MODULE.append_log(array_agg(partition), array_agg(id), array_agg(type), array_agg(key), array_agg(payload), array_agg(metadata::text))
-		FROM (SELECT * FROM MODULE.log ORDER BY partition, "offset") AS said HAVING count(*) > 0`, "MODULE", module))
+		FROM (SELECT * FROM MODULE.log ORDER BY partition, "offset") AS published HAVING count(*) > 0`, "MODULE", module))
 	return err
 }

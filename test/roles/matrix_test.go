@@ -58,7 +58,7 @@ func (w *world) catalogue() (things []thing, schemas []string) {
 	return things, schemas
 }
 
-// try is one statement, and the letter for it in the matrix.
+// try is a statement that needs one right, and that right's letter in the matrix.
 type try struct{ letter, column, statement string }
 
 // tries returns a statement for each right on a thing. With the right, some statements

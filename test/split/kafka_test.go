@@ -73,7 +73,7 @@ func TestProgram_RunsTogetherAndSplitOnApacheKafka(t *testing.T) {
 			parts = append(parts, p.demo("_"+module))
 		}
 		apart := p.with("MILLRACE_DATABASE_PARTS="+strings.Join(parts, ",")).run("trace", order)
-		require.Equal(t, p.with("MILLRACE_DATABASE_URL="+p.demo("")).run("trace", order), apart, "told as of the copy that the demo's checks look into")
+		require.Equal(t, p.with("MILLRACE_DATABASE_URL="+p.demo("")).run("trace", order), apart, "the same as from the copy that the demo's checks read")
 		for _, step := range []string{"payment.completed", "delivery.prepared", "because of payment.completed", "notification.sent", "dataplatform"} {
 			require.Contains(t, apart, step)
 		}

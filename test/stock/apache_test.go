@@ -16,7 +16,7 @@ import (
 // Replaced by: all replicas confirm. The other two brokers of three hang while
 // the leader confirms, and when they go on, it is gone: one of them leads, and
 // both were in sync.
-func TestStockPublisherToApacheKafkaLosesWhatOnlyTheLeaderHad(t *testing.T) {
+func TestStockPublisher_LosesWhatOnlyTheLeaderOfApacheKafkaHad(t *testing.T) {
 	t.Parallel()
 	cluster := broker.Start(t, broker.Options{Nodes: 3})
 	admin, err := sarama.NewClusterAdmin(cluster.Brokers(), broker.Config())
@@ -26,7 +26,7 @@ func TestStockPublisherToApacheKafkaLosesWhatOnlyTheLeaderHad(t *testing.T) {
 	p, err := kafka.NewPublisher(kafka.PublisherConfig{Brokers: cluster.Brokers()}, watermill.NopLogger{})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, p.Close()) })
-	say(t, p, "payments", "a")
+	publish(t, p, "payments", "a")
 
 	leader, err := cluster.Leader("payments", 0)
 	require.NoError(t, err)
@@ -34,7 +34,7 @@ func TestStockPublisherToApacheKafkaLosesWhatOnlyTheLeaderHad(t *testing.T) {
 	for _, i := range others {
 		require.NoError(t, cluster.Freeze(i))
 	}
-	say(t, p, "payments", names(20)...) // each is confirmed, or this fails
+	publish(t, p, "payments", names(20)...) // each is confirmed, or this fails
 	require.NoError(t, cluster.Kill(leader))
 	for _, i := range others {
 		require.NoError(t, cluster.Thaw(i))

@@ -1,31 +1,31 @@
-// Package stock holds, for each part of Watermill that this program does not
-// use as it is, the test that shows why: it runs the stock part, on a real
-// PostgreSQL or a Kafka broker in this process, and asserts that it still fails
-// what is promised here. The day one of these tests is red, an upstream release
-// has mended the part, and our own code for it may go.
+// Package stock has a test for each part of Watermill that this program replaces.
+// The test runs the stock part, on a real PostgreSQL or a Kafka broker in this
+// process, and asserts that it still breaks a promise of this program. When such a
+// test fails, an upstream release has fixed the part, and our replacement may be
+// deleted.
 //
-// Promises is the table of all of them, each beside the test of ours that shows
-// the same promise kept. The table in docs/watermill.md is made from it, and from a run of
-// both sides:
+// Promises lists all of them, each with the test that shows that our own part keeps
+// the promise. The table in docs/watermill.md is generated from it and from a run
+// of both sides:
 //
 //	go test -tags stock ./test/stock                       # the stock parts, on their own
 //	go test -tags stock,kafka ./test/stock -run Apache     # what only real brokers show (see test/broker)
 //	go test ./test/readme -run Promises -update-promises   # both sides, and writes docs/watermill.md
 //
-// What must not happen is given a second; that it then still has not happened is
-// told by what the server says (who waits for a lock, how many rows there are)
-// wherever the server can tell. No test asserts on speed.
+// A test that something does not happen waits one second, and then, where it can,
+// checks the server's state (locks that are waited for, numbers of rows). No test
+// asserts speed.
 //
-// The tests about watermill-sql run it with its defaults but for the waits: it polls,
-// sends again and tries again each 10 ms, and a deadline that a test is about is
-// shorter than 30 s. The tests about Kafka run watermill-kafka and the library below it with their
-// defaults; where one changes a default, which has a test of its own, it says so.
-// The broker in this process shows what clients do, and nothing about durability;
-// what is about that runs on Apache Kafka, and needs the tag kafka, too.
+// The tests of watermill-sql use its defaults except for the waits: it polls,
+// resends and retries every 10 ms, and the deadline that a test is about is shorter
+// than 30 s. The tests of watermill-kafka use its defaults and those of its client
+// library; a comment names each default that is changed and the test of that
+// default. The broker in this process shows what clients do, and nothing about
+// durability; tests of durability run on Apache Kafka and need the tag kafka, too.
 //
-// Not here, since no promise is broken by them: the delayed subscriber, which
-// redelivered for ever and was wrong outside UTC, was mended upstream
-// (watermill-sql v4.1.5); a broken result that watermill-sql's subscriber takes
-// for its end (it does not ask rows.Err) leaves the rows for the next poll; and
-// it keeps events for ever, as this program does.
+// Three faults are not tested, because they break no promise. The delayed subscriber
+// redelivered endlessly and was wrong outside UTC; watermill-sql v4.1.5 fixed it.
+// watermill-sql's subscriber does not check rows.Err, so it takes a failed read for
+// the end of the rows; the next poll reads them. It keeps events without limit, as
+// this program does.
 package stock

@@ -27,7 +27,7 @@ func plain(t *testing.T, url string) *sql.DB {
 
 // Replaced by: package postgres's driver, which prepares each text once per
 // connection.
-func TestStockDriverHasEachStatementParsedAgain(t *testing.T) {
+func TestStockDriver_ParsesEachStatementAgain(t *testing.T) {
 	t.Parallel()
 	db := plain(t, pgtest.URL(t))
 	const query, kept = `SELECT $1::int`, `SELECT count(*) FROM pg_prepared_statements`
@@ -55,7 +55,7 @@ func TestStockDriverHasEachStatementParsedAgain(t *testing.T) {
 
 // What a run writes of its own has no deadline for this reason; a handler that
 // passed its own costs that run its connection, and is not tried twice.
-func TestStockDriverLosesItsConnectionWithACancelledStatement(t *testing.T) {
+func TestStockDriver_LosesConnectionWithCancelledStatement(t *testing.T) {
 	t.Parallel()
 	url := pgtest.URL(t)
 	db, watch := plain(t, url), plain(t, url)

@@ -22,18 +22,18 @@ import (
 )
 
 // Replaced by: groups begin at the oldest record.
-func TestStockKafkaGroupBeginsAtTheNewestRecord(t *testing.T) {
+func TestStockKafkaGroup_StartsAtNewestRecord(t *testing.T) {
 	t.Parallel()
 	b := brokers(t, 1)
 	p := kafkaPublisher(t, b, nil)
-	say(t, p, "payments", names(5)...)
+	publish(t, p, "payments", names(5)...)
 	messages, _ := kafkaSubscribe(t, b)
 	first := firstSaidTo(t, p, messages)
 	first.Ack()
-	require.Equal(t, "said later", first.UUID, "mended upstream, if a new group hears what was said before")
+	require.Equal(t, "published later", first.UUID, "mended upstream, if a new group receives what was published before")
 }
 
-func TestStockKafkaGroupSkipsWhatARetentionHasLeft(t *testing.T) {
+func TestStockKafkaGroup_SkipsRecordsAfterRetention(t *testing.T) {
 	t.Parallel()
 	b := brokers(t, 1)
 	p := kafkaPublisher(t, b, nil)
@@ -42,13 +42,13 @@ func TestStockKafkaGroupSkipsWhatARetentionHasLeft(t *testing.T) {
 	require.Eventually(t, func() bool { return b.GroupInfo("shop").Commits["payments"][0].Offset > 0 }, patience, poll)
 	stop()
 	behind := written(b, "payments")
-	say(t, p, "payments", names(10)...)
+	publish(t, p, "payments", names(10)...)
 	require.NoError(t, b.DeleteRecords("payments", 0, behind+5))
 
 	messages, _ = kafkaSubscribe(t, b)
 	first := firstSaidTo(t, p, messages)
 	first.Ack()
-	require.Equal(t, "said later", first.UUID, "mended upstream, if the five that are still there are delivered")
+	require.Equal(t, "published later", first.UUID, "mended upstream, if the five that are still there are delivered")
 }
 
 type refusesBad struct {
@@ -65,7 +65,7 @@ func (u refusesBad) Unmarshal(m *sarama.ConsumerMessage) (*message.Message, erro
 }
 
 // Replaced by: reading a record never fails; what cannot be read is a dead letter.
-func TestStockKafkaSubscriberStopsAtARecordThatCannotBeRead(t *testing.T) {
+func TestStockKafkaSubscriber_StopsAtUnreadableRecord(t *testing.T) {
 	t.Parallel()
 	b := brokers(t, 1)
 	p := kafkaPublisher(t, b, nil)
@@ -75,12 +75,12 @@ func TestStockKafkaSubscriberStopsAtARecordThatCannotBeRead(t *testing.T) {
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
 	messages, err := s.Subscribe(t.Context(), "payments")
 	require.NoError(t, err)
-	require.Eventually(t, func() bool { return seen.of("bad") >= 2 }, patience, poll, "it begins anew, again and again")
+	require.Eventually(t, func() bool { return seen.of("bad") >= 2 }, patience, poll, "it begins again and again")
 	nothing(t, messages, "what is behind a record that cannot be read is delivered")
 }
 
 // Replaced by: who has no id gets one, of its place in the topic.
-func TestStockKafkaRecordsOfOthersHaveAllTheSameID(t *testing.T) {
+func TestStockKafkaMarshaler_ForeignRecordsShareOneID(t *testing.T) {
 	t.Parallel()
 	b := brokers(t, 1)
 	settings := sarama.NewConfig()
@@ -98,15 +98,15 @@ func TestStockKafkaRecordsOfOthersHaveAllTheSameID(t *testing.T) {
 	two := receive(t, messages)
 	two.Ack()
 	require.NotEqual(t, one.Payload, two.Payload)
-	require.Equal(t, one.UUID, two.UUID, "mended upstream, if they can be told apart: whoever drops copies drops the second")
+	require.Equal(t, one.UUID, two.UUID, "mended upstream, if they have different IDs: a consumer that drops copies drops the second")
 }
 
 // Replaced by: no handler runs in the consumer, and a position moves only for
 // who holds its lease. The two limits are shortened, so that it takes seconds.
-func TestStockKafkaHandlerGoesOnWithAMessageThatIsAnothers(t *testing.T) {
+func TestStockKafkaHandler_ContinuesAfterPartitionWasLost(t *testing.T) {
 	t.Parallel()
 	b := brokers(t, 1)
-	say(t, kafkaPublisher(t, b, nil), "payments", "a")
+	publish(t, kafkaPublisher(t, b, nil), "payments", "a")
 	short := func(s *sarama.Config) {
 		fromTheOldest(s)
 		s.Consumer.Group.Rebalance.Timeout = time.Second
@@ -118,15 +118,15 @@ func TestStockKafkaHandlerGoesOnWithAMessageThatIsAnothers(t *testing.T) {
 	theirs := receive(t, others)
 	t.Cleanup(func() { theirs.Ack() })
 	require.Equal(t, mine.UUID, theirs.UUID)
-	require.NoError(t, mine.Context().Err(), "mended upstream, if the first one is told to stop")
+	require.NoError(t, mine.Context().Err(), "mended upstream, if the first one is stopped")
 }
 
 // Replaced by: attempts are counted, and the last one ends in a dead letter;
 // meanwhile its key waits, and no other.
-func TestStockKafkaSubscriberTriesOneMessageForEver(t *testing.T) {
+func TestStockKafkaSubscriber_RetriesOneMessageEndlessly(t *testing.T) {
 	t.Parallel()
 	b := brokers(t, 1)
-	say(t, kafkaPublisher(t, b, nil), "payments", "bad", "of another key")
+	publish(t, kafkaPublisher(t, b, nil), "payments", "bad", "of another key")
 	messages, _ := kafkaSubscribe(t, b, fromTheOldest)
 	for range 12 { // more often than any of our limits
 		msg := receive(t, messages)
@@ -136,12 +136,12 @@ func TestStockKafkaSubscriberTriesOneMessageForEver(t *testing.T) {
 }
 
 // Replaced by: what goes wrong at a shutdown is no message's fault.
-func TestStockKafkaPoisonQueuePoisonsHealthyMessagesAtAShutdown(t *testing.T) {
+func TestStockKafkaPoisonQueue_PoisonsHealthyMessagesAtShutdown(t *testing.T) {
 	t.Parallel()
 	b := brokers(t, 4)
 	require.NoError(t, b.CreateTopic("poison", 1, nil))
 	p := kafkaPublisher(t, b, nil)
-	say(t, p, "payments", "healthy")
+	publish(t, p, "payments", "healthy")
 	poison, err := middleware.PoisonQueue(p, "poison")
 	require.NoError(t, err)
 	started := make(chan struct{})
@@ -156,10 +156,10 @@ func TestStockKafkaPoisonQueuePoisonsHealthyMessagesAtAShutdown(t *testing.T) {
 }
 
 // Replaced by: the inbox.
-func TestStockKafkaSubscriberHandlesACopyAgain(t *testing.T) {
+func TestStockKafkaSubscriber_HandlesDuplicates(t *testing.T) {
 	t.Parallel()
 	b := brokers(t, 1)
-	say(t, kafkaPublisher(t, b, nil), "payments", "a", "a")
+	publish(t, kafkaPublisher(t, b, nil), "payments", "a", "a")
 	messages, _ := kafkaSubscribe(t, b, fromTheOldest)
 	for range 2 {
 		msg := receive(t, messages)
@@ -169,12 +169,12 @@ func TestStockKafkaSubscriberHandlesACopyAgain(t *testing.T) {
 }
 
 // Replaced by: the inbox. The brokers have forgotten the member, as they do when
-// it was silent for too long; what it has finished, but not told them yet, comes
+// it was silent for too long; what it has finished, but not committed yet, comes
 // again.
-func TestStockKafkaSubscriberRepeatsWhatWasFinishedBeforeALostSession(t *testing.T) {
+func TestStockKafkaSubscriber_RepeatsFinishedMessagesAfterLostSession(t *testing.T) {
 	t.Parallel()
 	b := brokers(t, 1)
-	say(t, kafkaPublisher(t, b, nil), "payments", "a", "b")
+	publish(t, kafkaPublisher(t, b, nil), "payments", "a", "b")
 	b.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.OffsetCommit}, Err: kerr.UnknownMemberID, Count: -1})
 	messages, _ := kafkaSubscribe(t, b, fromTheOldest)
 	for _, name := range []string{"a", "b"} {
@@ -190,10 +190,10 @@ func TestStockKafkaSubscriberRepeatsWhatWasFinishedBeforeALostSession(t *testing
 
 // Replaced by: the inbox, and numbers. Brokers keep a group's offsets for a week;
 // to be renamed is the same.
-func TestStockKafkaGroupWhoseOffsetsAreGoneHandlesEverythingAgain(t *testing.T) {
+func TestStockKafkaGroup_HandlesEverythingAgainAfterOffsetsExpire(t *testing.T) {
 	t.Parallel()
 	b := brokers(t, 1)
-	say(t, kafkaPublisher(t, b, nil), "payments", "a")
+	publish(t, kafkaPublisher(t, b, nil), "payments", "a")
 	messages, stop := kafkaSubscribe(t, b, fromTheOldest)
 	receive(t, messages).Ack()
 	require.Eventually(t, func() bool { return b.GroupInfo("shop").Commits["payments"][0].Offset > 0 }, patience, poll)
@@ -208,11 +208,11 @@ func TestStockKafkaGroupWhoseOffsetsAreGoneHandlesEverythingAgain(t *testing.T) 
 	require.Equal(t, "a", again.UUID, "mended upstream, if it is known that it was handled")
 }
 
-// Replaced by: nothing is nacked for ever, and no handler runs in the consumer.
-// The group's members are to join anew, and the one with the message does not
+// Replaced by: nothing is nacked endlessly, and no handler runs in the consumer.
+// The group's members must join again, and the one with the message does not
 // come before the brokers give it up, a minute later by default; until then
 // nobody reads any partition.
-func TestStockKafkaGroupStandsStillWhenAMemberJoinsBesideAMessageThatIsNackedForEver(t *testing.T) {
+func TestStockKafkaGroup_StallsWhenMemberJoinsDuringEndlessNacks(t *testing.T) {
 	t.Parallel()
 	b := brokers(t, 2)
 	writeTo(t, b, 0, "bad")
@@ -234,7 +234,7 @@ func TestStockKafkaGroupStandsStillWhenAMemberJoinsBesideAMessageThatIsNackedFor
 	second, _ := kafkaSubscribe(t, b, fromTheOldest)
 	go handle(second)
 	require.Eventually(t, func() bool { return b.GroupInfo("shop").State == "PreparingRebalance" }, patience, poll)
-	// It goes on until its member hears of it, at its next heartbeat.
+	// It goes on until its member gets the error, at its next heartbeat.
 	for goesOn := true; goesOn && b.GroupInfo("shop").State == "PreparingRebalance"; {
 		writeTo(t, b, 1, "meanwhile")
 		select {
@@ -249,10 +249,10 @@ func TestStockKafkaGroupStandsStillWhenAMemberJoinsBesideAMessageThatIsNackedFor
 
 // Replaced by: topics are looked at every few seconds, and by default the
 // library looks every ten minutes.
-func TestStockKafkaSubscriberDoesNotSeePartitionsThatWereAdded(t *testing.T) {
+func TestStockKafkaSubscriber_MissesAddedPartitions(t *testing.T) {
 	t.Parallel()
 	b := brokers(t, 1)
-	say(t, kafkaPublisher(t, b, nil), "payments", "a")
+	publish(t, kafkaPublisher(t, b, nil), "payments", "a")
 	messages, _ := kafkaSubscribe(t, b, fromTheOldest)
 	receive(t, messages).Ack()
 	writeToAnAddedPartition(t, b)
@@ -282,8 +282,8 @@ func writeTo(t *testing.T, b *fakebroker.Broker, partition int32, value string) 
 	require.NoError(t, p.Close())
 }
 
-// Replaced by: Java's partitioner, so that a key has one partition whoever writes it.
-func TestStockKafkaPartitionOfAKeyIsNotThatOfJava(t *testing.T) {
+// Replaced by: Java's partitioner, so that a key has one partition with every writer.
+func TestStockKafkaPartitioner_DiffersFromJava(t *testing.T) {
 	t.Parallel()
 	const keys = 64
 	b := brokers(t, 8)
@@ -309,22 +309,22 @@ func TestStockKafkaPartitionOfAKeyIsNotThatOfJava(t *testing.T) {
 	require.Less(t, same, keys, "mended upstream, if all are where a Java program looks for them")
 }
 
-// Replaced by: a watchdog compares what is written with what is received, says
+// Replaced by: a watchdog compares what is written with what is received, logs
 // what stands still, and reads past it.
-func TestStockKafkaSubscriberSaysNothingWhenAPartitionStandsStill(t *testing.T) {
+func TestStockKafkaSubscriber_LogsNothingWhenPartitionStalls(t *testing.T) {
 	t.Parallel()
 	b := brokers(t, 1)
-	say(t, kafkaPublisher(t, b, nil), "payments", "a")
+	publish(t, kafkaPublisher(t, b, nil), "payments", "a")
 	stands := b.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Fetch}, Err: kerr.NotLeaderForPartition, Count: -1})
-	said := watermill.NewCaptureLogger()
+	logged := watermill.NewCaptureLogger()
 	settings := kafka.DefaultSaramaSubscriberConfig()
 	fromTheOldest(settings)
-	s, err := kafka.NewSubscriber(kafka.SubscriberConfig{Brokers: b.Addresses(), OverwriteSaramaConfig: settings, ConsumerGroup: "shop"}, said)
+	s, err := kafka.NewSubscriber(kafka.SubscriberConfig{Brokers: b.Addresses(), OverwriteSaramaConfig: settings, ConsumerGroup: "shop"}, logged)
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
 	messages, err := s.Subscribe(t.Context(), "payments")
 	require.NoError(t, err)
 	require.Eventually(t, func() bool { return stands.Hits() > 0 }, patience, poll)
 	nothing(t, messages, "it finds another way")
-	require.Empty(t, said.Captured()[watermill.ErrorLogLevel], "mended upstream, if it says that it stands still")
+	require.Empty(t, logged.Captured()[watermill.ErrorLogLevel], "mended upstream, if it logs that it stands still")
 }

@@ -26,19 +26,19 @@ import (
 )
 
 // Replaced by: an idempotent producer.
-func TestStockKafkaProducerWritesAgainWhatWasWritten(t *testing.T) {
+func TestStockKafkaProducer_RetryDuplicatesRecord(t *testing.T) {
 	t.Parallel()
 	b := brokers(t, 1)
 	p := kafkaPublisher(t, b, nil)
 	b.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.NotEnoughReplicasAfterAppend, Count: 2}) // it was written, but the answer is an error
-	say(t, p, "payments", "a")
+	publish(t, p, "payments", "a")
 	require.EqualValues(t, 3, written(b, "payments"), "mended upstream, if one message is one record")
 }
 
-// Replaced by: numbers, by which who hears a message knows a repetition, also of
+// Replaced by: sequence numbers, by which a consumer recognizes a repetition, also of
 // a producer that has given up. This is not even the stock configuration, but
 // the idempotent one that is advised.
-func TestStockKafkaIdempotenceEndsAtTheErrorThatPublishReturns(t *testing.T) {
+func TestStockKafkaProducer_IdempotenceEndsAtPublishError(t *testing.T) {
 	t.Parallel()
 	b := brokers(t, 1)
 	settings := kafka.DefaultSaramaSyncPublisherConfig()
@@ -51,7 +51,7 @@ func TestStockKafkaIdempotenceEndsAtTheErrorThatPublishReturns(t *testing.T) {
 	require.Error(t, p.Publish("payments", msg))
 	require.EqualValues(t, 1, written(b, "payments"), "until here it is idempotent")
 	unconfirmed.Remove()
-	require.NoError(t, p.Publish("payments", msg), "as whoever got an error does")
+	require.NoError(t, p.Publish("payments", msg), "as a caller does that got an error")
 	require.EqualValues(t, 2, written(b, "payments"), "mended upstream, if one message is one record")
 }
 
@@ -68,31 +68,31 @@ func onProduce(b *fakebroker.Broker, see func(*kmsg.ProduceRequest)) {
 
 // Replaced by: all replicas confirm. With three brokers, of which one was killed
 // twice, 6 of 60,000 confirmed messages were lost.
-func TestStockKafkaProducerIsContentWithOneReplica(t *testing.T) {
+func TestStockKafkaProducer_NeedsOneReplicaOnly(t *testing.T) {
 	t.Parallel()
 	b := brokers(t, 1)
 	var acks atomic.Int32
 	onProduce(b, func(r *kmsg.ProduceRequest) { acks.Store(int32(r.Acks)) })
-	say(t, kafkaPublisher(t, b, nil), "payments", "a")
+	publish(t, kafkaPublisher(t, b, nil), "payments", "a")
 	require.EqualValues(t, 1, acks.Load(), "mended upstream, if it asks for all (-1)")
 }
 
 // Replaced by: a relay hands the library whole batches.
-func TestStockKafkaPublisherMakesARequestOfEachMessage(t *testing.T) {
+func TestStockKafkaPublisher_SendsOneRequestPerMessage(t *testing.T) {
 	t.Parallel()
 	b := brokers(t, 1)
 	var requests atomic.Int32
 	onProduce(b, func(*kmsg.ProduceRequest) { requests.Add(1) })
-	say(t, kafkaPublisher(t, b, nil), "payments", names(20)...)
+	publish(t, kafkaPublisher(t, b, nil), "payments", names(20)...)
 	require.EqualValues(t, 20, requests.Load(), "mended upstream, if one call is one request")
 }
 
 // Replaced by: nothing publishes to Kafka in a request, and relays have a limit.
-func TestStockKafkaPublishHasNoLimit(t *testing.T) {
+func TestStockKafkaPublisher_HasNoTimeLimit(t *testing.T) {
 	t.Parallel()
 	b := brokers(t, 1)
 	p := kafkaPublisher(t, b, nil)
-	say(t, p, "payments", "a")
+	publish(t, p, "payments", "a")
 	gate, entered := make(chan struct{}), make(chan struct{}, 1)
 	b.ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) {
 		entered <- struct{}{}
@@ -116,8 +116,8 @@ func TestStockKafkaPublishHasNoLimit(t *testing.T) {
 	require.NoError(t, await(t, "Publish", done))
 }
 
-// Replaced by: what no broker takes is refused when it is said.
-func TestStockForwarderIsBlockedByAMessageThatKafkaRefuses(t *testing.T) {
+// Replaced by: a message that no broker accepts is refused when it is published.
+func TestStockForwarder_IsBlockedByMessageThatKafkaRefuses(t *testing.T) {
 	t.Parallel()
 	b, db := brokers(t, 1), fresh(t)
 	outbox := forwarder.NewPublisher(publisher(t, db, wsql.DefaultPostgreSQLSchema{}), forwarder.PublisherConfig{ForwarderTopic: "outbox"})
@@ -146,40 +146,40 @@ func TestStockForwarderIsBlockedByAMessageThatKafkaRefuses(t *testing.T) {
 }
 
 // Replaced by: a message without a key is refused.
-func TestStockKafkaMessagesHaveNoKey(t *testing.T) {
+func TestStockKafkaMarshaler_SetsNoKey(t *testing.T) {
 	t.Parallel()
 	b := brokers(t, 8)
-	say(t, kafkaPublisher(t, b, nil), "payments", names(40)...)
+	publish(t, kafkaPublisher(t, b, nil), "payments", names(40)...)
 	used := 0
 	for _, p := range b.PartitionInfos("payments") {
 		if p.HighWatermark > 0 {
 			used++
 		}
 	}
-	require.Greater(t, used, 1, "mended upstream, if what was said one after the other stays in order")
+	require.Greater(t, used, 1, "mended upstream, if messages published one after the other stay in order")
 }
 
 // Replaced by: the connection never asks for a topic to be created.
-func TestStockKafkaPublisherCreatesATopicByNamingIt(t *testing.T) {
+func TestStockKafkaPublisher_CreatesMisspeltTopics(t *testing.T) {
 	t.Parallel()
 	b := brokers(t, 1, kfake.AllowAutoTopicCreation()) // as brokers have it by default
-	say(t, kafkaPublisher(t, b, nil), "paymnets", "a")
+	publish(t, kafkaPublisher(t, b, nil), "paymnets", "a")
 	require.NotNil(t, b.TopicInfo("paymnets"), "mended upstream, if it is an error")
 }
 
-// Replaced by: what was said is in the speaker's database, and is sent again.
-func TestStockKafkaTopicThatWasDeletedComesBackEmpty(t *testing.T) {
+// Replaced by: the message is in the publisher's database, and is sent again.
+func TestStockKafkaPublisher_RecreatesDeletedTopic(t *testing.T) {
 	t.Parallel()
 	b := brokers(t, 4, kfake.AllowAutoTopicCreation())
 	p := kafkaPublisher(t, b, nil)
-	say(t, p, "payments", names(5)...)
+	publish(t, p, "payments", names(5)...)
 	require.NoError(t, b.DeleteTopic("payments"))
-	say(t, p, "payments", "a")
-	require.EqualValues(t, 1, written(b, "payments"), "mended upstream, if somebody hears of it")
+	publish(t, p, "payments", "a")
+	require.EqualValues(t, 1, written(b, "payments"), "mended upstream, if an error is returned")
 }
 
 // Replaced by: a list of what may leave the program.
-func TestStockKafkaMarshalerSendsEverythingThatIsInTheMetadata(t *testing.T) {
+func TestStockKafkaMarshaler_SendsAllMetadata(t *testing.T) {
 	t.Parallel()
 	b := brokers(t, 1)
 	msg := message.NewMessage("a", nil)

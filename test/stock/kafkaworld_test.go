@@ -81,7 +81,7 @@ func firstSaidTo(t *testing.T, p message.Publisher, messages <-chan *message.Mes
 	tick := time.NewTicker(10 * poll)
 	defer tick.Stop()
 	for deadline := time.After(patience); ; {
-		say(t, p, "payments", "said later")
+		publish(t, p, "payments", "published later")
 		select {
 		case msg := <-messages:
 			return msg

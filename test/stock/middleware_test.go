@@ -29,7 +29,7 @@ func poisonInto(t *testing.T, db *sql.DB) message.HandlerMiddleware {
 
 // Used with a filter instead (PoisonQueueWithFilter): a shutdown is no
 // message's fault.
-func TestStockPoisonQueuePoisonsHealthyMessagesAtAShutdown(t *testing.T) {
+func TestStockPoisonQueue_PoisonsHealthyMessagesAtShutdown(t *testing.T) {
 	t.Parallel()
 	db := fresh(t)
 	stopping, shutDown := context.WithCancel(t.Context())
@@ -37,14 +37,14 @@ func TestStockPoisonQueuePoisonsHealthyMessagesAtAShutdown(t *testing.T) {
 		<-stopping.Done()
 		return stopping.Err() // as every call does that was given the program's context
 	}, poisonInto(t, db))
-	say(t, publisher(t, db, wsql.DefaultPostgreSQLSchema{}), "payments", names(6)...)
+	publish(t, publisher(t, db, wsql.DefaultPostgreSQLSchema{}), "payments", names(6)...)
 	shutDown()
 	require.Eventually(t, func() bool { return rowsOf(t, db, "watermill_poison") == "6" }, patience, poll,
 		"mended upstream, if the healthy messages of a shutdown are not poisoned")
 }
 
 // A database that is away is no message's fault either.
-func TestStockPoisonQueuePoisonsHealthyMessagesWhenAConnectionBreaks(t *testing.T) {
+func TestStockPoisonQueue_PoisonsHealthyMessagesAfterLostConnection(t *testing.T) {
 	t.Parallel()
 	db, work := fresh(t), open(t, pgtest.URL(t), 2) // messages here, effects there
 	exec(t, work, `CREATE TABLE effects (n int)`)
@@ -63,13 +63,13 @@ func TestStockPoisonQueuePoisonsHealthyMessagesWhenAConnectionBreaks(t *testing.
 		once()
 		return tx.Commit()
 	}, poisonInto(t, db))
-	say(t, publisher(t, db, wsql.DefaultPostgreSQLSchema{}), "payments", "healthy")
+	publish(t, publisher(t, db, wsql.DefaultPostgreSQLSchema{}), "payments", "healthy")
 	require.Eventually(t, func() bool { return rowsOf(t, db, "watermill_poison") == "1" }, patience, poll,
 		"mended upstream, if a message is tried again when the database is back")
 }
 
-// Replaced by: the aside row is written in the transaction that moves the position.
-func TestStockPoisonQueuePublishesOutsideTheAcksTransaction(t *testing.T) {
+// Replaced by: the parked message is written in the transaction that moves the offset.
+func TestStockPoisonQueue_PublishesOutsideAckTransaction(t *testing.T) {
 	t.Parallel()
 	db := fresh(t)
 	reached, goOn := make(chan struct{}, 10), make(chan struct{})
@@ -81,7 +81,7 @@ func TestStockPoisonQueuePublishesOutsideTheAcksTransaction(t *testing.T) {
 		<-goOn
 		return nil
 	}, poisonInto(t, db))
-	say(t, publisher(t, db, wsql.DefaultPostgreSQLSchema{}), "payments", "bad", "next")
+	publish(t, publisher(t, db, wsql.DefaultPostgreSQLSchema{}), "payments", "bad", "next")
 	await(t, "the message behind the bad one", reached)
 	exec(t, db, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND state = 'idle in transaction'`)
 	close(goOn)
@@ -89,9 +89,9 @@ func TestStockPoisonQueuePublishesOutsideTheAcksTransaction(t *testing.T) {
 		"one failed message should be one dead letter, whatever becomes of the connection")
 }
 
-// Replaced by: the aside row keeps the message as it was, and attempts, times,
+// Replaced by: the parked message keeps the message as it was, and attempts, times,
 // kind and text of the error beside it.
-func TestStockPoisonQueueChangesTheMessageAndCountsNothing(t *testing.T) {
+func TestStockPoisonQueue_ChangesMessageAndCountsNoAttempts(t *testing.T) {
 	t.Parallel()
 	var poisoned []*message.Message
 	poison, err := middleware.PoisonQueue(publishFunc(func(_ string, messages ...*message.Message) error {
@@ -101,22 +101,22 @@ func TestStockPoisonQueueChangesTheMessageAndCountsNothing(t *testing.T) {
 	require.NoError(t, err)
 	handler := poison(middleware.Retry{MaxRetries: 2, Multiplier: 1}.Middleware(func(*message.Message) ([]*message.Message, error) { return nil, errFails }))
 	msg := message.NewMessage("a", nil)
-	msg.Metadata = message.Metadata{"reason_poisoned": "said by its sender", "order": "17"}
+	msg.Metadata = message.Metadata{"reason_poisoned": "set by its sender", "order": "17"}
 	_, err = handler(msg)
 	require.NoError(t, err)
 	require.Equal(t, message.Metadata{
 		"order": "17", "reason_poisoned": errFails.Error(), "topic_poisoned": "", "handler_poisoned": "", "subscriber_poisoned": "",
-	}, poisoned[0].Metadata, "mended upstream, if it says how often it was tried, or leaves the sender's words alone")
+	}, poisoned[0].Metadata, "mended upstream, if it has the number of attempts, or keeps the sender's value")
 }
 
 // Replaced by: dead letters are bytes, in a table of their own.
-func TestStockPoisonQueueLetsAMalformedMessageBlockItsTopic(t *testing.T) {
+func TestStockPoisonQueue_MalformedMessageBlocksTopic(t *testing.T) {
 	t.Parallel()
 	db := fresh(t)
 	bytes := wsql.DefaultPostgreSQLSchema{GeneratePayloadType: func(string) string { return "BYTEA" }}
 	p := publisher(t, db, bytes)
 	require.NoError(t, p.Publish("payments", message.NewMessage("malformed", []byte(`{"order":`))))
-	say(t, p, "payments", "behind")
+	publish(t, p, "payments", "behind")
 	var handled calls
 	cfg := stockLog()
 	cfg.SchemaAdapter = bytes
@@ -132,8 +132,8 @@ func TestStockPoisonQueueLetsAMalformedMessageBlockItsTopic(t *testing.T) {
 	require.Equal(t, "0", rowsOf(t, db, "watermill_poison"))
 }
 
-// Replaced by: a failed message waits aside, without a transaction.
-func TestStockRetryLongerThanTheAckDeadlineNeverEnds(t *testing.T) {
+// Replaced by: a failed message is parked, without a transaction.
+func TestStockRetry_LongerThanAckDeadlineNeverEnds(t *testing.T) {
 	t.Parallel()
 	db := fresh(t)
 	var handled calls
@@ -145,14 +145,14 @@ func TestStockRetryLongerThanTheAckDeadlineNeverEnds(t *testing.T) {
 		}
 		return nil
 	}, poisonInto(t, db), retry.Middleware)
-	say(t, publisher(t, db, wsql.DefaultPostgreSQLSchema{}), "payments", "bad", "behind")
+	publish(t, publisher(t, db, wsql.DefaultPostgreSQLSchema{}), "payments", "bad", "behind")
 	require.Eventually(t, func() bool { return handled.of("bad") >= 20 }, patience, poll, "four calls are allowed; mended upstream, if it ends there")
 	require.Equal(t, "0", rowsOf(t, db, "watermill_poison"))
 	require.Zero(t, handled.of("behind"))
 }
 
 // Replaced by: other keys go on while a failed message waits.
-func TestStockRetryBlocksEveryKeyWhileItSleeps(t *testing.T) {
+func TestStockRetry_BlocksAllKeysWhileItSleeps(t *testing.T) {
 	t.Parallel()
 	db := fresh(t)
 	handled := make(chan *message.Message, 10)
@@ -164,12 +164,12 @@ func TestStockRetryBlocksEveryKeyWhileItSleeps(t *testing.T) {
 		}
 		return nil
 	}, retry.Middleware)
-	say(t, publisher(t, db, wsql.DefaultPostgreSQLSchema{}), "payments", "bad", "another order's")
+	publish(t, publisher(t, db, wsql.DefaultPostgreSQLSchema{}), "payments", "bad", "another order's")
 	require.Equal(t, "bad", await(t, "the bad one", handled).UUID)
 	nothing(t, handled, "another key's message is handled while Retry sleeps")
 }
 
-// waits keeps the pauses that Retry tells.
+// waits keeps the pauses that Retry reports.
 type waits struct {
 	watermill.NopLogger
 	all []time.Duration
@@ -180,7 +180,7 @@ func (w *waits) Error(_ string, _ error, fields watermill.LogFields) {
 }
 
 // Used with a multiplier of 1, which makes it harmless.
-func TestStockRetryWaitsLongerWhenItIsAskedWhetherToRetry(t *testing.T) {
+func TestStockRetry_ShouldRetryHookDelaysRetries(t *testing.T) {
 	t.Parallel()
 	log := &waits{}
 	retry := middleware.Retry{MaxRetries: 3, InitialInterval: time.Millisecond, MaxInterval: time.Second, Multiplier: 2, Logger: log,
@@ -192,7 +192,7 @@ func TestStockRetryWaitsLongerWhenItIsAskedWhetherToRetry(t *testing.T) {
 }
 
 // Replaced by: the inbox, which is written in the effect's transaction.
-func TestStockDeduplicatorLosesAMessageThatIsDeliveredAgainAfterAFailure(t *testing.T) {
+func TestStockDeduplicator_LosesMessageRedeliveredAfterFailure(t *testing.T) {
 	t.Parallel()
 	db := fresh(t)
 	var handled calls
@@ -203,13 +203,13 @@ func TestStockDeduplicatorLosesAMessageThatIsDeliveredAgainAfterAFailure(t *test
 		}
 		return nil
 	}, d.Middleware)
-	say(t, publisher(t, db, wsql.DefaultPostgreSQLSchema{}), "payments", "a")
+	publish(t, publisher(t, db, wsql.DefaultPostgreSQLSchema{}), "payments", "a")
 	becomes(t, db, "1", `SELECT offset_acked FROM watermill_offsets_payments`)
 	require.Equal(t, 1, handled.of("a"), "it failed, and should be handled again; if it is, it was mended upstream")
 }
 
 // Replaced by: timeLimit in platform/bus/chain.go.
-func TestStockTimeoutLeavesItsDeadContextOnTheMessage(t *testing.T) {
+func TestStockTimeout_LeavesEndedContextOnMessage(t *testing.T) {
 	t.Parallel()
 	handler := middleware.Timeout(time.Minute)(func(*message.Message) ([]*message.Message, error) { return nil, nil })
 	msg := message.NewMessage("a", nil)

@@ -24,8 +24,8 @@ type Promise struct {
 // conforms and onKafka are a test of the suite that every transport of ours
 // passes; Kafka is the fake one. The suite is run over Apache Kafka, too, under
 // the tag kafka.
-func conforms(name string) string { return "TestMessagesThroughPostgreSQL/" + name }
-func onKafka(name string) string  { return "TestMessagesThroughAFakeKafka/" + name }
+func conforms(name string) string { return "TestBus_OverPostgreSQL/" + name }
+func onKafka(name string) string  { return "TestBus_OverFakeKafka/" + name }
 
 // Promises is the table. A stock part is run with the rest of Watermill around
 // it: Retry, the router and most of PoisonQueue are rows of watermill-sql's
@@ -34,165 +34,165 @@ func onKafka(name string) string  { return "TestMessagesThroughAFakeKafka/" + na
 var Promises = []Promise{
 	// Every message is handled.
 	{"A command stays in its queue until it was handled, also if a handler exceeds its deadline", []string{
-		"TestStockQueueDeletesCommandsThatWereNeverAcked", conforms("CommandStaysQueuedUntilHandled"),
+		"TestStockQueue_DeletesUnackedCommands", conforms("CommandStaysQueuedUntilHandled"),
 		"", onKafka("CommandStaysQueuedUntilHandled")}},
 	{"A process that is closed in the middle of a batch loses no command", []string{
-		"TestStockQueueDeletesCommandsWhenItIsClosedInTheMiddle", conforms("CommandStaysQueuedUntilHandled"),
+		"TestStockQueue_DeletesCommandsWhenClosedDuringBatch", conforms("CommandStaysQueuedUntilHandled"),
 		"", onKafka("CommandStaysQueuedUntilHandled")}},
 	{"A message whose handler failed is handled again, also where duplicates are dropped", []string{
-		"TestStockDeduplicatorLosesAMessageThatIsDeliveredAgainAfterAFailure", conforms("EffectsHappenOnceInKeyOrderDespiteFailures"),
+		"TestStockDeduplicator_LosesMessageRedeliveredAfterFailure", conforms("EffectsHappenOnceInKeyOrderDespiteFailures"),
 		"", onKafka("EffectsHappenOnceInKeyOrderDespiteFailures")}},
 	{"A message whose handler ends its goroutine fails like any other, and those behind it are handled", []string{
-		"TestStockRouterNeverHearsOfAHandlerThatEndsItsGoroutine", conforms("FailureAffectsOnlyItsMessageAndFollowsItsErrorKind"),
+		"TestStockRouter_MissesHandlerThatEndsItsGoroutine", conforms("FailureAffectsOnlyItsMessageAndFollowsItsErrorKind"),
 		"", onKafka("FailureAffectsOnlyItsMessageAndFollowsItsErrorKind")}},
 	{"A command of a type that its receiver does not know is kept, and visible", []string{
-		"TestStockCommandProcessorDropsACommandThatItDoesNotKnow", conforms("UnknownCommandWaitsForReceiverThatKnowsIt"),
+		"TestStockCommandProcessor_DropsUnknownCommand", conforms("UnknownCommandWaitsForReceiverThatKnowsIt"),
 		"", onKafka("UnknownCommandWaitsForReceiverThatKnowsIt")}},
 	{"A queue never runs out of offsets", []string{
-		"TestStockQueueIsFullAfterTwoBillionCommands", "TestOffsetsGoOnBehindTwoBillion",
+		"TestStockQueue_IsFullAfterTwoBillionCommands", "TestOffsetsGoOnBehindTwoBillion",
 		"", ""}},
 	{"A topic's messages reach that topic's subscribers only, however long its name", []string{
-		"TestStockTopicsThatBeginAlikeShareATable", conforms("TopicsWithCommonPrefixAreSeparate"),
+		"TestStockTopics_WithCommonPrefixShareTable", conforms("TopicsWithCommonPrefixAreSeparate"),
 		"", onKafka("TopicsWithCommonPrefixAreSeparate")}},
 	{"When nothing is handled any more, the program ends with an error", []string{
-		"TestStockRouterEndsWithoutAnErrorWhenItsSubscriptionsAreGone", "TestApp_RouterEndIsAnError",
+		"TestStockRouter_EndsWithoutErrorWhenSubscriptionsEnd", "TestApp_RouterEndIsAnError",
 		"", ""}},
 
 	// It takes effect once.
 	{"A failed attempt leaves nothing in the database", []string{
-		"TestStockTransactionInContextIsNotRolledBackOnANack", conforms("FailedAttemptLeavesNoEffect"),
+		"TestStockTransaction_IsNotRolledBackOnNack", conforms("FailedAttemptLeavesNoEffect"),
 		"", onKafka("FailedAttemptLeavesNoEffect")}},
 	{"A message that arrives twice takes effect once", []string{
-		"TestStockSubscriberHandlesACopyAgain", conforms("RedeliveredMessageHasNoSecondEffect"),
-		"TestStockKafkaSubscriberHandlesACopyAgain", onKafka("RedeliveredMessageHasNoSecondEffect")}},
+		"TestStockSubscriber_HandlesDuplicates", conforms("RedeliveredMessageHasNoSecondEffect"),
+		"TestStockKafkaSubscriber_HandlesDuplicates", onKafka("RedeliveredMessageHasNoSecondEffect")}},
 	{"Messages that were finished before a shutdown are not handled again", []string{
-		"TestStockShutdownRepeatsWhatWasFinishedAndCancelsWhatIsInFlight", conforms("ShutdownUnderLoadLeavesNothingHalfDone"),
+		"TestStockSubscriber_ShutdownRepeatsFinishedAndCancelsInFlight", conforms("ShutdownUnderLoadLeavesNothingHalfDone"),
 		"", onKafka("ShutdownUnderLoadLeavesNothingHalfDone")}},
 	{"Messages in flight at a shutdown are finished, not cancelled", []string{
-		"TestStockShutdownRepeatsWhatWasFinishedAndCancelsWhatIsInFlight", conforms("ShutdownLetsInFlightHandlerFinish"),
+		"TestStockSubscriber_ShutdownRepeatsFinishedAndCancelsInFlight", conforms("ShutdownLetsInFlightHandlerFinish"),
 		"", onKafka("ShutdownLetsInFlightHandlerFinish")}},
 	{"Messages that were finished before a connection broke are not handled again", []string{
-		"TestStockLostConnectionRepeatsTheWholeBatch", conforms("KilledConnectionsLoseAndDuplicateNothing"),
+		"TestStockSubscriber_RepeatsWholeBatchAfterLostConnection", conforms("KilledConnectionsLoseAndDuplicateNothing"),
 		"", onKafka("KilledConnectionsLoseAndDuplicateNothing")}},
 
 	// No subscriber waits for another.
 	{"An open transaction of another topic, or of another database, delays no subscriber", []string{
-		"TestStockSubscriberWaitsForAnyOpenTransactionOfTheCluster", conforms("OpenTransactionInClusterDelaysNoSubscriber"),
+		"TestStockSubscriber_WaitsForAnyOpenTransactionOfCluster", conforms("OpenTransactionInClusterDelaysNoSubscriber"),
 		"", onKafka("OpenTransactionInClusterDelaysNoSubscriber")}},
 	{"Nor does a prepared transaction that is never ended", []string{
-		"TestStockSubscriberStopsForAPreparedTransactionThatNobodyEnds", "TestAPreparedTransactionThatNobodyEndsStopsNobody",
+		"TestStockSubscriber_StopsForAbandonedPreparedTransaction", "TestAPreparedTransactionThatNobodyEndsStopsNobody",
 		"", ""}},
 	{"A slow handler delays no other topic", []string{
-		"TestStockSlowHandlerStopsEveryOtherTopic", conforms("SlowHandlerDelaysNoOtherTopic"),
+		"TestStockSubscriber_SlowHandlerStopsOtherTopics", conforms("SlowHandlerDelaysNoOtherTopic"),
 		"", onKafka("SlowHandlerDelaysNoOtherTopic")}},
 	{"Handlers of one queue work at the same time", []string{
-		"TestStockConsumersOfOneQueueWorkOneAtATime", conforms("HandlersOfOneQueueRunConcurrently"),
+		"TestStockQueue_ConsumersWorkOneAtATime", conforms("HandlersOfOneQueueRunConcurrently"),
 		"", onKafka("HandlersOfOneQueueRunConcurrently")}},
 	{"A message is delivered when it is committed, not at the next poll", []string{
-		"TestStockSubscriberSleepsUntilTheNextPoll", conforms("MessageIsDeliveredWithoutPolling"),
+		"TestStockSubscriber_SleepsUntilNextPoll", conforms("MessageIsDeliveredWithoutPolling"),
 		"", onKafka("MessageIsDeliveredWithoutPolling")}},
 	{"While a failed message waits for its next attempt, other keys go on", []string{
-		"TestStockRetryBlocksEveryKeyWhileItSleeps", conforms("BackoffLongerThanTimeLimitBlocksNoOtherKey"),
-		"TestStockKafkaSubscriberTriesOneMessageForEver", onKafka("BackoffLongerThanTimeLimitBlocksNoOtherKey")}},
+		"TestStockRetry_BlocksAllKeysWhileItSleeps", conforms("BackoffLongerThanTimeLimitBlocksNoOtherKey"),
+		"TestStockKafkaSubscriber_RetriesOneMessageEndlessly", onKafka("BackoffLongerThanTimeLimitBlocksNoOtherKey")}},
 	{"Many messages share a transaction, or a request to the broker", []string{
-		"TestStockForwarderMovesOneMessageAtATime", conforms("BacklogIsHandledInBatches"),
-		"TestStockKafkaPublisherMakesARequestOfEachMessage", "TestManyRowsTakeFewCallsOfTheBroker"}},
+		"TestStockForwarder_ForwardsOneMessageAtATime", conforms("BacklogIsHandledInBatches"),
+		"TestStockKafkaPublisher_SendsOneRequestPerMessage", "TestManyRowsTakeFewCallsOfTheBroker"}},
 	{"A pool that is too small is refused at the start", []string{
-		"TestStockSubscribersAndTheirHandlersDeadlockOnASmallPool", "TestStart_RefusesAPoolThatIsTooSmallOrTooLarge",
+		"TestStockSubscriber_DeadlocksWithHandlersOnSmallPool", "TestStart_RefusesAPoolThatIsTooSmallOrTooLarge",
 		"", ""}},
 	{"A statement is parsed once per connection", []string{
-		"TestStockDriverHasEachStatementParsedAgain", "TestConn_PreparesTextOnce",
+		"TestStockDriver_ParsesEachStatementAgain", "TestConn_PreparesTextOnce",
 		"", ""}},
 	{"After a restore into a new cluster, subscribers continue where they were", []string{
-		"TestStockSubscriberStallsAfterARestoreIntoANewCluster", "TestRestore_IntoANewClusterContinuesAtTheSameOffsets",
+		"TestStockSubscriber_StallsAfterRestoreIntoNewCluster", "TestRestore_IntoANewClusterContinuesAtTheSameOffsets",
 		"", ""}},
 
 	// A failure concerns its own message only, and ends.
 	{"A message that keeps failing ends as a dead letter, however long the waits between its attempts", []string{
-		"TestStockRetryLongerThanTheAckDeadlineNeverEnds", conforms("BackoffLongerThanTimeLimitBlocksNoOtherKey"),
-		"TestStockKafkaSubscriberTriesOneMessageForEver", onKafka("BackoffLongerThanTimeLimitBlocksNoOtherKey")}},
+		"TestStockRetry_LongerThanAckDeadlineNeverEnds", conforms("BackoffLongerThanTimeLimitBlocksNoOtherKey"),
+		"TestStockKafkaSubscriber_RetriesOneMessageEndlessly", onKafka("BackoffLongerThanTimeLimitBlocksNoOtherKey")}},
 	{"An SQL error of one message fails that message only", []string{
-		"TestStockSQLErrorOfOneMessagePoisonsItsNeighbours", conforms("FailureAffectsOnlyItsMessageAndFollowsItsErrorKind"),
+		"TestStockSubscriber_SQLErrorOfOneMessagePoisonsNeighbours", conforms("FailureAffectsOnlyItsMessageAndFollowsItsErrorKind"),
 		"", onKafka("FailureAffectsOnlyItsMessageAndFollowsItsErrorKind")}},
 	{"A statement that was cancelled at its deadline costs the messages beside it nothing", []string{
-		"TestStockDriverLosesItsConnectionWithACancelledStatement", conforms("HandlerTimeoutIsNotRetriedImmediately"),
+		"TestStockDriver_LosesConnectionWithCancelledStatement", conforms("HandlerTimeoutIsNotRetriedImmediately"),
 		"", onKafka("HandlerTimeoutIsNotRetriedImmediately")}},
 	{"A shutdown creates no dead letter", []string{
-		"TestStockPoisonQueuePoisonsHealthyMessagesAtAShutdown", conforms("ShutdownUnderLoadLeavesNothingHalfDone"),
-		"TestStockKafkaPoisonQueuePoisonsHealthyMessagesAtAShutdown", onKafka("ShutdownUnderLoadLeavesNothingHalfDone")}},
+		"TestStockPoisonQueue_PoisonsHealthyMessagesAtShutdown", conforms("ShutdownUnderLoadLeavesNothingHalfDone"),
+		"TestStockKafkaPoisonQueue_PoisonsHealthyMessagesAtShutdown", onKafka("ShutdownUnderLoadLeavesNothingHalfDone")}},
 	{"A database that is unavailable creates no dead letter", []string{
-		"TestStockPoisonQueuePoisonsHealthyMessagesWhenAConnectionBreaks", conforms("KilledConnectionsLoseAndDuplicateNothing"),
+		"TestStockPoisonQueue_PoisonsHealthyMessagesAfterLostConnection", conforms("KilledConnectionsLoseAndDuplicateNothing"),
 		"", onKafka("KilledConnectionsLoseAndDuplicateNothing")}},
 	{"One failed message is one dead letter, whatever else fails meanwhile", []string{
-		"TestStockPoisonQueuePublishesOutsideTheAcksTransaction", "TestAFailedMessageGoesAsideInTheTransactionThatMovesThePosition",
+		"TestStockPoisonQueue_PublishesOutsideAckTransaction", "TestAFailedMessageGoesAsideInTheTransactionThatMovesThePosition",
 		"", ""}},
 	{"A dead letter is the unchanged message, with attempts and times beside it", []string{
-		"TestStockPoisonQueueChangesTheMessageAndCountsNothing", conforms("DeadLetterKeepsMessageUnchanged"),
+		"TestStockPoisonQueue_ChangesMessageAndCountsNoAttempts", conforms("DeadLetterKeepsMessageUnchanged"),
 		"", onKafka("DeadLetterKeepsMessageUnchanged")}},
 	{"Any bytes can be stored as a message", []string{
-		"TestStockSchemaCannotStoreAMalformedMessage", "TestAMessageThatCannotBeReadGoesAsideAndOddMetadataDoesNotMatter",
+		"TestStockSchema_RefusesMalformedMessage", "TestAMessageThatCannotBeReadGoesAsideAndOddMetadataDoesNotMatter",
 		"", ""}},
 	{"A malformed message becomes a dead letter, and those behind it are handled", []string{
-		"TestStockPoisonQueueLetsAMalformedMessageBlockItsTopic", "TestAMessageThatCannotBeReadGoesAsideAndOddMetadataDoesNotMatter",
-		"TestStockKafkaSubscriberStopsAtARecordThatCannotBeRead", "TestConsumer_PoisonRecordsOfAFakeBrokerBlockNoOthers"}},
+		"TestStockPoisonQueue_MalformedMessageBlocksTopic", "TestAMessageThatCannotBeReadGoesAsideAndOddMetadataDoesNotMatter",
+		"TestStockKafkaSubscriber_StopsAtUnreadableRecord", "TestConsumer_PoisonRecordsOfAFakeBrokerBlockNoOthers"}},
 	{"A row that is no envelope blocks no other message", []string{
-		"TestStockForwarderIsBlockedByARowThatIsNoEnvelope", "TestAMessageThatCannotBeReadGoesAsideAndOddMetadataDoesNotMatter",
+		"TestStockForwarder_IsBlockedByRowWithoutEnvelope", "TestAMessageThatCannotBeReadGoesAsideAndOddMetadataDoesNotMatter",
 		"", ""}},
 	{"An event of a type that a subscriber does not know blocks no other message", []string{
-		"TestStockEventProcessorBlocksOnAnEventThatItDoesNotKnow", conforms("TypeAddedToSubscriberIsDeliveredFromThenOn"),
+		"TestStockEventProcessor_BlocksOnUnknownEvent", conforms("TypeAddedToSubscriberIsDeliveredFromThenOn"),
 		"", onKafka("TypeAddedToSubscriberIsDeliveredFromThenOn")}},
 	{"An event of a type that only a newer version of its subscriber knows is kept for that version", []string{
-		"TestStockEventProcessorLosesAnEventThatOnlyANewerVersionKnows", conforms("UnknownTypeWaitsForNewerSubscriberVersion"),
+		"TestStockEventProcessor_LosesEventOfNewerVersion", conforms("UnknownTypeWaitsForNewerSubscriberVersion"),
 		"", onKafka("UnknownTypeWaitsForNewerSubscriberVersion")}},
 	{"The waits between attempts are the configured ones", []string{
-		"TestStockRetryWaitsLongerWhenItIsAskedWhetherToRetry", conforms("ConfiguredBackoffIsUsed"),
+		"TestStockRetry_ShouldRetryHookDelaysRetries", conforms("ConfiguredBackoffIsUsed"),
 		"", onKafka("ConfiguredBackoffIsUsed")}},
 	{"A handler's time limit ends with the handler: later steps have a live context", []string{
-		"TestStockTimeoutLeavesItsDeadContextOnTheMessage", conforms("FailureAffectsOnlyItsMessageAndFollowsItsErrorKind"),
+		"TestStockTimeout_LeavesEndedContextOnMessage", conforms("FailureAffectsOnlyItsMessageAndFollowsItsErrorKind"),
 		"", onKafka("FailureAffectsOnlyItsMessageAndFollowsItsErrorKind")}},
 	{"The log contains nothing of a message's contents", []string{
-		"TestStockPartsLogWhatMessagesContain", "TestWatermill_LogsHarmlessFieldsOnly",
+		"TestStockLogs_ContainMessageContents", "TestWatermill_LogsHarmlessFieldsOnly",
 		"", ""}},
 
 	// On Kafka alone.
 	{"A new subscriber receives earlier events", []string{"", "",
-		"TestStockKafkaGroupBeginsAtTheNewestRecord", "TestANewGroupReadsFromTheOldestRecord"}},
+		"TestStockKafkaGroup_StartsAtNewestRecord", "TestANewGroupReadsFromTheOldestRecord"}},
 	{"Records that retention left beyond the committed offset are received", []string{"", "",
-		"TestStockKafkaGroupSkipsWhatARetentionHasLeft", "TestRecordsThatWereTrimmedPastTheGroupsOffsetDoNotHideTheRest"}},
+		"TestStockKafkaGroup_SkipsRecordsAfterRetention", "TestRecordsThatWereTrimmedPastTheGroupsOffsetDoNotHideTheRest"}},
 	{"An error reply for a record that was written creates no duplicate", []string{"", "",
-		"TestStockKafkaProducerWritesAgainWhatWasWritten", "TestAPassingFaultCostsNoErrorAndNoRepetition"}},
+		"TestStockKafkaProducer_RetryDuplicatesRecord", "TestAPassingFaultCostsNoErrorAndNoRepetition"}},
 	{"An acknowledged record is on all replicas", []string{"", "",
-		"TestStockKafkaProducerIsContentWithOneReplica", "TestProducer_WaitsForAllReplicasAndWritesOnce"}},
+		"TestStockKafkaProducer_NeedsOneReplicaOnly", "TestProducer_WaitsForAllReplicasAndWritesOnce"}},
 	{"An acknowledged record is not lost with the broker that acknowledged it", []string{"", "",
-		"TestStockPublisherToApacheKafkaLosesWhatOnlyTheLeaderHad", "TestProducer_RecordOnOneOfThreeBrokersIsNotConfirmed"}},
+		"TestStockPublisher_LosesWhatOnlyTheLeaderOfApacheKafkaHad", "TestProducer_RecordOnOneOfThreeBrokersIsNotConfirmed"}},
 	{"A record that is sent again after a producer gave up takes effect once", []string{"", "",
-		"TestStockKafkaIdempotenceEndsAtTheErrorThatPublishReturns", "TestConsumer_RecordResentByAnotherProducerHasOneEffect"}},
+		"TestStockKafkaProducer_IdempotenceEndsAtPublishError", "TestConsumer_RecordResentByAnotherProducerHasOneEffect"}},
 	{"Messages finished before the brokers removed a group member take no second effect", []string{"", "",
-		"TestStockKafkaSubscriberRepeatsWhatWasFinishedBeforeALostSession", "TestConsumer_LostSessionRepeatsNoEffect"}},
+		"TestStockKafkaSubscriber_RepeatsFinishedMessagesAfterLostSession", "TestConsumer_LostSessionRepeatsNoEffect"}},
 	{"Nor do messages of a group whose offsets expired or were deleted", []string{"", "",
-		"TestStockKafkaGroupWhoseOffsetsAreGoneHandlesEverythingAgain", "TestConsumer_LostGroupOffsetsRepeatNoEffect"}},
+		"TestStockKafkaGroup_HandlesEverythingAgainAfterOffsetsExpire", "TestConsumer_LostGroupOffsetsRepeatNoEffect"}},
 	{"Another process can join a group while a message keeps failing, and healthy messages continue", []string{"", "",
-		"TestStockKafkaGroupStandsStillWhenAMemberJoinsBesideAMessageThatIsNackedForEver", "TestConsumer_FailingMessageDelaysNoRebalance"}},
+		"TestStockKafkaGroup_StallsWhenMemberJoinsDuringEndlessNacks", "TestConsumer_FailingMessageDelaysNoRebalance"}},
 	{"Brokers that hang make no publisher wait", []string{"", "",
-		"TestStockKafkaPublishHasNoLimit", "TestRelay_DetectsAHangingBrokerAndSendsTheOutboxLater"}},
+		"TestStockKafkaPublisher_HasNoTimeLimit", "TestRelay_DetectsAHangingBrokerAndSendsTheOutboxLater"}},
 	{"A message that no broker accepts is refused when it is published, and blocks nothing later", []string{"", "",
-		"TestStockForwarderIsBlockedByAMessageThatKafkaRefuses", onKafka("MessageTooLargeOrWithoutKeyIsRefused")}},
+		"TestStockForwarder_IsBlockedByMessageThatKafkaRefuses", onKafka("MessageTooLargeOrWithoutKeyIsRefused")}},
 	{"Messages of one key stay in order: a message without a key is refused", []string{"", "",
-		"TestStockKafkaMessagesHaveNoKey", onKafka("MessageTooLargeOrWithoutKeyIsRefused")}},
+		"TestStockKafkaMarshaler_SetsNoKey", onKafka("MessageTooLargeOrWithoutKeyIsRefused")}},
 	{"A key's partition is the one that a Java client computes", []string{"", "",
-		"TestStockKafkaPartitionOfAKeyIsNotThatOfJava", "TestAKeysPartitionIsThatOfJavasPartitioner"}},
+		"TestStockKafkaPartitioner_DiffersFromJava", "TestAKeysPartitionIsThatOfJavasPartitioner"}},
 	{"Foreign records are distinguished, with or without an id", []string{"", "",
-		"TestStockKafkaRecordsOfOthersHaveAllTheSameID", "TestAForeignRecordGetsWhatItLacks"}},
+		"TestStockKafkaMarshaler_ForeignRecordsShareOneID", "TestAForeignRecordGetsWhatItLacks"}},
 	{"A handler that continues after its partition was reassigned has no effect", []string{"", "",
-		"TestStockKafkaHandlerGoesOnWithAMessageThatIsAnothers", onKafka("StalledProcessDoesNoHarmWhenItResumes")}},
+		"TestStockKafkaHandler_ContinuesAfterPartitionWasLost", onKafka("StalledProcessDoesNoHarmWhenItResumes")}},
 	{"Partitions that were added later are read", []string{"", "",
-		"TestStockKafkaSubscriberDoesNotSeePartitionsThatWereAdded", "TestProducer_UsesPartitionsAddedToAFakeBroker"}},
+		"TestStockKafkaSubscriber_MissesAddedPartitions", "TestProducer_UsesPartitionsAddedToAFakeBroker"}},
 	{"A partition without progress is detected, and read all the same", []string{"", "",
-		"TestStockKafkaSubscriberSaysNothingWhenAPartitionStandsStill", "TestASubscriptionThatStandsStillIsReadPastAndStartsAnew"}},
+		"TestStockKafkaSubscriber_LogsNothingWhenPartitionStalls", "TestASubscriptionThatStandsStillIsReadPastAndStartsAnew"}},
 	{"Topics are created at the start, and never by using a name", []string{"", "",
-		"TestStockKafkaPublisherCreatesATopicByNamingIt", "TestMissingTopicsAreCreatedAsConfiguredAndOnlyThose"}},
+		"TestStockKafkaPublisher_CreatesMisspeltTopics", "TestMissingTopicsAreCreatedAsConfiguredAndOnlyThose"}},
 	{"A deleted topic is created again with its messages", []string{"", "",
-		"TestStockKafkaTopicThatWasDeletedComesBackEmpty", "TestATopicThatWasDeletedComesBackWithWhatWasSaidInIt"}},
+		"TestStockKafkaPublisher_RecreatesDeletedTopic", "TestATopicThatWasDeletedComesBackWithWhatWasSaidInIt"}},
 	{"Only intended headers leave the program", []string{"", "",
-		"TestStockKafkaMarshalerSendsEverythingThatIsInTheMetadata", "TestARecordIsACloudEventInBinaryMode"}},
+		"TestStockKafkaMarshaler_SendsAllMetadata", "TestARecordIsACloudEventInBinaryMode"}},
 }

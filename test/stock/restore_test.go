@@ -39,14 +39,14 @@ func cluster(t *testing.T) *devserver.Server {
 }
 
 // Replaced by: positions by offsets of our own, which mean the same in any cluster.
-func TestStockSubscriberStallsAfterARestoreIntoANewCluster(t *testing.T) {
+func TestStockSubscriber_StallsAfterRestoreIntoNewCluster(t *testing.T) {
 	t.Parallel()
 	url := pgtest.URL(t)
 	before := open(t, url, 5)
 	messages, stop := subscribe(t, before, "payments", stockLog())
 	// A cluster that has lived: it has counted more transactions than a new one.
 	exec(t, before, `DO $$ BEGIN FOR i IN 1..5000 LOOP PERFORM pg_current_xact_id(); COMMIT; END LOOP; END $$`)
-	say(t, publisher(t, before, wsql.DefaultPostgreSQLSchema{}), "payments", "handled")
+	publish(t, publisher(t, before, wsql.DefaultPostgreSQLSchema{}), "payments", "handled")
 	receive(t, messages).Ack()
 	becomes(t, before, "1", `SELECT offset_acked FROM watermill_offsets_payments`)
 	stop()
@@ -58,14 +58,14 @@ func TestStockSubscriberStallsAfterARestoreIntoANewCluster(t *testing.T) {
 	after := open(t, restored, 5)
 	require.Equal(t, "1", rowsOf(t, after, "watermill_payments"))
 	again, _ := subscribe(t, after, "payments", stockLog())
-	say(t, publisher(t, after, wsql.DefaultPostgreSQLSchema{}), "payments", "said after the restore")
+	publish(t, publisher(t, after, wsql.DefaultPostgreSQLSchema{}), "payments", "published after the restore")
 	nothing(t, again, "a message of a restored database is delivered")
 	require.Equal(t, "2", rowsOf(t, after, "watermill_payments"), "it is there, behind a position that no transaction reaches")
 }
 
-// Replaced by: as TestStockSubscriberWaitsForAnyOpenTransactionOfTheCluster.
+// Replaced by: as TestStockSubscriber_WaitsForAnyOpenTransactionOfCluster.
 // Nobody need be connected for it.
-func TestStockSubscriberStopsForAPreparedTransactionThatNobodyEnds(t *testing.T) {
+func TestStockSubscriber_StopsForAbandonedPreparedTransaction(t *testing.T) {
 	t.Parallel()
 	cfg := devserver.Config{DataDir: pgtest.Dir(t) + "/data", NoSync: true}
 	server, err := devserver.Start(t.Context(), cfg)
@@ -82,8 +82,8 @@ func TestStockSubscriberStopsForAPreparedTransactionThatNobodyEnds(t *testing.T)
 	require.NoError(t, err)
 	exec(t, tx, `CREATE TABLE unrelated (n int)`)
 	exec(t, tx, `PREPARE TRANSACTION 'orphan'`)
-	_ = tx.Rollback() // whoever prepared it is gone
-	say(t, publisher(t, db, wsql.DefaultPostgreSQLSchema{}), "payments", "a")
+	_ = tx.Rollback() // ends the prepared transaction's session
+	publish(t, publisher(t, db, wsql.DefaultPostgreSQLSchema{}), "payments", "a")
 	nothing(t, messages, "a message is delivered beside a prepared transaction")
 	exec(t, db, `ROLLBACK PREPARED 'orphan'`)
 	receive(t, messages).Ack()

@@ -23,7 +23,7 @@ import (
 )
 
 // Replaced by: the verdict in platform/bus/chain.go, which nacks in a defer.
-func TestStockRouterNeverHearsOfAHandlerThatEndsItsGoroutine(t *testing.T) {
+func TestStockRouter_MissesHandlerThatEndsItsGoroutine(t *testing.T) {
 	t.Parallel()
 	db := fresh(t)
 	called, behind := make(chan struct{}, 1000), make(chan *message.Message, 10)
@@ -35,7 +35,7 @@ func TestStockRouterNeverHearsOfAHandlerThatEndsItsGoroutine(t *testing.T) {
 		behind <- msg.Copy()
 		return nil
 	}, poisonInto(t, db), middleware.Recoverer)
-	say(t, publisher(t, db, wsql.DefaultPostgreSQLSchema{}), "payments", "ends", "behind")
+	publish(t, publisher(t, db, wsql.DefaultPostgreSQLSchema{}), "payments", "ends", "behind")
 	for range 4 { // the deadline is its only end, and brings it again
 		await(t, "the handler", called)
 	}
@@ -44,7 +44,7 @@ func TestStockRouterNeverHearsOfAHandlerThatEndsItsGoroutine(t *testing.T) {
 }
 
 // Replaced by: package app, where the router's end is the program's error.
-func TestStockRouterEndsWithoutAnErrorWhenItsSubscriptionsAreGone(t *testing.T) {
+func TestStockRouter_EndsWithoutErrorWhenSubscriptionsEnd(t *testing.T) {
 	t.Parallel()
 	s := newSubscriber(t, fresh(t), stockLog())
 	router, err := message.NewRouter(message.RouterConfig{}, watermill.NopLogger{})
@@ -54,12 +54,12 @@ func TestStockRouterEndsWithoutAnErrorWhenItsSubscriptionsAreGone(t *testing.T) 
 	go func() { done <- router.Run(context.Background()) }()
 	<-router.Running()
 	require.NoError(t, s.Close()) // nobody asked the router to end
-	require.NoError(t, await(t, "the router", done), "mended upstream, if it tells that nothing is handled any more")
+	require.NoError(t, await(t, "the router", done), "mended upstream, if it reports that nothing is handled any more")
 }
 
 // Replaced by: the log of package telemetry, which prints what is known to be
 // harmless.
-func TestStockPartsLogWhatMessagesContain(t *testing.T) {
+func TestStockLogs_ContainMessageContents(t *testing.T) {
 	t.Parallel()
 	db := fresh(t)
 	var out bytes.Buffer
@@ -85,7 +85,7 @@ func TestStockPartsLogWhatMessagesContain(t *testing.T) {
 }
 
 // Replaced by: the relay, and dead letters.
-func TestStockForwarderIsBlockedByARowThatIsNoEnvelope(t *testing.T) {
+func TestStockForwarder_IsBlockedByRowWithoutEnvelope(t *testing.T) {
 	t.Parallel()
 	db := fresh(t)
 	p := publisher(t, db, wsql.DefaultPostgreSQLSchema{})
@@ -101,7 +101,7 @@ func TestStockForwarderIsBlockedByARowThatIsNoEnvelope(t *testing.T) {
 		}
 	}}})
 	require.NoError(t, err)
-	say(t, p, "outbox", "no envelope")
+	publish(t, p, "outbox", "no envelope")
 	require.NoError(t, forwarder.NewPublisher(p, forwarder.PublisherConfig{ForwarderTopic: "outbox"}).Publish("payments", message.NewMessage("a", []byte(`{}`))))
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
@@ -115,7 +115,7 @@ func TestStockForwarderIsBlockedByARowThatIsNoEnvelope(t *testing.T) {
 }
 
 // Replaced by: runs of up to 16 messages of a partition.
-func TestStockForwarderMovesOneMessageAtATime(t *testing.T) {
+func TestStockForwarder_ForwardsOneMessageAtATime(t *testing.T) {
 	t.Parallel()
 	db := fresh(t)
 	p := publisher(t, db, wsql.DefaultPostgreSQLSchema{})
@@ -152,7 +152,7 @@ func TestStockForwarderMovesOneMessageAtATime(t *testing.T) {
 type known struct{ Order string }
 
 // Replaced by: a command that its receiver does not know is a dead letter.
-func TestStockCommandProcessorDropsACommandThatItDoesNotKnow(t *testing.T) {
+func TestStockCommandProcessor_DropsUnknownCommand(t *testing.T) {
 	t.Parallel()
 	db := fresh(t)
 	var out bytes.Buffer
@@ -167,7 +167,7 @@ func TestStockCommandProcessorDropsACommandThatItDoesNotKnow(t *testing.T) {
 	})
 	require.NoError(t, err)
 	require.NoError(t, processor.AddHandlers(cqrs.NewCommandHandler("known", func(context.Context, *known) error { return nil })))
-	say(t, publisher(t, db, wsql.PostgreSQLQueueSchema{}), "commands", "of an unknown type")
+	publish(t, publisher(t, db, wsql.PostgreSQLQueueSchema{}), "commands", "of an unknown type")
 	out.Reset()
 	done := make(chan error, 1)
 	go func() { done <- router.Run(context.Background()) }()
@@ -175,7 +175,7 @@ func TestStockCommandProcessorDropsACommandThatItDoesNotKnow(t *testing.T) {
 	becomes(t, db, "0", `SELECT count(*) FROM watermill_commands`)
 	require.NoError(t, router.Close())
 	require.NoError(t, await(t, "the router", done))
-	require.NotContains(t, out.String(), "ERROR", "mended upstream, if somebody is told")
+	require.NotContains(t, out.String(), "ERROR", "mended upstream, if an error is logged")
 	require.NotContains(t, out.String(), "WARN")
 }
 
@@ -217,8 +217,8 @@ func sayEvents(t *testing.T, p message.Publisher, events ...any) {
 }
 
 // Replaced by: what a subscriber has not subscribed to is skipped, and a type
-// that a newer version hears is held for that version.
-func TestStockEventProcessorBlocksOnAnEventThatItDoesNotKnow(t *testing.T) {
+// that a newer version subscribes to is kept for that version.
+func TestStockEventProcessor_BlocksOnUnknownEvent(t *testing.T) {
 	t.Parallel()
 	db, handled := fresh(t), make(chan *message.Message, 10)
 	sayEvents(t, publisher(t, db, wsql.DefaultPostgreSQLSchema{}), newer{"17"}, known{"18"})
@@ -231,7 +231,7 @@ func TestStockEventProcessorBlocksOnAnEventThatItDoesNotKnow(t *testing.T) {
 
 // Replaced by: the same. With the setting that lets the others pass, what an older
 // version of a handler has met never reaches the newer one.
-func TestStockEventProcessorLosesAnEventThatOnlyANewerVersionKnows(t *testing.T) {
+func TestStockEventProcessor_LosesEventOfNewerVersion(t *testing.T) {
 	t.Parallel()
 	db, handled := fresh(t), make(chan string, 10)
 	older := func(_ context.Context, e *known) error {

@@ -16,19 +16,19 @@ import (
 )
 
 // Replaced by: reader.go, which reads by offsets that follow the commit order.
-func TestStockSubscriberWaitsForAnyOpenTransactionOfTheCluster(t *testing.T) {
+func TestStockSubscriber_WaitsForAnyOpenTransactionOfCluster(t *testing.T) {
 	t.Parallel()
 	db, another := fresh(t), open(t, pgtest.URL(t), 1) // another database of the same server
 	messages, _ := subscribe(t, db, "payments", stockLog())
 	p := publisher(t, db, wsql.DefaultPostgreSQLSchema{})
-	say(t, p, "payments", "a")
+	publish(t, p, "payments", "a")
 	receive(t, messages).Ack()
 
 	exec(t, another, `CREATE TABLE unrelated (n int)`)
 	slow, err := another.BeginTx(t.Context(), nil)
 	require.NoError(t, err)
 	exec(t, slow, `INSERT INTO unrelated VALUES (1)`)
-	say(t, p, "payments", "b")
+	publish(t, p, "payments", "b")
 	nothing(t, messages, "a committed message was delivered although an unrelated transaction is open")
 	require.NoError(t, slow.Rollback())
 	receive(t, messages).Ack()
@@ -36,23 +36,23 @@ func TestStockSubscriberWaitsForAnyOpenTransactionOfTheCluster(t *testing.T) {
 
 // The handler of one topic runs inside its subscriber's transaction, which
 // already wrote something: so every other topic waits for it.
-func TestStockSlowHandlerStopsEveryOtherTopic(t *testing.T) {
+func TestStockSubscriber_SlowHandlerStopsOtherTopics(t *testing.T) {
 	t.Parallel()
 	db := fresh(t)
 	exec(t, db, `CREATE TABLE effects (n int)`)
 	slow, _ := subscribe(t, db, "slow", stockLog())
 	other, _ := subscribe(t, db, "other", stockLog())
 	p := publisher(t, db, wsql.DefaultPostgreSQLSchema{})
-	say(t, p, "slow", "a")
+	publish(t, p, "slow", "a")
 	msg := receive(t, slow) // its handler is at work from here on
-	say(t, p, "other", "b")
+	publish(t, p, "other", "b")
 	nothing(t, other, "another topic's message was delivered while a handler is at work")
 	msg.Ack()
 	receive(t, other).Ack()
 }
 
 // Replaced by: partitions, each with an owner.
-func TestStockConsumersOfOneQueueWorkOneAtATime(t *testing.T) {
+func TestStockQueue_ConsumersWorkOneAtATime(t *testing.T) {
 	t.Parallel()
 	db := fresh(t)
 	const consumers = 4
@@ -65,14 +65,14 @@ func TestStockConsumersOfOneQueueWorkOneAtATime(t *testing.T) {
 			}
 		}()
 	}
-	say(t, publisher(t, db, wsql.PostgreSQLQueueSchema{}), "commands", names(40)...)
+	publish(t, publisher(t, db, wsql.PostgreSQLQueueSchema{}), "commands", names(40)...)
 	first := await(t, "the first command", delivered)
 	becomes(t, db, "3", `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%watermill_commands%'`)
 	nothing(t, delivered, "two consumers of one queue are at work at once")
 	first.Nack()
 }
 
-// polls tells each time the subscriber found nothing, and waits for the next poll.
+// polls reports each time the subscriber found nothing, and waits for the next poll.
 type polls struct {
 	wsql.BackoffManager
 	idle chan struct{}
@@ -86,24 +86,24 @@ func (p polls) HandleError(logger watermill.LoggerAdapter, noMsg bool, err error
 }
 
 // Replaced by: a commit wakes this process's readers, and a notification the others.
-func TestStockSubscriberSleepsUntilTheNextPoll(t *testing.T) {
+func TestStockSubscriber_SleepsUntilNextPoll(t *testing.T) {
 	t.Parallel()
 	db := fresh(t)
 	cfg, watch := stockLog(), polls{wsql.NewDefaultBackoffManager(time.Hour, poll), make(chan struct{}, 100)}
 	cfg.BackoffManager = watch
 	messages, _ := subscribe(t, db, "payments", cfg)
 	await(t, "the first poll", watch.idle)
-	say(t, publisher(t, db, wsql.DefaultPostgreSQLSchema{}), "payments", "a")
+	publish(t, publisher(t, db, wsql.DefaultPostgreSQLSchema{}), "payments", "a")
 	nothing(t, messages, "a message was delivered without a poll")
 	require.Empty(t, watch.idle)
 }
 
 // Replaced by: progress is committed after each short run.
-func TestStockShutdownRepeatsWhatWasFinishedAndCancelsWhatIsInFlight(t *testing.T) {
+func TestStockSubscriber_ShutdownRepeatsFinishedAndCancelsInFlight(t *testing.T) {
 	t.Parallel()
 	db := fresh(t)
 	messages, stop := subscribe(t, db, "payments", stockLog())
-	say(t, publisher(t, db, wsql.DefaultPostgreSQLSchema{}), "payments", names(7)...)
+	publish(t, publisher(t, db, wsql.DefaultPostgreSQLSchema{}), "payments", names(7)...)
 	for range 6 {
 		receive(t, messages).Ack()
 	}
@@ -114,11 +114,11 @@ func TestStockShutdownRepeatsWhatWasFinishedAndCancelsWhatIsInFlight(t *testing.
 	require.Equal(t, "00", receive(t, again).UUID, "mended upstream, if it goes on behind the six that were finished")
 }
 
-func TestStockLostConnectionRepeatsTheWholeBatch(t *testing.T) {
+func TestStockSubscriber_RepeatsWholeBatchAfterLostConnection(t *testing.T) {
 	t.Parallel()
 	db := fresh(t)
 	messages, _ := subscribe(t, db, "payments", stockLog())
-	say(t, publisher(t, db, wsql.DefaultPostgreSQLSchema{}), "payments", names(7)...)
+	publish(t, publisher(t, db, wsql.DefaultPostgreSQLSchema{}), "payments", names(7)...)
 	for range 6 {
 		receive(t, messages).Ack()
 	}
@@ -129,12 +129,12 @@ func TestStockLostConnectionRepeatsTheWholeBatch(t *testing.T) {
 }
 
 // Replaced by: the inbox and the effect in one transaction that the worker owns.
-func TestStockTransactionInContextIsNotRolledBackOnANack(t *testing.T) {
+func TestStockTransaction_IsNotRolledBackOnNack(t *testing.T) {
 	t.Parallel()
 	db := fresh(t)
 	exec(t, db, `CREATE TABLE effects (n int)`)
 	messages, _ := subscribe(t, db, "payments", stockLog())
-	say(t, publisher(t, db, wsql.DefaultPostgreSQLSchema{}), "payments", "a")
+	publish(t, publisher(t, db, wsql.DefaultPostgreSQLSchema{}), "payments", "a")
 	for attempt := range 3 {
 		msg := receive(t, messages)
 		tx, ok := wsql.TxFromContext(msg.Context())
@@ -152,11 +152,11 @@ func TestStockTransactionInContextIsNotRolledBackOnANack(t *testing.T) {
 }
 
 // Replaced by: a run that fails is done again with a savepoint around each message.
-func TestStockSQLErrorOfOneMessagePoisonsItsNeighbours(t *testing.T) {
+func TestStockSubscriber_SQLErrorOfOneMessagePoisonsNeighbours(t *testing.T) {
 	t.Parallel()
 	db := fresh(t)
 	exec(t, db, `CREATE TABLE effects (n int)`)
-	say(t, publisher(t, db, wsql.DefaultPostgreSQLSchema{}), "payments", "bad", "healthy")
+	publish(t, publisher(t, db, wsql.DefaultPostgreSQLSchema{}), "payments", "bad", "healthy")
 	var copies calls
 	poison, err := middleware.PoisonQueue(publishFunc(func(_ string, messages ...*message.Message) error {
 		copies.add(messages[0].UUID)
@@ -178,11 +178,11 @@ func TestStockSQLErrorOfOneMessagePoisonsItsNeighbours(t *testing.T) {
 }
 
 // Replaced by: the inbox.
-func TestStockSubscriberHandlesACopyAgain(t *testing.T) {
+func TestStockSubscriber_HandlesDuplicates(t *testing.T) {
 	t.Parallel()
 	db := fresh(t)
 	messages, _ := subscribe(t, db, "payments", stockLog())
-	say(t, publisher(t, db, wsql.DefaultPostgreSQLSchema{}), "payments", "a", "a")
+	publish(t, publisher(t, db, wsql.DefaultPostgreSQLSchema{}), "payments", "a", "a")
 	for range 2 {
 		msg := receive(t, messages)
 		require.Equal(t, "a", msg.UUID)
@@ -192,7 +192,7 @@ func TestStockSubscriberHandlesACopyAgain(t *testing.T) {
 
 // Replaced by: pools whose sizes are checked at the start; a handler works in
 // its run's transaction.
-func TestStockSubscribersAndTheirHandlersDeadlockOnASmallPool(t *testing.T) {
+func TestStockSubscriber_DeadlocksWithHandlersOnSmallPool(t *testing.T) {
 	t.Parallel()
 	url := pgtest.URL(t)
 	db, watch := open(t, url, 3), open(t, url, 1)
@@ -201,7 +201,7 @@ func TestStockSubscribersAndTheirHandlersDeadlockOnASmallPool(t *testing.T) {
 	var starts []func()
 	entered := make(chan struct{}, 100)
 	for _, topic := range names(3) {
-		say(t, p, topic, "a")
+		publish(t, p, topic, "a")
 		s := newSubscriber(t, db, stockLog())
 		require.NoError(t, s.(message.SubscribeInitializer).SubscribeInitialize(topic))
 		starts = append(starts, func() {

@@ -68,8 +68,8 @@ func publisher(t *testing.T, db *sql.DB, schema wsql.SchemaAdapter) message.Publ
 	return p
 }
 
-// say publishes messages whose ids are the names; their payload is {}.
-func say(t *testing.T, p message.Publisher, topic string, names ...string) {
+// publish publishes messages whose ids are the names; their payload is {}.
+func publish(t *testing.T, p message.Publisher, topic string, names ...string) {
 	t.Helper()
 	var all []*message.Message
 	for _, name := range names {

@@ -46,10 +46,10 @@ UNION ALL
 SELECT 'function', format('%s.%s', nspname, proname), format('(%s)', oidvectortypes(proargtypes)), pg_get_function_result(p.oid)
 FROM pg_proc p JOIN n ON n.oid = pronamespace`
 
-// borne has faults that harm finds but that break nothing, with the reason. For
-// example, harm reports a wider CHECK as a new rule. Empty it after -record; an entry
-// that harm does not find any more fails the test.
-var borne = map[string]string{}
+// accepted lists findings of harm that break nothing, with the reason. For example,
+// harm reports a wider CHECK as a new rule. Empty it after -record; an entry that harm
+// no longer finds fails the test.
+var accepted = map[string]string{}
 
 // harm lists what breaks a version that was built for the schema before if it runs on
 // the schema now, and what to do instead.

@@ -32,10 +32,10 @@ func TestSchema_WorksForThePreviousVersion(t *testing.T) {
 	require.NoError(t, err)
 	require.Greater(t, len(before), 100, "schema.txt is not whole")
 	found := harm(before, present)
-	for fault, reason := range borne {
-		require.Contains(t, found, fault, "borne, since %s; it is no harm any more", reason)
+	for fault, reason := range accepted {
+		require.Contains(t, found, fault, "accepted, because %s; harm no longer finds it", reason)
 	}
-	found = slices.DeleteFunc(found, func(fault string) bool { return borne[fault] != "" })
+	found = slices.DeleteFunc(found, func(fault string) bool { return accepted[fault] != "" })
 	require.Empty(t, found, "the version before cannot work on this schema")
 }
 

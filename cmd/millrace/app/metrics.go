@@ -57,10 +57,10 @@ func kafkaMetrics(t *kafkatransport.Transport) []telemetry.Metric {
 	}{
 		{"sent", "Messages that the brokers confirmed.", func(c kafkatransport.Counts) int64 { return c.Sent }},
 		{"received", "Messages that were kept, repetitions included.", func(c kafkatransport.Counts) int64 { return c.Received }},
-		{"foreign", "Messages among these that no module said.", func(c kafkatransport.Counts) int64 { return c.Foreign }},
+		{"foreign", "Received records that no module published.", func(c kafkatransport.Counts) int64 { return c.Foreign }},
 		{"skipped", "Foreign records of a type that does not belong to their topic.", func(c kafkatransport.Counts) int64 { return c.Skipped }},
 		{"unreadable", "Foreign records without a type.", func(c kafkatransport.Counts) int64 { return c.Unreadable }},
-		{"restarts", "Subscriptions that stood still and started anew.", func(c kafkatransport.Counts) int64 { return c.Restarts }},
+		{"restarts", "Subscriptions that stalled and were restarted.", func(c kafkatransport.Counts) int64 { return c.Restarts }},
 		{"reread", "Records that were read beside the consumer group.", func(c kafkatransport.Counts) int64 { return c.Reread }},
 		{"undone", "Records that a restored sender has undone, and that were dropped.", func(c kafkatransport.Counts) int64 { return c.Undone }},
 		{"gone", "Records that the brokers had no more when the database had not noted them; of a module's messages, what is missing is a dead letter.", func(c kafkatransport.Counts) int64 { return c.Gone }},

@@ -77,7 +77,7 @@ func (a *App) checks() []telemetry.Check {
 		},
 		{
 			Name: "subscriptions", Help: "messages wait until the fault that detail names is gone, and no attempt is used: see \"subscription paused\" in the log",
-			Probe: func(context.Context) error { return a.transport.Paused() }, Tells: true,
+			Probe: func(context.Context) error { return a.transport.Paused() }, DegradesOnly: true,
 		},
 		{
 			Name: "process", Help: "it is going down: send requests to another",
@@ -95,7 +95,7 @@ func (a *App) checks() []telemetry.Check {
 	if a.cfg.Transport == config.OnKafka {
 		checks = append(checks, telemetry.Check{
 			Name: "kafka", Help: "messages wait for the brokers; requests are served and nothing is lost: look at the brokers, and at kafka.brokers",
-			Probe: func(context.Context) error { return a.transport.Flowing() }, Tells: true,
+			Probe: func(context.Context) error { return a.transport.Flowing() }, DegradesOnly: true,
 		})
 	}
 	return checks

@@ -111,7 +111,7 @@ func TestSplit_OrderPassesThroughAllModules(t *testing.T) {
 	until(t, "the order is delivered", func() bool {
 		return s.count(t, "delivery", `SELECT count(*) FROM deliveries WHERE order_key = $1 AND state = 'delivered'`, key) == 1
 	})
-	until(t, "the customer is told three times", func() bool {
+	until(t, "the customer gets three mails", func() bool {
 		return s.count(t, "notification", `SELECT count(*) FROM notifications WHERE state = 'sent'`) >= 3
 	})
 	until(t, "the consultation has its chat", func() bool {

@@ -142,7 +142,7 @@ func inboxesHaveEffects(ctx context.Context, e *evidence) ([]string, error) {
 	}
 	// A notification, card or record whose message was never published.
 	queries = append(queries, fmt.Sprintf(`
-		SELECT format('%%s tells of message %%s, which nobody said', x.what, x.cause_id) FROM (
+		SELECT format('%%s has the cause %%s, which no module published', x.what, x.cause_id) FROM (
 			SELECT 'notification ' || id AS what, cause_id FROM notification.notifications WHERE cause_type <> 'notification.send'
 			UNION ALL SELECT 'card ' || id, cause_id FROM inquiry.entry WHERE cause_id IS NOT NULL
 			UNION ALL SELECT 'record', message_id FROM dataplatform.record

@@ -27,11 +27,11 @@ func match(module, which, idOfEvent, changes string) string {
 	return fmt.Sprintf(`
 		WITH due AS (
 			SELECT type, id, count(*) AS n FROM (%s) c GROUP BY 1, 2
-		), said AS (
+		), published AS (
 			SELECT type, %s AS id, count(*) AS n FROM %s.log WHERE %s GROUP BY 1, 2
 		)
 		SELECT format('%%s %%s: %%s in the log, and %%s due', coalesce(d.type, s.type), coalesce(d.id, s.id, '(without id)'), coalesce(s.n, 0), coalesce(d.n, 0))
-		FROM due d FULL JOIN said s ON s.id = d.id AND s.type = d.type
+		FROM due d FULL JOIN published s ON s.id = d.id AND s.type = d.type
 		WHERE d.n IS DISTINCT FROM s.n`, changes, idOfEvent, module, which)
 }
 

@@ -332,7 +332,7 @@ func (r *running) giveUp(orders []order, consultations []consultation, why error
 		err = r.printTimeline(ctx, key)
 	}
 	if err != nil {
-		return result, fmt.Errorf("%w; and what there is could not be told: %w", why, err)
+		return result, fmt.Errorf("%w; and the state could not be read: %w", why, err)
 	}
 	for _, f := range findings {
 		if len(f.Offenders) > 0 {

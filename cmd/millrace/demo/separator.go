@@ -64,7 +64,7 @@ func separated(text []byte) ([]byte, rune, error) {
 		}
 		names, _, _ := bytes.Cut(rest, []byte("\n"))
 		if best, most := separatorOf(string(names)); most > 1 && best != rune(given[0]) {
-			return nil, 0, fmt.Errorf("line 1: says that %q is between the fields, and line 2 has %q: change line 1, or leave it out", given, best)
+			return nil, 0, fmt.Errorf("line 1: declares the separator %q, but line 2 has %q: change line 1, or leave it out", given, best)
 		}
 		return slices.Concat([]byte("\n"), rest), rune(given[0]), nil
 	}

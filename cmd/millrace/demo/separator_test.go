@@ -52,7 +52,7 @@ func TestParseOrders_ReportsWrongSeparatorOnce(t *testing.T) {
 		"OtherLinesAreOther": {header + strings.ReplaceAll(strings.Repeat(good("goods-1"), 30), ",", ";"), `line 2: has the separator ';' between its fields, and the first line has ','`},
 		"SeparatorLineIsAny": {"sep=:\n" + strings.ReplaceAll(file, ",", ":"), `line 1: ":" is no separator of fields`},
 		"SeparatorLineEmpty": {"sep=\n" + file, `line 1: "" is no separator of fields`},
-		"SeparatorLineLies":  {"sep=;\n" + file, `line 1: says that ";" is between the fields, and line 2 has ','`},
+		"SeparatorLineLies":  {"sep=;\n" + file, `line 1: declares the separator ";", but line 2 has ','`},
 		"Workbook":           {"PK\x03\x04\x14\x00", "is not UTF-8 text but an Excel workbook: save the file as CSV UTF-8"},
 		"QuotedWholeLines":   {`"` + strings.ReplaceAll(strings.TrimSpace(file), "\n", "\"\n\"") + "\"\n", "line 1: has quotes around the whole line"},
 		"UTF32":              {"\xff\xfe\x00\x00o\x00\x00\x00", "is not UTF-8 text but UTF-32 text"},

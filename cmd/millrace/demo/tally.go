@@ -73,9 +73,9 @@ func subscriptions(topo *bus.Topology) []subscription {
 // tallySQL counts. %[1]s is the table with the topic's messages, %[2]s the subscriber's schema.
 const tallySQL = `
 WITH message AS (
-	SELECT m.id, m.type = ANY($3) AS heard, m."offset" <= coalesce(p.committed_offset, 0) AS passed,
+	SELECT m.id, m.type = ANY($3) AS subscribed, m."offset" <= coalesce(p.committed_offset, 0) AS passed,
 		EXISTS (SELECT 1 FROM %[2]s.inbox i WHERE i.subscriber = $1 AND i.message_id = m.id AND split_part(i.topic, '/', 1) = split_part($2, '/', 1)) AS in_inbox,
-		EXISTS (SELECT 1 FROM %[2]s.parked_messages a WHERE a.subscriber = $1 AND a.message_id = m.id AND split_part(a.topic, '/', 1) = split_part($2, '/', 1)) AS is_aside
+		EXISTS (SELECT 1 FROM %[2]s.parked_messages a WHERE a.subscriber = $1 AND a.message_id = m.id AND split_part(a.topic, '/', 1) = split_part($2, '/', 1)) AS is_parked
 	FROM (SELECT * FROM %[1]s) m LEFT JOIN %[2]s.offsets p ON p.subscriber = $1 AND p.topic = $2 AND p.partition = m.partition
 ), put_aside AS (
 	SELECT a.state, EXISTS (SELECT 1 FROM %[2]s.parked_messages d WHERE d.subscriber = a.subscriber AND d.topic = a.topic AND d.key = a.key
@@ -84,14 +84,14 @@ WITH message AS (
 )
 SELECT (SELECT coalesce(sum(last), 0) FROM (SELECT max("offset") AS last FROM %[1]s GROUP BY partition) l),
 	(SELECT count(*) FROM %[2]s.inbox WHERE subscriber = $1 AND topic = $2),
-	(SELECT count(*) FROM message WHERE passed AND NOT heard AND NOT is_aside),
+	(SELECT count(*) FROM message WHERE passed AND NOT subscribed AND NOT is_parked),
 	(SELECT count(*) FROM message WHERE NOT passed),
 	(SELECT count(*) FROM put_aside WHERE state = 'retry_scheduled'),
 	(SELECT count(*) FROM put_aside WHERE state IN ('blocked', 'awaiting_version')),
 	(SELECT count(*) FROM put_aside WHERE state IN ('blocked', 'awaiting_version') AND behind_dead),
 	(SELECT count(*) FROM put_aside WHERE state = 'dead'),
 	(SELECT count(*) FROM put_aside WHERE state = 'discarded'),
-	(SELECT count(*) FROM message WHERE passed AND heard AND NOT in_inbox AND NOT is_aside)`
+	(SELECT count(*) FROM message WHERE passed AND subscribed AND NOT in_inbox AND NOT is_parked)`
 
 // takeTally counts for every subscriber and topic. db must be a snapshot: otherwise the
 // numbers are from different moments.

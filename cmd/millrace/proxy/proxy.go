@@ -46,7 +46,7 @@ func New(cfg config.Config, version string, log *slog.Logger) (*Proxy, error) {
 	}
 	targets := cfg.Proxy.Targets()
 	if missing := without(targets, routes); len(missing) > 0 {
-		return nil, errs.InvalidField("proxy.modules", "does not say where %s is: --to %s=http://127.0.0.1:8081, for each module that has operations", strings.Join(missing, ", "), missing[0])
+		return nil, errs.InvalidField("proxy.modules", "has no address of %s: --to %s=http://127.0.0.1:8081, for each module that has operations", strings.Join(missing, ", "), missing[0])
 	}
 	p := &Proxy{log: log, pool: &http.Transport{
 		DialContext:         (&net.Dialer{Timeout: 2 * time.Second}).DialContext,

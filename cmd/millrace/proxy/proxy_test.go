@@ -197,7 +197,7 @@ func TestProxy_NeedsAddressOfEveryModuleWithOperations(t *testing.T) {
 		}
 	}
 	_, err := New(cfg, "test", slog.New(slog.DiscardHandler))
-	require.ErrorContains(t, err, "proxy.modules: does not say where payment is")
+	require.ErrorContains(t, err, "proxy.modules: has no address of payment")
 	cfg.Proxy.Modules = append(cfg.Proxy.Modules, "payment=http://127.0.0.1:1/path", "billing=http://127.0.0.1:1", cfg.Proxy.Modules[0])
 	_, err = New(cfg, "test", slog.New(slog.DiscardHandler))
 	require.ErrorContains(t, err, "and nothing more")

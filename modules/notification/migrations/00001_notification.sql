@@ -13,7 +13,7 @@ CREATE TABLE contacts (
 -- One notification for each message that asks for one.
 CREATE TABLE notifications (
     id         uuid        PRIMARY KEY,     -- UUIDv7; its mail's Message-ID is made of it
-    cause_id   uuid        NOT NULL,        -- the message that it tells of
+    cause_id   uuid        NOT NULL,        -- the message that caused it
     cause_type text        NOT NULL,
     user_id    text        NOT NULL,
     template   text        NOT NULL,

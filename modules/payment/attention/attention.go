@@ -50,7 +50,7 @@ var Reasons = []Reason{LateSuccess, DuplicateCharge, ProviderRefund, PartialCanc
 func (r Reason) NextStep() string {
 	switch r {
 	case LateSuccess:
-		return "the customer was told that the payment failed: check that the order is carried on, then acknowledge"
+		return "the customer was informed that the payment failed: check that the order is continued, then acknowledge"
 	case DuplicateCharge:
 		return "this charge goes back by itself: check that it did and that the customer knows, then acknowledge"
 	case ProviderRefund:

@@ -65,7 +65,7 @@ CREATE TABLE charges (
     checks          integer     NOT NULL DEFAULT 0 CHECK (checks >= 0) -- status checks: each one doubles the wait until the next
 );
 
--- What the gateway said of a charge: each status once, by whichever way first.
+-- The results of a charge that the gateway gave: each status once, as it first arrived.
 CREATE TABLE gateway_results (
     result_id       bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     transaction_key text        NOT NULL REFERENCES charges,

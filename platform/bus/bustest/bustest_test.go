@@ -73,7 +73,7 @@ func (store) Subscriptions() []bus.Subscription {
 	})}
 }
 
-func TestAModuleIsTestedAlone(t *testing.T) {
+func TestHarness_TestsOneModuleAlone(t *testing.T) {
 	t.Parallel()
 	s := bustest.Start(t, func(db *bus.DB) bustest.Module { return store{db: db} })
 	s.When(ordered{Order: "a"})

@@ -46,7 +46,7 @@ func letters(t *testing.T) *sql.DB {
 	return db
 }
 
-func TestTheListShowsWhatIsDeadTheOldestFirstAndWhatWaitsBehind(t *testing.T) {
+func TestList_ShowsDeadLettersOldestFirstWithBlockedMessages(t *testing.T) {
 	t.Parallel()
 	db := letters(t)
 	got, err := deadletter.List(t.Context(), db, modules, 1000)
@@ -87,7 +87,7 @@ func TestList_ShowsWhatFailedAtATimeThatIsNone(t *testing.T) {
 	require.Len(t, got, 4)
 }
 
-func TestOfManyOperatorsWhoRetryOneWinsAndTheOthersAreTold(t *testing.T) {
+func TestRetry_OneOfManyOperatorsWinsAndOthersGetConflict(t *testing.T) {
 	t.Parallel()
 	db := letters(t)
 	var mu sync.Mutex
@@ -114,7 +114,7 @@ func TestOfManyOperatorsWhoRetryOneWinsAndTheOthersAreTold(t *testing.T) {
 	require.Equal(t, "retry_scheduled 0", state)
 }
 
-func TestARetryOfWhatIsNoDeadLetterChangesNothing(t *testing.T) {
+func TestRetry_ChangesNothingUnlessDeadLetter(t *testing.T) {
 	t.Parallel()
 	db := letters(t)
 	for id, want := range map[string]errs.Kind{
@@ -129,7 +129,7 @@ func TestARetryOfWhatIsNoDeadLetterChangesNothing(t *testing.T) {
 	require.Equal(t, "dead,blocked,blocked,retry_scheduled,discarded,dead", states)
 }
 
-func TestADiscardIsKeptWithWhoAndWhyAndIsRefusedWithoutThem(t *testing.T) {
+func TestDiscard_RecordsWhoAndWhyAndNeedsBoth(t *testing.T) {
 	t.Parallel()
 	db := letters(t)
 	for _, reason := range []string{" ", "a\u202eb", "a\nb", "a\x1b[2Jb", "\u200b", "a\x00b", "\xff", strings.Repeat("가", 501)} {

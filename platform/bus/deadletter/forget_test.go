@@ -114,7 +114,7 @@ func say(t *testing.T, transport *sqltransport.Transport, events ...bus.Event) {
 	}))
 }
 
-func TestATypeThatIsForgottenHoldsNobodyAndIsSkippedFromThenOn(t *testing.T) {
+func TestForget_BlocksNoKeyAndSkipsTypeFromThenOn(t *testing.T) {
 	t.Parallel()
 	url := bustest.Database(t, modules...)
 	got := make(chan paid, 100)
@@ -159,7 +159,7 @@ func TestATypeThatIsForgottenHoldsNobodyAndIsSkippedFromThenOn(t *testing.T) {
 	require.Equal(t, errs.NotFound, errs.KindOf(err), err)
 }
 
-func TestWhatARunInFlightHoldsIsForgottenWithTheRest(t *testing.T) {
+func TestForget_IncludesMessagesOfBatchInFlight(t *testing.T) {
 	t.Parallel()
 	url := bustest.Database(t, modules...)
 	began, goOn := make(chan bool, 100), make(chan bool)
@@ -192,9 +192,9 @@ func TestWhatARunInFlightHoldsIsForgottenWithTheRest(t *testing.T) {
 	require.Equal(t, "discarded", text(t, db, `SELECT string_agg(state, ',') FROM store.parked_messages WHERE type = 'shop.returned'`))
 }
 
-// TestForgetDiscardsWhatNobodyKnewAndNoMore has till.back as the type that is
+// TestForget_DiscardsOnlyMessagesAwaitingVersion has till.back as the type that is
 // forgotten: at offsets 7 (behind the dead letter of key a), 8 and 12.
-func TestForgetDiscardsWhatNobodyKnewAndNoMore(t *testing.T) {
+func TestForget_DiscardsOnlyMessagesAwaitingVersion(t *testing.T) {
 	t.Parallel()
 	db := letters(t)
 	_, err := db.ExecContext(t.Context(), `
@@ -224,9 +224,9 @@ func TestForgetDiscardsWhatNobodyKnewAndNoMore(t *testing.T) {
 	require.ErrorContains(t, err, "2 messages of the type")
 }
 
-// TestWhatAVersionLeftThatWasTakenBackIsShownAndDiscarded: it had begun with the
+// TestForget_DiscardsMessagesLeftByRevertedVersion: it had begun with the
 // messages, and only its successors do not know them.
-func TestWhatAVersionLeftThatWasTakenBackIsShownAndDiscarded(t *testing.T) {
+func TestForget_DiscardsMessagesLeftByRevertedVersion(t *testing.T) {
 	t.Parallel()
 	db := letters(t)
 	process := func(hears string) {
@@ -261,7 +261,7 @@ func TestWhatAVersionLeftThatWasTakenBackIsShownAndDiscarded(t *testing.T) {
 	require.Equal(t, errs.Conflict, errs.KindOf(deadletter.Discard(t.Context(), db, modules, "store/2", "lee", "me too")))
 }
 
-func TestOnlyTheOwnerOfTheTablesForgets(t *testing.T) {
+func TestForget_NeedsOwnerOfTables(t *testing.T) {
 	t.Parallel()
 	role := pgtest.RolePrefix(t) + "store"
 	url := bustest.Database(t, modules...)

@@ -1,20 +1,20 @@
-// Package trace shows the conversation of a key, an order or a consultation,
-// across the modules: what was said, by whom, who handled it, when, and where in
-// the code.
+// Package trace finds the messages of a key, such as an order or a consultation,
+// in all modules: what was published or sent, by which module, which subscribers
+// handled it, when, and where in the source they subscribe.
 //
-// It reads what the bus keeps anyway (logs, queues, inboxes, what is aside) in
-// one snapshot of each database, and changes nothing. It finds the messages of
-// the key and those of the conversations that these belong to, so that a
-// consultation shows the payment of its deposit. Commands are found until they
-// are swept, some minutes after they were handled. It reads whole logs: it is for
-// an operator's question, not for a page.
+// It reads the bus's tables (event logs, command queues, inboxes, parked messages)
+// in one snapshot of each database, and changes nothing. It finds the messages of
+// the key and all messages with the same correlation IDs, so that a consultation
+// shows the payment of its deposit. Commands are found until they are pruned, some
+// minutes after they were handled. It reads whole logs: it is for an operator's
+// question, not for a page.
 //
-// Modules may have a database each: then it is told of all of them, and joins
-// what each module said and did by the ids of messages and conversations. The
-// snapshots are made one after the other: a message may be shown as handled
-// whose consequence is not there yet. Times are the clocks of whoever said and
-// did; nothing but the order of what is printed depends on them. A module whose
-// database is not among them is missing from the story.
+// Modules may have a database each. Then all databases are given, and the result
+// joins them by message and correlation IDs. The snapshots are made one after the
+// other, so a message may be shown as handled while its consequence is still
+// missing. Times come from the clocks of the processes that published and handled;
+// they determine only the order of the output. A module whose database is not
+// given is missing.
 package trace
 
 import (
@@ -36,8 +36,8 @@ import (
 	"millrace/platform/errs"
 )
 
-// Said is a message of the conversation, and what became of it.
-type Said struct {
+// Message is a message and its outcomes.
+type Message struct {
 	ID        uuid.UUID
 	Type      string
 	Key       string
@@ -50,17 +50,18 @@ type Said struct {
 	Hops      []Hop     // in the order of their times
 }
 
-// identity is what makes a message: each module gives its own messages their ids.
+// identity identifies a message. Each module gives its own messages their IDs, so
+// the ID alone does not.
 type identity struct {
 	id    uuid.UUID
 	topic string
 }
 
-func (s Said) identity() identity { return identity{s.ID, s.Topic} }
+func (s Message) identity() identity { return identity{s.ID, s.Topic} }
 
 // Verb is what the module did with the message: "published" an event, "sent" a
 // command.
-func (s Said) Verb() string {
+func (s Message) Verb() string {
 	owner, _, _ := strings.Cut(s.Type, ".")
 	if strings.HasPrefix(s.Topic, bus.CommandsOf(owner)) {
 		return "sent"
@@ -68,20 +69,20 @@ func (s Said) Verb() string {
 	return "published"
 }
 
-// Hop is one subscriber's outcome. One that is missing is still pending, or
-// does not hear the type.
+// Hop is one subscriber's outcome. A subscriber without one has not handled the
+// message yet, or does not subscribe to its type.
 type Hop struct {
 	Subscriber string
 	Outcome    string    // "handled", or the state of a parked message
 	Attempts   int       // of a parked message: how often its handler failed
 	At         time.Time // when its transaction recorded that
 	Source     string    // where it subscribed, as "modules/delivery/module.go:41"; "" if this version does not
-	Error      string    // why it is aside, or ""
+	Error      string    // why it is parked, or ""
 }
 
-// Conversation returns the messages, oldest first and those without a time last, as
-// far as these databases know. A key that nobody knows has none.
-func Conversation(ctx context.Context, topo *bus.Topology, key string, dbs ...*sql.DB) (_ []Said, err error) {
+// Conversation returns the messages that these databases contain, oldest first and
+// those without a time last. An unknown key has none.
+func Conversation(ctx context.Context, topo *bus.Topology, key string, dbs ...*sql.DB) (_ []Message, err error) {
 	defer errs.Wrap(&err, "trace %s", key)
 	parts := make([]*part, 0, len(dbs))
 	for _, db := range dbs {
@@ -98,10 +99,10 @@ func Conversation(ctx context.Context, topo *bus.Topology, key string, dbs ...*s
 			return nil, err
 		}
 	}
-	var all []Said
+	var all []Message
 	at := map[identity]int{}
 	for _, p := range parts {
-		if err := p.messages(ctx, key, conversations, func(s Said) {
+		if err := p.messages(ctx, key, conversations, func(s Message) {
 			if _, known := at[s.identity()]; !known {
 				at[s.identity()] = 0
 				all = append(all, s)
@@ -110,7 +111,7 @@ func Conversation(ctx context.Context, topo *bus.Topology, key string, dbs ...*s
 			return nil, err
 		}
 	}
-	slices.SortStableFunc(all, func(a, b Said) int {
+	slices.SortStableFunc(all, func(a, b Message) int {
 		return cmp.Or(unknownLast(a.At, b.At), a.At.Compare(b.At), cmp.Compare(a.Sequence, b.Sequence))
 	})
 	for i, s := range all {
@@ -140,11 +141,11 @@ func unknownLast(a, b time.Time) int {
 	return 0
 }
 
-// part is a snapshot of a database, and the modules that are there.
+// part is a snapshot of a database, and the modules whose tables it has.
 type part struct {
 	tx         *sql.Tx
 	here       []string
-	everything string // in SQL, all that was said there
+	everything string // in SQL, all messages there
 }
 
 func begin(ctx context.Context, db *sql.DB, topo *bus.Topology) (_ *part, err error) {
@@ -156,17 +157,17 @@ func begin(ctx context.Context, db *sql.DB, topo *bus.Topology) (_ *part, err er
 		_ = p.tx.Rollback() // it only read
 		return nil, err
 	}
-	var said []string
+	var selects []string
 	for _, kept := range store.Everything(topo) {
 		if slices.Contains(p.here, kept.Schema) {
-			said = append(said, fmt.Sprintf(`SELECT '%s' AS topic, partition, "offset", id, type, key, metadata::text AS metadata FROM %s`, kept.Topic, kept.Table))
+			selects = append(selects, fmt.Sprintf(`SELECT '%s' AS topic, partition, "offset", id, type, key, metadata::text AS metadata FROM %s`, kept.Topic, kept.Table))
 		}
 	}
-	p.everything = "(" + strings.Join(said, " UNION ALL ") + ") AS everything"
+	p.everything = "(" + strings.Join(selects, " UNION ALL ") + ") AS everything"
 	return p, nil
 }
 
-// conversations adds those that the messages of the key belong to.
+// conversations adds the correlation IDs of the key's messages.
 func (p *part) conversations(ctx context.Context, key string, all map[string]bool) error {
 	return p.each(ctx, func(scan func(...any) error) error {
 		var metadata []byte
@@ -178,11 +179,11 @@ func (p *part) conversations(ctx context.Context, key string, all map[string]boo
 	}, `SELECT metadata FROM `+p.everything+` WHERE key = $1`, key)
 }
 
-// messages adds those of the key, and of the conversations. PostgreSQL does not
-// read the metadata: one that it refused, as a time that is none, would fail the
-// query, and so hide all other messages.
-func (p *part) messages(ctx context.Context, key string, conversations map[string]bool, add func(Said)) error {
-	var quoted []string // as they stand in the metadata
+// messages adds the messages of the key and of the correlation IDs. The query does
+// not parse the metadata: one invalid value, such as a malformed time, would fail
+// the query and hide all other messages.
+func (p *part) messages(ctx context.Context, key string, conversations map[string]bool, add func(Message)) error {
+	var quoted []string // as JSON in the metadata
 	for conversation := range conversations {
 		text, err := json.Marshal(conversation)
 		if err != nil {
@@ -191,14 +192,14 @@ func (p *part) messages(ctx context.Context, key string, conversations map[strin
 		quoted = append(quoted, string(text))
 	}
 	return p.each(ctx, func(scan func(...any) error) error {
-		var s Said
+		var s Message
 		var text []byte
 		if err := scan(&s.Topic, &s.Partition, &s.Sequence, &s.ID, &s.Type, &s.Key, &text); err != nil {
 			return err
 		}
 		metadata := metadataOf(text)
 		if s.Key != key && !conversations[metadata[envelope.Correlation]] {
-			return nil // a conversation's id stands elsewhere in it
+			return nil // the correlation ID is in another field
 		}
 		s.By, s.Cause = metadata[envelope.Source], metadata[envelope.Causation]
 		if at, err := time.Parse(time.RFC3339Nano, metadata[envelope.Time]); err == nil {
@@ -210,14 +211,14 @@ func (p *part) messages(ctx context.Context, key string, conversations map[strin
 		WHERE key = $1 OR EXISTS (SELECT FROM unnest($2::text[]) AS c WHERE strpos(metadata, c) > 0)`, key, pq.Array(quoted))
 }
 
-// metadataOf reads what it can: of an object, all values that are text.
+// metadataOf returns the values that are strings; none if text is not an object.
 func metadataOf(text []byte) map[string]string {
 	var metadata map[string]string
-	_ = json.Unmarshal(text, &metadata) // what it cannot read is left out
+	_ = json.Unmarshal(text, &metadata) // invalid metadata is empty
 	return metadata
 }
 
-func (p *part) outcomes(ctx context.Context, topo *bus.Topology, all []Said, at map[identity]int) error {
+func (p *part) outcomes(ctx context.Context, topo *bus.Topology, all []Message, at map[identity]int) error {
 	sources := map[string]string{}
 	var parts []string
 	for _, module := range topo.Modules() {

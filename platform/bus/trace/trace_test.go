@@ -49,15 +49,15 @@ func TestConversation_ShowsMessagesWhoseMetadataCannotBeRead(t *testing.T) {
 		INSERT INTO shop.inbox (message_id, subscriber, topic, partition, "offset", handled_at) SELECT id, 'shop', 'shop.events', 0, "offset", 'infinity' FROM shop.log WHERE "offset" = 2`)
 	require.NoError(t, err)
 
-	said, err := trace.Conversation(t.Context(), topo, "goods-1", db)
+	found, err := trace.Conversation(t.Context(), topo, "goods-1", db)
 	require.NoError(t, err)
 	var sequences []int64
-	for _, s := range said {
+	for _, s := range found {
 		sequences = append(sequences, s.Sequence)
 		require.Equal(t, s.Sequence != 2, s.At.IsZero(), "%+v", s)
 	}
 	require.Equal(t, []int64{2, 1, 3, 4, 5, 6}, sequences, "without a time last")
-	require.Equal(t, "shop", said[0].By)
-	require.Len(t, said[0].Hops, 1)
-	require.Equal(t, 9999, said[0].Hops[0].At.Year())
+	require.Equal(t, "shop", found[0].By)
+	require.Len(t, found[0].Hops, 1)
+	require.Equal(t, 9999, found[0].Hops[0].At.Year())
 }

@@ -10,7 +10,7 @@ import (
 
 func TestSaid_VerbIsThatOfEventsAndCommands(t *testing.T) {
 	t.Parallel()
-	require.Equal(t, "published", trace.Said{Type: "payment.completed", Topic: "payment.events"}.Verb())
-	require.Equal(t, "sent", trace.Said{Type: "payment.refund", Topic: "payment.commands"}.Verb())
-	require.Equal(t, "sent", trace.Said{Type: "payment.refund", Topic: "payment.commands/delivery"}.Verb(), "through Kafka")
+	require.Equal(t, "published", trace.Message{Type: "payment.completed", Topic: "payment.events"}.Verb())
+	require.Equal(t, "sent", trace.Message{Type: "payment.refund", Topic: "payment.commands"}.Verb())
+	require.Equal(t, "sent", trace.Message{Type: "payment.refund", Topic: "payment.commands/delivery"}.Verb(), "through Kafka")
 }

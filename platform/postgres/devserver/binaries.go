@@ -196,7 +196,7 @@ func inspect(ctx context.Context, dir string, who account) (programs, error) {
 		}
 		match := versionText.FindSubmatch(output)
 		if match == nil {
-			return programs{}, fmt.Errorf("%s --version says %q", name, output)
+			return programs{}, fmt.Errorf("%s --version printed %q", name, output)
 		}
 		p.version = string(match[1])
 		if p.major, err = strconv.Atoi(string(match[2])); err != nil {

@@ -99,7 +99,7 @@ func clusterMajor(dir *os.Root, who account) (int, error) {
 	}
 	major, err := strconv.Atoi(strings.TrimSpace(string(text)))
 	if err != nil || major < 10 {
-		return 0, fmt.Errorf("PG_VERSION says %q", strings.TrimSpace(string(text)))
+		return 0, fmt.Errorf("PG_VERSION contains %q", strings.TrimSpace(string(text)))
 	}
 	return major, nil
 }

@@ -21,7 +21,7 @@ import (
 	"millrace/platform/postgres/pgtest"
 )
 
-// roleVariable makes the test binary, as a child process, play a role in TestHelperProcess.
+// roleVariable makes the test binary, as a child process, play a role in TestChild_PlaysItsRole.
 const roleVariable = "MILLRACE_PGTEST_ROLE"
 
 func query(t *testing.T, address, text string) string {
@@ -88,9 +88,9 @@ func TestServer_AllowsManyConnections(t *testing.T) {
 	require.Equal(t, "1000", query(t, pgtest.URL(t), "SHOW max_connections"))
 }
 
-// TestHelperProcess is no test of its own. Other tests run it in a child process, where it
+// TestChild_PlaysItsRole is no test of its own. Other tests run it in a child process, where it
 // prints the URL of its database and, depending on the role, waits to be killed.
-func TestHelperProcess(t *testing.T) {
+func TestChild_PlaysItsRole(t *testing.T) {
 	switch os.Getenv(roleVariable) {
 	case "url":
 		fmt.Println("url", pgtest.URL(t))
@@ -100,10 +100,10 @@ func TestHelperProcess(t *testing.T) {
 	}
 }
 
-// play runs TestHelperProcess in a child process, and returns the URL that it printed.
+// play runs TestChild_PlaysItsRole in a child process, and returns the URL that it printed.
 func play(t *testing.T, role string, environment ...string) (cmd *exec.Cmd, address string, rest io.Reader) {
 	t.Helper()
-	cmd = exec.Command(os.Args[0], "-test.run=^TestHelperProcess$", "-test.v")
+	cmd = exec.Command(os.Args[0], "-test.run=^TestChild_PlaysItsRole$", "-test.v")
 	cmd.Env = append(append(os.Environ(), roleVariable+"="+role), environment...)
 	pipe, err := cmd.StdoutPipe()
 	require.NoError(t, err)
@@ -162,20 +162,20 @@ func TestServer_RefusesPlantedCacheFolder(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, os.MkdirAll(filepath.Join(cache, "millrace"), 0o700))
 	require.NoError(t, os.Symlink(t.TempDir(), filepath.Join(cache, "millrace", "pgtest")))
-	cmd := exec.Command(os.Args[0], "-test.run=^TestHelperProcess$", "-test.v")
+	cmd := exec.Command(os.Args[0], "-test.run=^TestChild_PlaysItsRole$", "-test.v")
 	cmd.Env = append(os.Environ(), roleVariable+"=url", "MILLRACE_TEST_DATABASE_URL=")
 	output, err := cmd.CombinedOutput()
 	require.Error(t, err)
-	require.Contains(t, string(output), "--- FAIL: TestHelperProcess")
+	require.Contains(t, string(output), "--- FAIL: TestChild_PlaysItsRole")
 	require.Contains(t, string(output), "folder is not private")
 }
 
 func TestURL_FailsTestWithoutServer(t *testing.T) {
 	t.Parallel()
-	cmd := exec.Command(os.Args[0], "-test.run=^TestHelperProcess$", "-test.v")
+	cmd := exec.Command(os.Args[0], "-test.run=^TestChild_PlaysItsRole$", "-test.v")
 	cmd.Env = append(os.Environ(), roleVariable+"=url", "MILLRACE_TEST_DATABASE_URL=postgres://nobody@127.0.0.1:1/none?sslmode=disable")
 	output, err := cmd.CombinedOutput()
 	require.Error(t, err)
-	require.Contains(t, string(output), "--- FAIL: TestHelperProcess")
+	require.Contains(t, string(output), "--- FAIL: TestChild_PlaysItsRole")
 	require.Contains(t, string(output), "this test needs PostgreSQL")
 }

@@ -60,7 +60,7 @@ func (u URL) Complete(environ []string) (URL, []error) {
 		case value == "" || u.parameters[parameter] != "" || name == "PGPORT" && value == "5432":
 		case name == "PGHOST" && u.parameters["hostaddr"] != "":
 		case name == "PGSERVICE":
-			faults = append(faults, errs.InvalidField(name, "would lead to another server than the URL: unset it, or write into the URL what its section of the service file says"))
+			faults = append(faults, errs.InvalidField(name, "would lead to another server than the URL: unset it, or write the settings of its section of the service file into the URL"))
 		case name == "PGHOSTADDR":
 			faults = append(faults, errs.InvalidField(name, "would lead to another server than the URL: unset it, or write it into the URL as ?hostaddr=…"))
 		default:

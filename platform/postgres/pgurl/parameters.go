@@ -20,8 +20,8 @@ var ignored = []string{
 
 // refused are parameters that cannot be supported, and what to do instead.
 var refused = map[string]string{
-	"service":             "is not read here: write into the URL what its section of the service file says",
-	"servicefile":         "is not read here: write into the URL what the service file says",
+	"service":             "is not supported: write the settings of its section of the service file into the URL",
+	"servicefile":         "is not supported: write the settings of the service file into the URL",
 	"require_auth":        "cannot be honoured, for the driver does not choose how it signs in: take it out",
 	"requirepeer":         "cannot be honoured by the driver: take it out, and close the socket's folder to others",
 	"sslcrl":              "cannot be honoured, for the driver reads no revocation lists: take it out",

@@ -90,7 +90,7 @@ func TestParse_ErrorNamesNextStepAndHidesPassword(t *testing.T) {
 		"postgres://u@h/d?ssl_mode=require":                        "write sslmode",
 		"postgres://u:canary@h:1:2/d":                              "more than one :",
 		"postgres://u@h/d?sslmode=verify-full;sslrootcert=x":       "none of disable",
-		"postgres://u@h/d?service=canary":                          "parameter service is not read here",
+		"postgres://u@h/d?service=canary":                          "parameter service is not supported",
 		"postgres://u@h/d?sslpassword=canary":                      "parameter sslpassword",
 		"postgres://u@h/d?connection_limit=5":                      "connection_limit sets the size of another library's pool",
 		"postgres://u@h/d?ssl-mode=REQUIRED":                       "is another library's: write sslmode (it is written ssl-mode)",

@@ -24,7 +24,7 @@ type kept struct {
 type keptCharge struct {
 	Row     Charge         `json:"row"`
 	Asked   gateway.Charge `json:"asked"`
-	Started bool           `json:"told"` // its callbacks were started
+	Started bool           `json:"started"` // its callbacks were started
 	Ended   bool           `json:"ended"`
 }
 

@@ -98,7 +98,7 @@ func settled(t *testing.T, s *Simulator) Book {
 	return s.Book()
 }
 
-func TestPlanFor_IsPureWithKnownShares(t *testing.T) {
+func TestPlanFor_IsDeterministicWithDocumentedShares(t *testing.T) {
 	t.Parallel()
 	const orders = 50_000
 	counts := map[string]int{}
