@@ -18,9 +18,9 @@ import (
 	"millrace/platform/redact"
 )
 
-// Contention is tried again at once, this often and this far apart. Longer
-// waiting belongs in the aside table, not in a handler's goroutine, which holds
-// a transaction open and blocks every key of its partition.
+// Contention is tried again at once, this often and this far apart. A message
+// that has to wait longer is parked: a handler's goroutine holds a transaction
+// open and blocks every key of its partition.
 const (
 	contentionRetries  = 5
 	contentionInterval = 20 * time.Millisecond
@@ -29,7 +29,7 @@ const (
 // chain is the one place that orders the router's middleware, outermost first.
 // A module's own middleware comes after all of it, inside the transaction.
 func chain(log *slog.Logger, limit time.Duration) []message.HandlerMiddleware {
-	poison, err := middleware.PoisonQueueWithFilter(asidePublisher{}, "aside", goesAside)
+	poison, err := middleware.PoisonQueueWithFilter(parkingPublisher{}, "parked", isParked)
 	if err != nil {
 		panic(err) // the topic is not empty
 	}
@@ -44,20 +44,20 @@ func chain(log *slog.Logger, limit time.Duration) []message.HandlerMiddleware {
 		},
 	}
 	return []message.HandlerMiddleware{
-		// 1. Telemetry sees every message once, with its final verdict.
+		// 1. Telemetry sees every message once, with its final result.
 		telemetry(log),
-		// 2. The poison queue puts a failed message aside, in the run's own
+		// 2. The poison queue parks a failed message, in the batch's own
 		// transaction. It stands outside Retry, so that it meets only an error
 		// that trying again at once did not cure.
 		poison,
 		// 3. Retry, for contention only. It stands outside the savepoint
 		// (7), so that each try starts from a clean one.
 		retry.Middleware,
-		// 4. The verdict keeps the error object for the aside row. In an
-		// unguarded run it marks the error so that 2 and 3 let it pass and the
-		// whole run is done again. It stands outside recovery, so that it sees
-		// a panic as an error.
-		verdict,
+		// 4. The error object is kept for the parked message. In a batch without
+		// savepoints it is marked, so that 2 and 3 let it pass and the whole batch
+		// is repeated. This stands outside recovery, so that it sees a panic as an
+		// error.
+		recordFailure,
 		// 5. A panic is an error like any other.
 		middleware.Recoverer,
 		// 6. The time limit. Watermill's own leaves its dead context on the message.
@@ -100,23 +100,23 @@ type loggedError struct{ error }
 
 func (e loggedError) Unwrap() error { return e.error }
 
-// redo is the error of a message in an unguarded run. Nobody inside the router
-// may act on it: the worker rolls the run back and does it again with
+// redo is the error of a message in a batch without savepoints. Nothing inside
+// the router may act on it: the worker rolls the batch back and repeats it with
 // savepoints.
 type redo struct{ err error }
 
-func (r *redo) Error() string { return "run is done again: " + r.err.Error() }
+func (r *redo) Error() string { return "batch is repeated: " + r.err.Error() }
 
 func isRedo(err error) bool {
 	var r *redo
 	return errors.As(err, &r)
 }
 
-// verdict records why the handler failed. It nacks in a defer, since a handler
+// recordFailure records why the handler failed. It nacks in a defer, since a handler
 // that calls runtime.Goexit would leave the message neither acked nor nacked.
 // An error that the worker already knows (the message timed out in an earlier
-// run and broke its connection) is returned without calling the handler again.
-func verdict(next message.HandlerFunc) message.HandlerFunc {
+// try of the batch and broke its connection) is returned without calling the handler again.
+func recordFailure(next message.HandlerFunc) message.HandlerFunc {
 	return func(msg *message.Message) (produced []*message.Message, err error) {
 		d := delivery.From(msg.Context())
 		if d.Failed != nil {
@@ -169,11 +169,11 @@ func timeLimit(limit time.Duration) message.HandlerMiddleware {
 
 // release checks the deferred constraints and ends the savepoint, in one round
 // trip. The inner savepoint gives the constraints their deferral back, for the
-// handlers that follow in the same run.
+// handlers that follow in the same batch.
 const release = "SAVEPOINT constraints; SET CONSTRAINTS ALL IMMEDIATE; ROLLBACK TO SAVEPOINT constraints; RELEASE SAVEPOINT message"
 
-// transaction puts a savepoint around the handler in a guarded run, and takes
-// back what a failed handler wrote and said. Its statements run without the
+// transaction puts a savepoint around the handler of an isolated message, and
+// takes back what a failed handler wrote and published. Its statements run without the
 // handler's deadline: a cancelled statement costs lib/pq its connection.
 func transaction(next message.HandlerFunc) message.HandlerFunc {
 	return func(msg *message.Message) ([]*message.Message, error) {
@@ -201,8 +201,8 @@ func transaction(next message.HandlerFunc) message.HandlerFunc {
 		}()
 		produced, err := next(msg)
 		if err == nil {
-			// Deferred constraints speak now, while it is clear whom they blame;
-			// and an SQL error that the handler swallowed is found here.
+			// Deferred constraints are checked now, while it is certain which message
+			// breaks them; and an SQL error that the handler ignored is found here.
 			if _, err = d.Tx.ExecContext(ctx, release); err == nil {
 				done = true
 				return produced, nil
@@ -225,23 +225,23 @@ func transaction(next message.HandlerFunc) message.HandlerFunc {
 		case kind == errs.Resource && !fromDatabase(err):
 			// The database is there: what is away is something of the handler's
 			// own, an io.EOF of bytes that it decoded perhaps. Waiting for the
-			// database would stop the partition for ever.
+			// database would stop the partition without end.
 			err = errs.New(errs.Unknown, "%s", err.Error())
 		}
 		return nil, err
 	}
 }
 
-// fromDatabase tells whether a Resource error is the database's own word (the
-// disk is full), or that of who classified it.
+// fromDatabase reports whether a Resource error comes from the database (the
+// disk is full), or was classified so by our code.
 func fromDatabase(err error) bool {
 	var named *errs.Error
 	var server *pq.Error
 	return errors.As(err, &server) || errors.As(err, &named) && named.Kind == errs.Resource
 }
 
-// goesAside is the poison queue's filter.
-func goesAside(err error) bool {
+// isParked is the poison queue's filter.
+func isParked(err error) bool {
 	if isRedo(err) {
 		return false
 	}
@@ -252,15 +252,15 @@ func goesAside(err error) bool {
 	return true
 }
 
-// asidePublisher is the poison queue's publisher: it writes the aside row in
-// the transaction that also moves the position.
-type asidePublisher struct{}
+// parkingPublisher is the poison queue's publisher: it parks the message in the
+// transaction that also moves the committed offset.
+type parkingPublisher struct{}
 
-func (asidePublisher) Publish(_ string, messages ...*message.Message) error {
+func (parkingPublisher) Publish(_ string, messages ...*message.Message) error {
 	for _, msg := range messages {
 		d := delivery.From(msg.Context())
 		if d.Broken {
-			return errs.New(errs.Resource, "the transaction is broken; the run is done again")
+			return errs.New(errs.Resource, "the transaction is broken; the batch is repeated")
 		}
 		if err := d.Park(context.WithoutCancel(msg.Context()), d.Err); err != nil {
 			return err
@@ -269,4 +269,4 @@ func (asidePublisher) Publish(_ string, messages ...*message.Message) error {
 	return nil
 }
 
-func (asidePublisher) Close() error { return nil }
+func (parkingPublisher) Close() error { return nil }

@@ -29,7 +29,7 @@
 //   - Order between keys, or between topics.
 //   - Anything about what a handler does outside its Tx: calls to the outside
 //     belong in package outbound, which is at least once.
-//   - That time stamps order messages: now() is equal within a run.
+//   - That time stamps order messages: now() is equal within a batch.
 //
 // A handler must use its Tx and only its Tx, must not start goroutines that
 // outlive it, and has two seconds.

@@ -20,7 +20,7 @@ func TestDeadMessage_IsLoggedOnceWithItsKeyAndAttempts(t *testing.T) {
 	log := &logLines{}
 	r := start(t, fresh(t), sqltransport.Config{Backoff: []time.Duration{time.Millisecond, time.Millisecond}, Logger: slog.New(slog.NewJSONHandler(log, nil))},
 		part{name: "shop", publishes: []bus.Event{paid{}}},
-		part{name: "store", hears: []bus.Subscription{bus.On(func(context.Context, *bus.Tx, paid) error { return errors.New("no such parcel") })}})
+		part{name: "store", subscribes: []bus.Subscription{bus.On(func(context.Context, *bus.Tx, paid) error { return errors.New("no such parcel") })}})
 	require.NoError(t, r.transport.DB("shop").InTx(t.Context(), func(tx *bus.Tx) error { return tx.Publish(paid{"goods-1", 1}) }))
 	require.Eventually(t, func() bool { return len(log.with(t, "message dead")) > 0 }, time.Minute, 10*time.Millisecond)
 

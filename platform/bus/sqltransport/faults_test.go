@@ -82,7 +82,7 @@ func (c *cutter) serve(client net.Conn) {
 			if err != nil {
 				return
 			}
-			if lose.Load() { // the server has done it, and nobody hears of it
+			if lose.Load() { // the server has done it, and no reply comes
 				c.cut <- struct{}{}
 				return
 			}
@@ -137,14 +137,14 @@ func (c *cutter) arm(needle string, answer bool) {
 	c.needle, c.answer = needle, answer
 }
 
-// The steps of a run, of a guarded run, and of a release, by a text of each.
+// The steps of a batch, of an isolated batch, and of a retry, by a text of each.
 var steps = []string{
 	"BEGIN", "UPDATE offsets SET committed_offset", "INSERT INTO store.effects", "append_log", "COMMIT",
 	"SAVEPOINT message", "SAVEPOINT constraints", "INSERT INTO parked_messages", "DELETE FROM inbox",
 	"SELECT DISTINCT ON (key)", "UPDATE parked_messages SET attempts", "UPDATE parked_messages SET state", "DELETE FROM parked_messages",
 }
 
-func TestAConnectionThatDiesAtAnyStatementLosesAndDoublesNothing(t *testing.T) {
+func TestBatch_ConnectionThatBreaksAtAnyStatementLosesAndRepeatsNothing(t *testing.T) {
 	t.Parallel()
 	target := fresh(t)
 	cutter, through := newCutter(t, target)
@@ -152,7 +152,7 @@ func TestAConnectionThatDiesAtAnyStatementLosesAndDoublesNothing(t *testing.T) {
 	tries := map[paid]int{}
 	r := start(t, through, sqltransport.Config{Backoff: []time.Duration{time.Millisecond, time.Millisecond, time.Millisecond}},
 		part{name: "shop", publishes: []bus.Event{paid{}}},
-		part{name: "store", publishes: []bus.Event{packed{}}, hears: []bus.Subscription{bus.On(func(ctx context.Context, tx *bus.Tx, p paid) error {
+		part{name: "store", publishes: []bus.Event{packed{}}, subscribes: []bus.Subscription{bus.On(func(ctx context.Context, tx *bus.Tx, p paid) error {
 			mu.Lock()
 			tries[p]++
 			try := tries[p]
@@ -161,7 +161,7 @@ func TestAConnectionThatDiesAtAnyStatementLosesAndDoublesNothing(t *testing.T) {
 				return err
 			}
 			if p.Order == "flaky" && try < 4 {
-				return errors.New("goes aside, and fails there once")
+				return errors.New("is parked, and fails again once")
 			}
 			return tx.Publish(packed{p.Order})
 		})}})
@@ -171,38 +171,38 @@ func TestAConnectionThatDiesAtAnyStatementLosesAndDoublesNothing(t *testing.T) {
 	_, err = direct.ExecContext(t.Context(), `CREATE TABLE store.effects (message uuid)`)
 	require.NoError(t, err)
 	shop := observe(t, target)
-	said := 0
+	published := 0
 	for _, step := range steps {
 		for _, answer := range []bool{false, true} {
-			// In this order: what is still at work connects anew at once, and would
+			// In this order: what is still at work connects again at once, and would
 			// have prepared the statement before the cutter looks for its text.
 			cutter.arm(step, answer)
 			cutter.drop()
 			for _, order := range []string{"flaky", "good", "fine"} {
-				said++
-				require.NoError(t, shop.InTx(t.Context(), func(tx *bus.Tx) error { return tx.Publish(paid{order, said}) }))
+				published++
+				require.NoError(t, shop.InTx(t.Context(), func(tx *bus.Tx) error { return tx.Publish(paid{order, published}) }))
 			}
 			waitFor(t, "cut at "+step, cutter.cut)
 			require.Eventually(t, func() bool {
 				var handled, open int
 				require.NoError(t, direct.QueryRowContext(t.Context(), `SELECT (SELECT count(*) FROM store.inbox), (SELECT count(*) FROM store.parked_messages)`).Scan(&handled, &open))
-				return handled == said && open == 0
+				return handled == published && open == 0
 			}, 60*time.Second, 10*time.Millisecond, "%s, answer lost: %v", step, answer)
 		}
 	}
 	var effects, distinct, events int
 	require.NoError(t, direct.QueryRowContext(t.Context(), `SELECT count(*), count(DISTINCT message), (SELECT count(*) FROM store.log) FROM store.effects`).Scan(&effects, &distinct, &events))
-	require.Equal(t, []int{said, said, said}, []int{effects, distinct, events})
+	require.Equal(t, []int{published, published, published}, []int{effects, distinct, events})
 	_ = r
 }
 
-func TestACommitWhoseAnswerIsLostIsAnErrorAndWakesItsReaders(t *testing.T) {
+func TestInTx_CommitWhoseReplyIsLostIsAnErrorAndWakesItsReaders(t *testing.T) {
 	t.Parallel()
 	cutter, through := newCutter(t, fresh(t))
 	handled := make(chan int, 10)
 	r := start(t, through, sqltransport.Config{Poll: time.Hour},
 		part{name: "shop", publishes: []bus.Event{paid{}}},
-		part{name: "store", hears: []bus.Subscription{bus.On(func(_ context.Context, _ *bus.Tx, p paid) error {
+		part{name: "store", subscribes: []bus.Subscription{bus.On(func(_ context.Context, _ *bus.Tx, p paid) error {
 			handled <- p.N
 			return nil
 		})}})
@@ -211,9 +211,9 @@ func TestACommitWhoseAnswerIsLostIsAnErrorAndWakesItsReaders(t *testing.T) {
 	require.Equal(t, 1, waitFor(t, "the first", handled))
 	store := r.transport.DB("store")
 	require.Eventually(t, func() bool { // its commit is behind us too
-		var position int
-		require.NoError(t, store.QueryRowContext(t.Context(), `SELECT max(committed_offset) FROM offsets`).Scan(&position))
-		return position == 1
+		var offset int
+		require.NoError(t, store.QueryRowContext(t.Context(), `SELECT max(committed_offset) FROM offsets`).Scan(&offset))
+		return offset == 1
 	}, 60*time.Second, 10*time.Millisecond)
 	err := db.InTx(t.Context(), func(tx *bus.Tx) error {
 		cutter.arm("COMMIT", true)
@@ -258,7 +258,7 @@ func TestAFailedMessageGoesAsideInTheTransactionThatMovesThePosition(t *testing.
 	called := make(chan struct{}, 1000)
 	r := start(t, fresh(t), sqltransport.Config{Backoff: []time.Duration{}},
 		part{name: "shop", publishes: []bus.Event{paid{}}},
-		part{name: "store", hears: []bus.Subscription{bus.On(func(context.Context, *bus.Tx, paid) error {
+		part{name: "store", subscribes: []bus.Subscription{bus.On(func(context.Context, *bus.Tx, paid) error {
 			called <- struct{}{}
 			return errors.New("fails")
 		})}})
@@ -272,7 +272,7 @@ func TestAFailedMessageGoesAsideInTheTransactionThatMovesThePosition(t *testing.
 	_, err = db.ExecContext(t.Context(), `CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RAISE EXCEPTION ''no room''; END'; CREATE TRIGGER refuse BEFORE INSERT ON parked_messages FOR EACH ROW EXECUTE FUNCTION refuse()`)
 	require.NoError(t, err)
 	require.NoError(t, r.transport.DB("shop").InTx(t.Context(), func(tx *bus.Tx) error { return tx.Publish(paid{"x", 1}) }))
-	for range 5 { // again and again: the message cannot be put aside, so it stays where it is
+	for range 5 { // again and again: the message cannot be parked, so it stays where it is
 		waitFor(t, "the handler", called)
 	}
 	require.Equal(t, "0 0", state())
@@ -286,7 +286,7 @@ func TestAMessageThatCannotBeReadGoesAsideAndOddMetadataDoesNotMatter(t *testing
 	handled := make(chan string, 10_000) // a handler must not wait for the test: messages come again, beside one that fails
 	r := start(t, fresh(t), sqltransport.Config{},
 		part{name: "shop", publishes: []bus.Event{paid{}}},
-		part{name: "store", hears: []bus.Subscription{bus.On(func(_ context.Context, tx *bus.Tx, p paid) error {
+		part{name: "store", subscribes: []bus.Subscription{bus.On(func(_ context.Context, tx *bus.Tx, p paid) error {
 			handled <- tx.Cause().Key
 			return nil
 		})}})
@@ -301,7 +301,7 @@ func TestAMessageThatCannotBeReadGoesAsideAndOddMetadataDoesNotMatter(t *testing
 			store.PartitionOf(odd.key), odd.key, []byte(odd.payload), odd.metadata)
 		require.NoError(t, err, i)
 	}
-	require.NoError(t, r.transport.DB("shop").InTx(t.Context(), func(tx *bus.Tx) error { // wakes: the rows above told nobody
+	require.NoError(t, r.transport.DB("shop").InTx(t.Context(), func(tx *bus.Tx) error { // wakes: the rows above notified nobody
 		for p := range store.Partitions {
 			if err := tx.Publish(paid{keyOf(p), 0}); err != nil {
 				return err

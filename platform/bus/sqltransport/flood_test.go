@@ -21,7 +21,7 @@ func TestNotifications_AFloodOfThemIsBounded(t *testing.T) { //nolint:parallelte
 	handled := make(chan int, 1000)
 	r := start(t, fresh(t), sqltransport.Config{},
 		part{name: "shop", publishes: []bus.Event{paid{}}},
-		part{name: "store", hears: []bus.Subscription{bus.On(func(_ context.Context, tx *bus.Tx, p paid) error {
+		part{name: "store", subscribes: []bus.Subscription{bus.On(func(_ context.Context, tx *bus.Tx, p paid) error {
 			tx.AfterCommit(func() { handled <- p.N })
 			return nil
 		})}})
@@ -39,7 +39,7 @@ func TestNotifications_AFloodOfThemIsBounded(t *testing.T) { //nolint:parallelte
 		_, err := anybody.ExecContext(t.Context(), `
 			SELECT pg_notify('millrace', CASE i % 5
 				WHEN 0 THEN 'hello ' || i WHEN 1 THEN 'log ' || i || ' shop.events=ffffffffffffffff shop.commands=ffffffffffffffff'
-				WHEN 2 THEN 'log x unknown' || i || '.events=ffffffffffffffff' WHEN 3 THEN 'aside store shop.events ' || i % 64
+				WHEN 2 THEN 'log x unknown' || i || '.events=ffffffffffffffff' WHEN 3 THEN 'parked store shop.events ' || i % 64
 				ELSE i || $2 END)
 			FROM generate_series($1::int, $1::int + 4999) AS i`, round*each, strings.Repeat("x", 2000))
 		require.NoError(t, err)

@@ -50,7 +50,7 @@ func newForgery(t *testing.T) *forgery {
 	f.parts = []bus.Module{
 		part{name: "shop", publishes: []bus.Event{paid{}}, sends: []bus.Command{pack{}}},
 		part{name: "till", publishes: []bus.Event{rung{}}, sends: []bus.Command{pack{}}},
-		part{name: "store", hears: []bus.Subscription{
+		part{name: "store", subscribes: []bus.Subscription{
 			bus.On(func(ctx context.Context, tx *bus.Tx, p paid) error { return note(ctx, tx, "paid", p.Order) }),
 			bus.On(func(ctx context.Context, tx *bus.Tx, p rung) error { return note(ctx, tx, "rung", p.Order) }),
 			bus.Handle(func(ctx context.Context, tx *bus.Tx, p pack) error { return note(ctx, tx, "pack", p.Order) }),
@@ -191,7 +191,7 @@ func TestForged_SourceOfAnEventIsTheModuleOfItsLog(t *testing.T) {
 	url, got := fresh(t), make(chan string, 1)
 	r := start(t, url, sqltransport.Config{Poll: 50 * time.Millisecond},
 		part{name: "shop", publishes: []bus.Event{paid{}}},
-		part{name: "store", hears: []bus.Subscription{bus.OnEvery(func(_ context.Context, _ *bus.Tx, m bus.Received) error {
+		part{name: "store", subscribes: []bus.Subscription{bus.OnEvery(func(_ context.Context, _ *bus.Tx, m bus.Received) error {
 			got <- m.Source
 			return nil
 		})}})

@@ -14,14 +14,14 @@ import (
 )
 
 // It does not run beside others: it looks at all goroutines there are.
-func TestAStoppedProcessLeavesNoGoroutine(t *testing.T) { //nolint:paralleltest // see above
+func TestTransport_LeavesNoGoroutine(t *testing.T) { //nolint:paralleltest // see above
 	url := fresh(t)
 	before := goleak.IgnoreCurrent()
 	t.Run("process", func(t *testing.T) {
 		handled := make(chan int, 10)
 		r := start(t, url, sqltransport.Config{Backoff: []time.Duration{time.Hour}},
 			part{name: "shop", publishes: []bus.Event{paid{}}},
-			part{name: "store", hears: []bus.Subscription{bus.On(func(_ context.Context, _ *bus.Tx, p paid) error {
+			part{name: "store", subscribes: []bus.Subscription{bus.On(func(_ context.Context, _ *bus.Tx, p paid) error {
 				if p.N == 1 {
 					return errors.New("fails")
 				}

@@ -41,10 +41,10 @@ func renewals(t *testing.T, db *sql.DB, process uuid.UUID, n int) {
 func TestLease_IsRenewedWhileNoOtherConnectionIsFree(t *testing.T) {
 	t.Parallel()
 	const pool = 10
-	hears := []bus.Subscription{bus.On(func(context.Context, *bus.Tx, paid) error { return nil })}
+	subscriptions := []bus.Subscription{bus.On(func(context.Context, *bus.Tx, paid) error { return nil })}
 	target := withLockTimeout(t, fresh(t))
 	r := start(t, target, sqltransport.Config{LeaseTTL: time.Second, Workers: 8, MaxConnsPerModule: pool},
-		part{name: "shop", publishes: []bus.Event{paid{}}}, part{name: "store", hears: hears})
+		part{name: "shop", publishes: []bus.Event{paid{}}}, part{name: "store", subscribes: subscriptions})
 	db, err := postgres.Open(t.Context(), postgres.Config{URL: target, MaxConns: 3, IdleInTxTimeout: time.Hour})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, db.Close()) })
@@ -133,7 +133,7 @@ func TestLease_IsRenewedWhilePartitionsCannotBeShared(t *testing.T) {
 	target := withLockTimeout(t, fresh(t))
 	// The turn that waits is cut off after one lease time, the renewal comes after half of it.
 	r := start(t, target, sqltransport.Config{LeaseTTL: 8 * time.Second}, part{name: "shop", publishes: []bus.Event{paid{}}},
-		part{name: "store", hears: []bus.Subscription{bus.On(func(context.Context, *bus.Tx, paid) error { return nil })}})
+		part{name: "store", subscribes: []bus.Subscription{bus.On(func(context.Context, *bus.Tx, paid) error { return nil })}})
 	db, err := postgres.Open(t.Context(), postgres.Config{URL: target, MaxConns: 3, IdleInTxTimeout: time.Hour})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, db.Close()) })

@@ -23,7 +23,7 @@ func TestOffsetsGoOnBehindTwoBillion(t *testing.T) {
 	t.Parallel()
 	url, handled := fresh(t), make(chan int, 10)
 	hosts := []bus.Module{part{name: "shop", publishes: []bus.Event{paid{}}, sends: []bus.Command{pack{}}},
-		part{name: "store", hears: []bus.Subscription{bus.On(func(_ context.Context, _ *bus.Tx, p paid) error {
+		part{name: "store", subscribes: []bus.Subscription{bus.On(func(_ context.Context, _ *bus.Tx, p paid) error {
 			handled <- p.N
 			return nil
 		}), bus.Handle(func(_ context.Context, _ *bus.Tx, p pack) error {
@@ -49,14 +49,14 @@ func TestOffsetsGoOnBehindTwoBillion(t *testing.T) {
 	r := start(t, url, sqltransport.Config{}, hosts...)
 	shop := r.transport.DB("shop")
 	next := 0
-	for _, say := range []func(tx *bus.Tx, n int) error{
+	for _, publish := range []func(tx *bus.Tx, n int) error{
 		func(tx *bus.Tx, n int) error { return tx.Publish(paid{"x", n}) },
 		func(tx *bus.Tx, n int) error { return tx.Send(pack{"x", n}) },
 	} {
 		for _, many := range []int{1, 2} { // one message is written by a function of its own
 			require.NoError(t, shop.InTx(t.Context(), func(tx *bus.Tx) (err error) {
 				for i := range many {
-					err = errors.Join(err, say(tx, next+i))
+					err = errors.Join(err, publish(tx, next+i))
 				}
 				return err
 			}))
@@ -73,7 +73,7 @@ func TestOffsetsGoOnBehindTwoBillion(t *testing.T) {
 	}
 }
 
-// What stops the stock subscriber for ever: nobody is connected who could end it.
+// What stops the stock subscriber: nobody is connected who could end it.
 func TestAPreparedTransactionThatNobodyEndsStopsNobody(t *testing.T) {
 	t.Parallel()
 	cfg := devserver.Config{DataDir: pgtest.Dir(t) + "/data", NoSync: true} // the machine stays up
@@ -92,7 +92,7 @@ func TestAPreparedTransactionThatNobodyEndsStopsNobody(t *testing.T) {
 
 	handled := make(chan int, 10)
 	r := start(t, server.URL("millrace"), sqltransport.Config{}, part{name: "shop", publishes: []bus.Event{paid{}}},
-		part{name: "store", hears: []bus.Subscription{bus.On(func(_ context.Context, _ *bus.Tx, p paid) error {
+		part{name: "store", subscribes: []bus.Subscription{bus.On(func(_ context.Context, _ *bus.Tx, p paid) error {
 			handled <- p.N
 			return nil
 		})}})
@@ -110,7 +110,7 @@ func TestAPreparedTransactionThatNobodyEndsStopsNobody(t *testing.T) {
 	require.NoError(t, err)
 }
 
-func TestADatabaseThatForgetsWhatItConfirmedIsRefused(t *testing.T) {
+func TestOpen_RefusesDatabaseThatForgetsConfirmedCommits(t *testing.T) {
 	t.Parallel()
 	url, topo := fresh(t), topology(t)
 	require.NoError(t, admin.Migrate(t.Context(), url, topo))

@@ -18,29 +18,29 @@ import (
 	"millrace/platform/postgres"
 )
 
-func TestWhoeverLostAPartitionHandlesNothingOfIt(t *testing.T) {
+func TestBatch_NodeThatLostAPartitionHandlesNothingOfIt(t *testing.T) {
 	t.Parallel()
 	handled := make(chan int, 10)
 	r := start(t, fresh(t), sqltransport.Config{},
 		part{name: "shop", publishes: []bus.Event{paid{}}},
-		part{name: "store", hears: []bus.Subscription{bus.On(func(_ context.Context, _ *bus.Tx, p paid) error {
+		part{name: "store", subscribes: []bus.Subscription{bus.On(func(_ context.Context, _ *bus.Tx, p paid) error {
 			handled <- p.N
 			return nil
 		})}})
 	db, err := postgres.Open(t.Context(), postgres.Config{URL: r.url, MaxConns: 1})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, db.Close()) })
-	say := func(n int) {
+	publish := func(n int) {
 		require.NoError(t, r.transport.DB("shop").InTx(t.Context(), func(tx *bus.Tx) error { return tx.Publish(paid{"x", n}) }))
 	}
-	say(1)
+	publish(1)
 	require.Equal(t, 1, waitFor(t, "the first", handled))
 	arrived := func(want int) { // the handler speaks before its transaction is over
 		t.Helper()
 		require.Eventually(t, func() bool {
-			var position int
-			require.NoError(t, db.QueryRowContext(t.Context(), `SELECT max(committed_offset) FROM store.offsets`).Scan(&position))
-			return position == want
+			var offset int
+			require.NoError(t, db.QueryRowContext(t.Context(), `SELECT max(committed_offset) FROM store.offsets`).Scan(&offset))
+			return offset == want
 		}, 60*time.Second, 10*time.Millisecond)
 	}
 	arrived(1)
@@ -50,9 +50,9 @@ func TestWhoeverLostAPartitionHandlesNothingOfIt(t *testing.T) {
 		INSERT INTO bus.nodes (id, modules, subscriptions, expires_at) VALUES ('00000000-0000-0000-0000-000000000001', '{store}', '{}', clock_timestamp() + interval '100 seconds');
 		UPDATE store.offsets SET node = '00000000-0000-0000-0000-000000000001', committed_offset = 2 WHERE committed_offset = 1`)
 	require.NoError(t, err)
-	say(2)
-	say(3)
-	// It goes, and this process claims the partition anew.
+	publish(2)
+	publish(3)
+	// It ends, and this process claims the partition again.
 	_, err = db.ExecContext(t.Context(), `DELETE FROM bus.nodes WHERE id = '00000000-0000-0000-0000-000000000001'`)
 	require.NoError(t, err)
 	require.Equal(t, 3, waitFor(t, "the third", handled), "the second was another's")
@@ -64,7 +64,7 @@ func topology(t *testing.T) *bus.Topology {
 	t.Helper()
 	topo, err := bus.NewTopology(
 		part{name: "shop", publishes: []bus.Event{paid{}, also{}}},
-		part{name: "store", hears: []bus.Subscription{
+		part{name: "store", subscribes: []bus.Subscription{
 			bus.On(func(context.Context, *bus.Tx, paid) error { return nil }),
 			bus.On(func(context.Context, *bus.Tx, also) error { return nil })}})
 	require.NoError(t, err)
@@ -85,7 +85,7 @@ func open(t *testing.T, url string, topo *bus.Topology) *sqltransport.Transport 
 	return tr
 }
 
-func TestASubscriberThatIsClosedBeforeItsTypesAreCompleteClosesEveryChannel(t *testing.T) {
+func TestSubscriber_ClosedBeforeItsTypesAreCompleteClosesEveryChannel(t *testing.T) {
 	t.Parallel()
 	s := open(t, fresh(t), topology(t)).Subscriber("store")
 	first, err := s.Subscribe(t.Context(), "shop.paid")
@@ -102,7 +102,7 @@ func TestASubscriberThatIsClosedBeforeItsTypesAreCompleteClosesEveryChannel(t *t
 	require.Equal(t, errs.Shutdown, errs.KindOf(err))
 }
 
-func TestASubscribersChannelsCloseWhenItsContextEnds(t *testing.T) {
+func TestSubscriber_ChannelsCloseWhenTheContextEnds(t *testing.T) {
 	t.Parallel()
 	s := open(t, fresh(t), topology(t)).Subscriber("store")
 	ctx, cancel := context.WithCancel(t.Context())
@@ -119,7 +119,7 @@ func TestASubscribersChannelsCloseWhenItsContextEnds(t *testing.T) {
 	}
 }
 
-func TestATransportThatIsClosedWithoutDrainLeavesNothingRunning(t *testing.T) {
+func TestTransport_ClosedWithoutDrainLeavesNothingRunning(t *testing.T) {
 	t.Parallel()
 	tr := open(t, fresh(t), topology(t))
 	s := tr.Subscriber("store")
@@ -128,12 +128,12 @@ func TestATransportThatIsClosedWithoutDrainLeavesNothingRunning(t *testing.T) {
 	_, err = s.Subscribe(context.Background(), "shop.also")
 	require.NoError(t, err)
 	require.NoError(t, tr.Close())
-	require.NoError(t, s.Close()) // waits for the executors
+	require.NoError(t, s.Close()) // waits for the workers
 	_, more := <-channel
 	require.False(t, more)
 }
 
-func TestATopicThatTravelsByAnotherTransportRefusesTheStart(t *testing.T) {
+func TestOpen_RefusesTopicOfAnotherTransport(t *testing.T) {
 	t.Parallel()
 	url, topo := fresh(t), topology(t)
 	open(t, url, topo)
@@ -147,7 +147,7 @@ func TestATopicThatTravelsByAnotherTransportRefusesTheStart(t *testing.T) {
 	require.ErrorContains(t, err, "topic shop.events travels by kafka")
 }
 
-func TestBadSettingsAreNamed(t *testing.T) {
+func TestConfig_NamesBadSettings(t *testing.T) {
 	t.Parallel()
 	for field, cfg := range map[string]sqltransport.Config{
 		"URL":               {},
@@ -158,7 +158,7 @@ func TestBadSettingsAreNamed(t *testing.T) {
 	}
 }
 
-// write says n messages of one partition from several writers at once.
+// write publishes n messages of one partition from several writers at once.
 func write(t *testing.T, url string, writers, each int) error {
 	t.Helper()
 	db := open(t, url, topology(t)).DB("shop")
@@ -176,7 +176,7 @@ func write(t *testing.T, url string, writers, each int) error {
 	return all.Wait()
 }
 
-func TestOffsetsFollowTheCommitOrderWhateverTheServersDefaultIsolation(t *testing.T) {
+func TestOffsets_FollowTheCommitOrderWhateverTheServersDefaultIsolation(t *testing.T) {
 	t.Parallel()
 	url := fresh(t)
 	db, err := postgres.Open(t.Context(), postgres.Config{URL: url, MaxConns: 1})
@@ -191,7 +191,7 @@ func TestOffsetsFollowTheCommitOrderWhateverTheServersDefaultIsolation(t *testin
 
 // What the publish lock is for: without it the writers collide, and this test
 // could not be as green as the one above.
-func TestWithoutThePublishLockWritersCollide(t *testing.T) {
+func TestAppend_WithoutThePublishLockWritersCollide(t *testing.T) {
 	t.Parallel()
 	url := fresh(t)
 	require.NoError(t, admin.Migrate(t.Context(), url, topology(t)))
@@ -207,11 +207,11 @@ func TestWithoutThePublishLockWritersCollide(t *testing.T) {
 	require.NotNil(t, pq.As(write(t, url, 8, 200), "23505"), "two writers computed the same offset")
 }
 
-func TestAProcessThatGoesDownGivesItsPartitionsToTheOthersAtOnce(t *testing.T) {
+func TestTransport_ReleasesItsPartitionsAtShutdown(t *testing.T) {
 	t.Parallel()
 	url := fresh(t)
 	hosts := []bus.Module{part{name: "shop", publishes: []bus.Event{paid{}}},
-		part{name: "store", hears: []bus.Subscription{bus.On(func(context.Context, *bus.Tx, paid) error { return nil })}}}
+		part{name: "store", subscribes: []bus.Subscription{bus.On(func(context.Context, *bus.Tx, paid) error { return nil })}}}
 	first := start(t, url, sqltransport.Config{}, hosts...)
 	start(t, url, sqltransport.Config{}, hosts...)
 	db, err := postgres.Open(t.Context(), postgres.Config{URL: url, MaxConns: 1})

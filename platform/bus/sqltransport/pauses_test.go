@@ -51,7 +51,7 @@ func TestTransport_PauseIsLoggedOnceAndReported(t *testing.T) {
 	for name, c := range map[string]struct {
 		breaks, mends string // without mends, breaks is undone
 		level, reason string
-		says          []string
+		want          []string
 		public        string
 	}{
 		"Lock": {`LOCK TABLE store.goods IN EXCLUSIVE MODE`, "", "WARN", "lock",
@@ -64,7 +64,7 @@ func TestTransport_PauseIsLoggedOnceAndReported(t *testing.T) {
 			log := &logLines{}
 			r := start(t, fresh(t), sqltransport.Config{Logger: slog.New(slog.NewJSONHandler(log, nil))},
 				part{name: "shop", publishes: []bus.Event{paid{}}},
-				part{name: "store", hears: []bus.Subscription{bus.On(func(ctx context.Context, tx *bus.Tx, p paid) error {
+				part{name: "store", subscribes: []bus.Subscription{bus.On(func(ctx context.Context, tx *bus.Tx, p paid) error {
 					_, err := tx.ExecContext(ctx, `INSERT INTO goods VALUES ($1)`, p.N)
 					return err
 				})}})
@@ -95,13 +95,13 @@ func TestTransport_PauseIsLoggedOnceAndReported(t *testing.T) {
 			var paused error
 			require.Eventually(t, func() bool { paused = r.transport.Paused(); return paused != nil }, time.Minute, 10*time.Millisecond)
 			require.Equal(t, errs.Resource, errs.KindOf(paused))
-			var told interface {
+			var reported interface {
 				Since() time.Time
 				Public() string
 			}
-			require.ErrorAs(t, paused, &told)
-			require.Equal(t, c.public, told.Public())
-			require.False(t, told.Since().IsZero())
+			require.ErrorAs(t, paused, &reported)
+			require.Equal(t, c.public, reported.Public())
+			require.False(t, reported.Since().IsZero())
 			mend()
 			require.Eventually(t, func() bool { return r.transport.Paused() == nil }, time.Minute, 10*time.Millisecond)
 			require.Eventually(t, func() bool { return len(log.with(t, "subscription resumed")) == 1 }, time.Minute, 10*time.Millisecond)
@@ -110,7 +110,7 @@ func TestTransport_PauseIsLoggedOnceAndReported(t *testing.T) {
 			line, err := json.Marshal(began[0])
 			require.NoError(t, err)
 			require.Equal(t, []any{c.level, c.reason}, []any{began[0]["level"], began[0]["reason"]})
-			for _, part := range c.says {
+			for _, part := range c.want {
 				require.Contains(t, strings.ReplaceAll(string(line), `\\\"`, `\"`), part)
 			}
 			require.Empty(t, log.with(t, "handler failed"))

@@ -36,7 +36,7 @@ func TestHandlerFailure_IsKeptAndLoggedWithoutThePayload(t *testing.T) {
 	log := &logLines{}
 	r := start(t, fresh(t), sqltransport.Config{Backoff: []time.Duration{}, Logger: slog.New(slog.NewJSONHandler(log, nil))},
 		part{name: "shop", publishes: []bus.Event{paid{}}},
-		part{name: "store", hears: []bus.Subscription{bus.On(func(ctx context.Context, tx *bus.Tx, p paid) error { return fails[p.Order](ctx, tx) })}})
+		part{name: "store", subscribes: []bus.Subscription{bus.On(func(ctx context.Context, tx *bus.Tx, p paid) error { return fails[p.Order](ctx, tx) })}})
 	require.NoError(t, r.transport.DB("shop").InTx(t.Context(), func(tx *bus.Tx) error {
 		var all []error
 		for order := range fails {

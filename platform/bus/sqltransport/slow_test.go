@@ -14,10 +14,10 @@ import (
 )
 
 // A handler that shares its transaction with those of other partitions takes
-// long: they are done without it, though there is only one executor. It takes
+// long: they are done without it, though there is only one worker. It takes
 // until they are done, or its time is over. The machine may be so busy that they
 // are done only then: it is tried a few times.
-func TestASlowHandlerDoesNotHoldThePartitionsOfItsRun(t *testing.T) {
+func TestBatch_SlowHandlerDelaysNoOtherPartition(t *testing.T) {
 	t.Parallel()
 	const partitions, gated = 6, -1
 	type round struct {
@@ -31,8 +31,8 @@ func TestASlowHandlerDoesNotHoldThePartitionsOfItsRun(t *testing.T) {
 	gate := make(chan struct{})
 	r := start(t, fresh(t), sqltransport.Config{Workers: 1, Logger: slog.New(slog.DiscardHandler)},
 		part{name: "shop", publishes: []bus.Event{paid{}}},
-		part{name: "store", hears: []bus.Subscription{bus.On(func(_ context.Context, tx *bus.Tx, p paid) error {
-			if p.N == gated { // holds the only executor until all partitions are loaded
+		part{name: "store", subscribes: []bus.Subscription{bus.On(func(_ context.Context, tx *bus.Tx, p paid) error {
+			if p.N == gated { // holds the only worker until all partitions are loaded
 				<-gate
 				return nil
 			}
@@ -53,7 +53,7 @@ func TestASlowHandlerDoesNotHoldThePartitionsOfItsRun(t *testing.T) {
 			return nil
 		})}})
 	db := r.transport.DB("shop")
-	say := func(n func(p int) int) {
+	publish := func(n func(p int) int) {
 		require.NoError(t, db.InTx(t.Context(), func(tx *bus.Tx) error {
 			for p := range partitions {
 				if err := tx.Publish(paid{keysOf(p, 1)[0], n(p)}); err != nil {
@@ -72,11 +72,11 @@ func TestASlowHandlerDoesNotHoldThePartitionsOfItsRun(t *testing.T) {
 			return handled == want
 		}, time.Minute, 10*time.Millisecond)
 	}
-	say(func(int) int { return gated })
+	publish(func(int) int { return gated })
 	close(gate)
 	handled(partitions)
 	for i := range rounds {
-		say(func(p int) int { return i*partitions + p })
+		publish(func(p int) int { return i*partitions + p })
 		waitFor(t, "the other partitions", rounds[i].others)
 		if rounds[i].waited.Load() == 0 {
 			return

@@ -19,7 +19,7 @@ import (
 	"millrace/platform/postgres"
 )
 
-// refusing is a carrier that takes nothing.
+// refusing is a bridge that takes nothing.
 type refusing struct{}
 
 func (refusing) Name() string { return "nowhere" }
@@ -27,7 +27,7 @@ func (refusing) Forward(context.Context, []store.Row) (int, error) {
 	return 0, errs.New(errs.Resource, "refused")
 }
 
-func TestCommandsKeepTheirOrderWhenTheCarrierChangesAndChangesBack(t *testing.T) {
+func TestSwitch_CommandsKeepTheirOrderThereAndBack(t *testing.T) {
 	t.Parallel()
 	url := fresh(t)
 	var mended atomic.Bool
@@ -40,7 +40,7 @@ func TestCommandsKeepTheirOrderWhenTheCarrierChangesAndChangesBack(t *testing.T)
 	}
 	parts := []bus.Module{
 		part{name: "shop", publishes: []bus.Event{paid{}}, sends: []bus.Command{pack{}}},
-		part{name: "store", hears: []bus.Subscription{bus.Handle(note),
+		part{name: "store", subscribes: []bus.Subscription{bus.Handle(note),
 			bus.On(func(ctx context.Context, tx *bus.Tx, p paid) error {
 				_, err := tx.ExecContext(ctx, `INSERT INTO effects (kind, key, n) VALUES ('paid', $1, $2)`, p.Order, p.N)
 				return err
@@ -59,11 +59,11 @@ func TestCommandsKeepTheirOrderWhenTheCarrierChangesAndChangesBack(t *testing.T)
 			SELECT kind || '/' || key || ':' || string_agg(n::text, ',' ORDER BY at) AS line FROM effects GROUP BY kind, key) AS lines`).Scan(&all))
 		return all
 	}
-	// during runs a process that hosts modules; both keys are said under each n.
-	during := func(carrier relay.Bridge, hosted []string, want string, ns ...int) {
-		tr, err := sqltransport.Open(t.Context(), sqltransport.Config{URL: url, Bridge: carrier, Poll: 100 * time.Millisecond, Logger: slog.New(slog.DiscardHandler)}, topo, hosted)
+	// during runs a process that hosts modules; both keys are published with each n.
+	during := func(bridge relay.Bridge, hosted []string, want string, ns ...int) {
+		tr, err := sqltransport.Open(t.Context(), sqltransport.Config{URL: url, Bridge: bridge, Poll: 100 * time.Millisecond, Logger: slog.New(slog.DiscardHandler)}, topo, hosted)
 		require.NoError(t, err)
-		if c, ok := carrier.(*badCarrier); ok {
+		if c, ok := bridge.(*badBridge); ok {
 			c.to.Store(tr)
 		}
 		router, err := bus.NewRouter(topo, hosted, tr.Subscriber, slog.New(slog.DiscardHandler), watermill.NopLogger{})
@@ -72,7 +72,7 @@ func TestCommandsKeepTheirOrderWhenTheCarrierChangesAndChangesBack(t *testing.T)
 		go func() { done <- router.Run(context.Background()) }()
 		<-router.Running()
 		for _, n := range ns {
-			say(t, &rig{t: t, url: url, transport: tr}, n, "free", "stuck")
+			publish(t, &rig{t: t, url: url, transport: tr}, n, "free", "stuck")
 		}
 		if want != "" {
 			require.Eventually(t, func() bool { return got() == want }, time.Minute, 10*time.Millisecond, "want %s", want)
@@ -80,7 +80,7 @@ func TestCommandsKeepTheirOrderWhenTheCarrierChangesAndChangesBack(t *testing.T)
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		require.NoError(t, tr.Drain(ctx))
-		if carrier == nil {
+		if bridge == nil {
 			require.ErrorContains(t, admin.Switch(t.Context(), url, topo, "nowhere"), "processes live")
 		}
 		require.NoError(t, router.Close())
@@ -88,8 +88,8 @@ func TestCommandsKeepTheirOrderWhenTheCarrierChangesAndChangesBack(t *testing.T)
 		require.NoError(t, tr.Close())
 	}
 	both := []string{"shop", "store"}
-	bad := func() *badCarrier {
-		return &badCarrier{modules: both, lose: func(store.Row) bool { return false }}
+	bad := func() *badBridge {
+		return &badBridge{modules: both, lose: func(store.Row) bool { return false }}
 	}
 
 	during(nil, both, "pack/free:0,1 paid/free:0,1 paid/stuck:0,1", 0, 1)
@@ -112,8 +112,8 @@ func TestCommandsKeepTheirOrderWhenTheCarrierChangesAndChangesBack(t *testing.T)
 }
 
 // A process that was stopped while the installation was switched finds out, and
-// neither handles nor says anything on the old road.
-func TestAProcessWhoseInstallationWasSwitchedBehindItsBackStops(t *testing.T) {
+// neither handles nor publishes anything by the old transport.
+func TestSwitch_StopsProcessThatWasNotRunningMeanwhile(t *testing.T) {
 	t.Parallel()
 	url := fresh(t)
 	r := start(t, url, sqltransport.Config{Logger: slog.New(slog.DiscardHandler)}, part{name: "shop", publishes: []bus.Event{paid{}}})
@@ -137,7 +137,7 @@ func TestSwitch_MovesCommandsWhoseMetadataPostgreSQLCannotRead(t *testing.T) {
 	t.Parallel()
 	url := fresh(t)
 	topo, err := bus.NewTopology(part{name: "shop", sends: []bus.Command{pack{}}},
-		part{name: "store", hears: []bus.Subscription{bus.Handle(func(context.Context, *bus.Tx, pack) error { return nil })}})
+		part{name: "store", subscribes: []bus.Subscription{bus.Handle(func(context.Context, *bus.Tx, pack) error { return nil })}})
 	require.NoError(t, err)
 	require.NoError(t, admin.Migrate(t.Context(), url, topo))
 	db, err := postgres.Open(t.Context(), postgres.Config{URL: url, MaxConns: 1, Schema: "store"})

@@ -30,16 +30,16 @@ func (p paid) Key() string     { return p.Order }
 
 // part is a module for tests.
 type part struct {
-	name      string
-	publishes []bus.Event
-	sends     []bus.Command
-	hears     []bus.Subscription
+	name       string
+	publishes  []bus.Event
+	sends      []bus.Command
+	subscribes []bus.Subscription
 }
 
 func (p part) Name() string                      { return p.name }
 func (p part) Publishes() []bus.Event            { return p.publishes }
 func (p part) Sends() []bus.Command              { return p.sends }
-func (p part) Subscriptions() []bus.Subscription { return p.hears }
+func (p part) Subscriptions() []bus.Subscription { return p.subscribes }
 
 // fresh is a database of the test's own, with the bus's tables for a shop and a store.
 func fresh(t *testing.T) (url string) { return bustest.Database(t, "shop", "store") }
@@ -49,7 +49,7 @@ type rig struct {
 	t         *testing.T
 	url       string
 	transport *sqltransport.Transport
-	router    *watermill.CaptureLoggerAdapter // what it said
+	router    *watermill.CaptureLoggerAdapter // what it logged
 }
 
 func start(t *testing.T, url string, cfg sqltransport.Config, parts ...bus.Module) *rig {
@@ -61,8 +61,8 @@ func start(t *testing.T, url string, cfg sqltransport.Config, parts ...bus.Modul
 	cfg.URL = url
 	tr, err := sqltransport.Open(ctx, cfg, topo, topo.Modules())
 	require.NoError(t, err)
-	said := watermill.NewCaptureLogger()
-	router, err := bus.NewRouter(topo, topo.Modules(), tr.Subscriber, cmp.Or(cfg.Logger, slog.Default()), said)
+	logged := watermill.NewCaptureLogger()
+	router, err := bus.NewRouter(topo, topo.Modules(), tr.Subscriber, cmp.Or(cfg.Logger, slog.Default()), logged)
 	require.NoError(t, err)
 	done := make(chan error, 1)
 	go func() { done <- router.Run(context.Background()) }()
@@ -75,10 +75,10 @@ func start(t *testing.T, url string, cfg sqltransport.Config, parts ...bus.Modul
 		require.NoError(t, <-done)
 		require.NoError(t, tr.Close())
 	})
-	return &rig{t: t, url: url, transport: tr, router: said}
+	return &rig{t: t, url: url, transport: tr, router: logged}
 }
 
-func TestEveryEventIsHandledInOrderPerKey(t *testing.T) {
+func TestBatch_HandlesEventsInOrderPerKey(t *testing.T) {
 	t.Parallel()
 	const keys, each = 20, 50
 	var mu sync.Mutex
@@ -87,8 +87,8 @@ func TestEveryEventIsHandledInOrderPerKey(t *testing.T) {
 	count := 0
 	r := start(t, fresh(t), sqltransport.Config{},
 		part{name: "shop", publishes: []bus.Event{paid{}}},
-		part{name: "store", hears: []bus.Subscription{bus.On(func(_ context.Context, tx *bus.Tx, p paid) error {
-			tx.AfterCommit(func() { // a run that a busy machine holds up is given up, and its handlers are called again
+		part{name: "store", subscribes: []bus.Subscription{bus.On(func(_ context.Context, tx *bus.Tx, p paid) error {
+			tx.AfterCommit(func() { // a batch that a busy machine delays is rolled back, and its handlers are called again
 				mu.Lock()
 				defer mu.Unlock()
 				got[p.Order] = append(got[p.Order], p.N)
@@ -122,12 +122,12 @@ func TestEveryEventIsHandledInOrderPerKey(t *testing.T) {
 	}
 }
 
-func TestAMessageThatFailsForGoodHoldsItsKeyOnly(t *testing.T) {
+func TestBatch_DeadMessageBlocksOnlyItsKey(t *testing.T) {
 	t.Parallel()
 	handled := make(chan string, 100)
 	r := start(t, fresh(t), sqltransport.Config{Backoff: []time.Duration{10 * time.Millisecond}},
 		part{name: "shop", publishes: []bus.Event{paid{}}},
-		part{name: "store", hears: []bus.Subscription{bus.On(func(_ context.Context, _ *bus.Tx, p paid) error {
+		part{name: "store", subscribes: []bus.Subscription{bus.On(func(_ context.Context, _ *bus.Tx, p paid) error {
 			if p.Order == "bad" && p.N == 0 {
 				return errs.New(errs.Invalid, "breaks a rule")
 			}

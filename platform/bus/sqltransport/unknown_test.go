@@ -39,13 +39,13 @@ func (l *lines) of(module string) (all []string) {
 	return all
 }
 
-func TestAVersionSaysAtItsStartWhichTypesOfItsModuleItDoesNotKnow(t *testing.T) {
+func TestSubscriber_WarnsAboutTypesOfAnotherVersion(t *testing.T) {
 	t.Parallel()
 	url := fresh(t)
-	hears := func() []bus.Subscription {
+	subscriptions := func() []bus.Subscription {
 		return []bus.Subscription{bus.On(func(context.Context, *bus.Tx, paid) error { return nil })}
 	}
-	parts := []bus.Module{part{name: "shop", publishes: []bus.Event{paid{}}}, part{name: "store", hears: hears()}, part{name: "till", hears: hears()}}
+	parts := []bus.Module{part{name: "shop", publishes: []bus.Event{paid{}}}, part{name: "store", subscribes: subscriptions()}, part{name: "till", subscribes: subscriptions()}}
 	topo, err := bus.NewTopology(parts...)
 	require.NoError(t, err)
 	require.NoError(t, admin.Migrate(t.Context(), url, topo))
@@ -54,10 +54,10 @@ func TestAVersionSaysAtItsStartWhichTypesOfItsModuleItDoesNotKnow(t *testing.T) 
 	t.Cleanup(func() { require.NoError(t, db.Close()) })
 	_, err = db.ExecContext(t.Context(), `INSERT INTO bus.registrations (subscriber, type) VALUES ('store', 'shop.returned'), ('store', 'shop.blessed'), ('store', 'shop.paid'), ('till', 'shop.paid')`)
 	require.NoError(t, err)
-	said := &lines{}
-	start(t, url, sqltransport.Config{Logger: slog.New(slog.NewJSONHandler(said, nil))}, parts...)
-	require.Len(t, said.of("store"), 1)
-	require.Contains(t, said.of("store")[0], `"types":["shop.blessed","shop.returned"]`)
-	require.Contains(t, said.of("store")[0], "millrace deadletters forget store TYPE --reason …")
-	require.Empty(t, said.of("till"))
+	logged := &lines{}
+	start(t, url, sqltransport.Config{Logger: slog.New(slog.NewJSONHandler(logged, nil))}, parts...)
+	require.Len(t, logged.of("store"), 1)
+	require.Contains(t, logged.of("store")[0], `"types":["shop.blessed","shop.returned"]`)
+	require.Contains(t, logged.of("store")[0], "millrace deadletters forget store TYPE --reason …")
+	require.Empty(t, logged.of("till"))
 }

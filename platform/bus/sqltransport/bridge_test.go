@@ -22,10 +22,10 @@ import (
 	"millrace/platform/postgres"
 )
 
-// badCarrier is a carrier inside this process that is as bad as one may be: it
+// badBridge is a bridge inside this process that is as bad as one may be: it
 // repeats, it reorders what it is given at once, it refuses part of it, and
-// loses what lose says.
-type badCarrier struct {
+// loses what lose returns.
+type badBridge struct {
 	to      atomic.Pointer[sqltransport.Transport]
 	modules []string
 	lose    func(store.Row) bool
@@ -34,9 +34,9 @@ type badCarrier struct {
 	carried []store.Row
 }
 
-func (c *badCarrier) Name() string { return "nowhere" }
+func (c *badBridge) Name() string { return "nowhere" }
 
-func (c *badCarrier) Forward(ctx context.Context, rows []store.Row) (int, error) {
+func (c *badBridge) Forward(ctx context.Context, rows []store.Row) (int, error) {
 	to := c.to.Load()
 	if to == nil {
 		return 0, errors.New("not open yet")
@@ -48,13 +48,13 @@ func (c *badCarrier) Forward(ctx context.Context, rows []store.Row) (int, error)
 	c.mu.Lock()
 	c.carried = append(c.carried, rows...)
 	c.mu.Unlock()
-	brought := slices.DeleteFunc(slices.Clone(rows), c.lose)
+	arrived := slices.DeleteFunc(slices.Clone(rows), c.lose)
 	if rand.IntN(3) == 0 {
-		rand.Shuffle(len(brought), func(i, k int) { brought[i], brought[k] = brought[k], brought[i] })
+		rand.Shuffle(len(arrived), func(i, k int) { arrived[i], arrived[k] = arrived[k], arrived[i] })
 	}
 	for _, module := range c.modules {
 		for range 1 + rand.IntN(2) {
-			for _, row := range brought { // one by one, so that their order has a meaning
+			for _, row := range arrived { // one by one, so that their order has a meaning
 				if !slices.Contains(to.SubscribedTopics(module), row.Topic) {
 					continue
 				}
@@ -85,8 +85,8 @@ func effects(t *testing.T, db *bus.DB) (all string) {
 	return all
 }
 
-// carried starts a shop and a store with a carrier between them.
-func carried(t *testing.T, c *badCarrier, cfg sqltransport.Config) *rig {
+// carried starts a shop and a store with a bridge between them.
+func bridged(t *testing.T, c *badBridge, cfg sqltransport.Config) *rig {
 	note := func(ctx context.Context, tx *bus.Tx, kind, key string, n int) error {
 		_, err := tx.ExecContext(ctx, `INSERT INTO effects (kind, key, n) VALUES ($1, $2, $3)`, kind, key, n)
 		return err
@@ -94,7 +94,7 @@ func carried(t *testing.T, c *badCarrier, cfg sqltransport.Config) *rig {
 	url := fresh(t)
 	parts := []bus.Module{
 		part{name: "shop", publishes: []bus.Event{paid{}}, sends: []bus.Command{pack{}}},
-		part{name: "store", hears: []bus.Subscription{
+		part{name: "store", subscribes: []bus.Subscription{
 			bus.On(func(ctx context.Context, tx *bus.Tx, p paid) error { return note(ctx, tx, "paid", p.Order, p.N) }),
 			bus.Handle(func(ctx context.Context, tx *bus.Tx, p pack) error { return note(ctx, tx, "pack", p.Order, p.N) }),
 		}},
@@ -115,7 +115,7 @@ func carried(t *testing.T, c *badCarrier, cfg sqltransport.Config) *rig {
 	return r
 }
 
-func say(t *testing.T, r *rig, n int, keys ...string) {
+func publish(t *testing.T, r *rig, n int, keys ...string) {
 	for _, key := range keys {
 		require.NoError(t, r.transport.DB("shop").InTx(t.Context(), func(tx *bus.Tx) error {
 			if err := tx.Publish(paid{key, n}); err != nil {
@@ -131,9 +131,9 @@ func becomes(t *testing.T, what string, is func() bool) {
 	require.Eventually(t, is, time.Minute, 10*time.Millisecond, what)
 }
 
-func TestWhatACarrierRepeatsReordersAndRefusesTakesEffectOnceAndInOrder(t *testing.T) {
+func TestBridge_RepeatedReorderedAndRefusedRowsTakeEffectOnceAndInOrder(t *testing.T) {
 	t.Parallel()
-	r := carried(t, &badCarrier{}, sqltransport.Config{})
+	r := bridged(t, &badBridge{}, sqltransport.Config{})
 	want := ""
 	for _, kind := range []string{"pack", "paid"} {
 		for k := range 9 {
@@ -143,20 +143,20 @@ func TestWhatACarrierRepeatsReordersAndRefusesTakesEffectOnceAndInOrder(t *testi
 	want = want[:len(want)-1]
 	for n := range 10 {
 		for k := range 9 {
-			say(t, r, n, "order-"+strconv.Itoa(k))
+			publish(t, r, n, "order-"+strconv.Itoa(k))
 		}
 	}
 	becomes(t, "every effect", func() bool { return effects(t, r.transport.DB("store")) == want })
 }
 
-func TestWhatACarrierLosesIsADeadLetterAndNothingWaitsForItForEver(t *testing.T) {
+func TestBridge_LostEventIsADeadLetterAndWhatFollowsGoesOn(t *testing.T) {
 	t.Parallel()
-	c := &badCarrier{lose: func(r store.Row) bool { return r.Type == "shop.paid" && (r.Sequence == 2 || r.Sequence == 3) }}
-	r := carried(t, c, sqltransport.Config{LostAfter: 2 * time.Second})
+	c := &badBridge{lose: func(r store.Row) bool { return r.Type == "shop.paid" && (r.Sequence == 2 || r.Sequence == 3) }}
+	r := bridged(t, c, sqltransport.Config{LostAfter: 2 * time.Second})
 	for n := range 5 {
-		say(t, r, n, "order")
+		publish(t, r, n, "order")
 	}
-	becomes(t, "what follows the hole", func() bool {
+	becomes(t, "what follows the gap", func() bool {
 		return effects(t, r.transport.DB("store")) == "pack/order:0,1,2,3,4 paid/order:0,3,4"
 	})
 	var dead string
@@ -165,14 +165,14 @@ func TestWhatACarrierLosesIsADeadLetterAndNothingWaitsForItForEver(t *testing.T)
 	require.Equal(t, "dead lost shop.events/"+partition+"/2-3", dead)
 }
 
-func TestLostCommandsAreOneDeadLetterThatCanOnlyBeDiscarded(t *testing.T) {
+func TestBridge_LostCommandsAreOneDeadLetterThatCanOnlyBeDiscarded(t *testing.T) {
 	t.Parallel()
-	c := &badCarrier{lose: func(r store.Row) bool { return r.Type == "store.pack" && r.Sequence >= 2 && r.Sequence <= 4 }}
-	r := carried(t, c, sqltransport.Config{LostAfter: 2 * time.Second})
+	c := &badBridge{lose: func(r store.Row) bool { return r.Type == "store.pack" && r.Sequence >= 2 && r.Sequence <= 4 }}
+	r := bridged(t, c, sqltransport.Config{LostAfter: 2 * time.Second})
 	for n := range 6 {
-		say(t, r, n, "order")
+		publish(t, r, n, "order")
 	}
-	becomes(t, "what follows the hole", func() bool {
+	becomes(t, "what follows the gap", func() bool {
 		return effects(t, r.transport.DB("store")) == "pack/order:0,4,5 paid/order:0,1,2,3,4,5"
 	})
 	db, err := postgres.Open(t.Context(), postgres.Config{URL: r.url, MaxConns: 1})
@@ -188,14 +188,14 @@ func TestLostCommandsAreOneDeadLetterThatCanOnlyBeDiscarded(t *testing.T) {
 	require.Zero(t, open)
 }
 
-func TestACarrierThatLostATopicGetsEverythingAgain(t *testing.T) {
+func TestSetTopicID_NewTopicGetsEverythingAgain(t *testing.T) {
 	t.Parallel()
-	c := &badCarrier{}
-	r := carried(t, c, sqltransport.Config{})
+	c := &badBridge{}
+	r := bridged(t, c, sqltransport.Config{})
 	again, err := r.transport.Inbound().SetTopicID(t.Context(), "shop.events", "first")
 	require.NoError(t, err)
 	require.False(t, again)
-	say(t, r, 0, "a", "b", "c")
+	publish(t, r, 0, "a", "b", "c")
 	const once = "pack/a:0 pack/b:0 pack/c:0 paid/a:0 paid/b:0 paid/c:0"
 	becomes(t, "effects", func() bool { return effects(t, r.transport.DB("store")) == once })
 
@@ -228,12 +228,12 @@ func await[T any](t *testing.T, from <-chan T) T {
 	}
 }
 
-// Requests may hold every connection of a module: what the carrier brings has
+// Requests may hold every connection of a module: what the bridge brings has
 // others, and the other way round.
-func TestACarrierHasConnectionsOfItsOwn(t *testing.T) {
+func TestReceive_HasConnectionsOfItsOwn(t *testing.T) {
 	t.Parallel()
 	const pool = 5
-	r := carried(t, &badCarrier{}, sqltransport.Config{MaxConnsPerModule: pool})
+	r := bridged(t, &badBridge{}, sqltransport.Config{MaxConnsPerModule: pool})
 	held, release := make(chan struct{}, pool), make(chan struct{})
 	var requests sync.WaitGroup
 	for range pool {
@@ -257,16 +257,16 @@ func TestACarrierHasConnectionsOfItsOwn(t *testing.T) {
 	}}))
 }
 
-func TestARowWithoutANumberIsHandledFromTheQueue(t *testing.T) {
+func TestReceive_RowWithoutNumberIsHandledFromTheQueue(t *testing.T) {
 	t.Parallel()
-	r := carried(t, &badCarrier{}, sqltransport.Config{})
+	r := bridged(t, &badBridge{}, sqltransport.Config{})
 	rows := []store.Row{{
 		Topic: "shop.events", Source: "https://example.com/till", ID: uuid.Must(uuid.NewV7()), Type: "shop.paid", Key: "foreign",
 		Payload: []byte(`{"order":"foreign","n":7}`), Metadata: map[string]string{"ce_source": "https://example.com/till"},
 	}}
 	require.NoError(t, r.transport.Inbound().Receive(t.Context(), "store", rows))
 	require.NoError(t, r.transport.Inbound().Receive(t.Context(), "store", rows))
-	say(t, r, 8, "foreign")
+	publish(t, r, 8, "foreign")
 	becomes(t, "both", func() bool {
 		got := effects(t, r.transport.DB("store"))
 		return got == "pack/foreign:8 paid/foreign:7,8" || got == "pack/foreign:8 paid/foreign:8,7"

@@ -17,7 +17,7 @@ import (
 	"millrace/platform/postgres"
 )
 
-// received is a store that gets rows as a carrier delivers them, from the shop.
+// received is a store that gets rows as a bridge delivers them, from the shop.
 type received struct {
 	forgery
 	r *rig
@@ -26,7 +26,7 @@ type received struct {
 func receives(t *testing.T, cfg sqltransport.Config) *received {
 	t.Helper()
 	cfg.Logger = slog.New(slog.DiscardHandler)
-	r := carried(t, &badCarrier{}, cfg)
+	r := bridged(t, &badBridge{}, cfg)
 	db, err := postgres.Open(t.Context(), postgres.Config{URL: r.url, Schema: "store", MaxConns: 2})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, db.Close()) })
@@ -109,7 +109,7 @@ func TestReceive_RefusesNumberFarAboveTheHighest(t *testing.T) {
 		1<<60, store.PartitionOf("order")), `SELECT error FROM parked_messages`)
 	r.gets(2, idOf(3), 1)
 	r.becomes("1 3", handledOf)
-	// As many of the carrier's records are gone as numbers are missing.
+	// As many of the bridge's records are gone as numbers are missing.
 	r.gets(5_000_002, idOf(4), 6_000_000)
 	r.gets(5_000_003, idOf(5), 1)
 	r.becomes("1 3 4 5", handledOf)
@@ -117,7 +117,7 @@ func TestReceive_RefusesNumberFarAboveTheHighest(t *testing.T) {
 	r.becomes("true", `SELECT (count(*) < 10)::text FROM inbound`)
 }
 
-// What was sent long ago is gone from the carrier: a new subscriber's first number is high.
+// What was sent long ago is gone from the bridge: a new subscriber's first number is high.
 func TestReceive_AcceptsAnyFirstNumber(t *testing.T) {
 	t.Parallel()
 	r := receives(t, sqltransport.Config{LostAfter: 50 * time.Millisecond})

@@ -19,14 +19,14 @@ import (
 	"millrace/platform/postgres"
 )
 
-// Messages of different keys that come in one run: whoever failed is blamed,
-// and not whoever stands beside it.
-func TestWhoFailsInARunIsBlamedAndNobodyBesideIt(t *testing.T) {
+// Messages of different keys in one batch: the one that fails is parked, and not one
+// beside it.
+func TestIsolation_FindsTheMessageThatFailsAndParksNoOther(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		first func(ctx context.Context, tx *bus.Tx) error // of the first message's handler
-		says  string
-		two   bool // the third message makes itself a suspect too: it fails the first time
+		want  string
+		two   bool // the third message is isolated too: it fails the first time
 	}{
 		"a deferred constraint": {func(ctx context.Context, tx *bus.Tx) error {
 			_, err := tx.ExecContext(ctx, `INSERT INTO child VALUES (17)`)
@@ -43,7 +43,7 @@ func TestWhoFailsInARunIsBlamedAndNobodyBesideIt(t *testing.T) {
 			var failed atomic.Bool
 			r := start(t, fresh(t), sqltransport.Config{Backoff: []time.Duration{}},
 				part{name: "shop", publishes: []bus.Event{paid{}}},
-				part{name: "store", hears: []bus.Subscription{bus.On(func(ctx context.Context, tx *bus.Tx, p paid) error {
+				part{name: "store", subscribes: []bus.Subscription{bus.On(func(ctx context.Context, tx *bus.Tx, p paid) error {
 					switch {
 					case p.N == 0:
 						return c.first(ctx, tx)
@@ -71,21 +71,21 @@ func TestWhoFailsInARunIsBlamedAndNobodyBesideIt(t *testing.T) {
 				var got string
 				require.NoError(t, db.QueryRowContext(t.Context(), `SELECT format('%s; %s', (SELECT string_agg(n::text, ',' ORDER BY n) FROM healthy),
 					(SELECT string_agg("offset" || ' ' || state || ' ' || kind, ', ') FROM parked_messages))`).Scan(&got))
-				return got == "1,2,3,4; 1 "+c.says
+				return got == "1,2,3,4; 1 "+c.want
 			}, 60*time.Second, 10*time.Millisecond)
 		})
 	}
 }
 
 // A failure that passes by itself is a warning, with its kind. The router would
-// tell each a second time, as an error, for which somebody may be woken.
-func TestAFailureThatPassesByItselfIsNoErrorOfTheRouter(t *testing.T) {
+// log each a second time, as an error, for which an operator may be called.
+func TestRouter_LogsNoErrorForAPause(t *testing.T) {
 	t.Parallel()
 	var tries atomic.Int64
 	done := make(chan struct{})
 	r := start(t, fresh(t), sqltransport.Config{Logger: slog.New(slog.DiscardHandler)},
 		part{name: "shop", publishes: []bus.Event{paid{}}},
-		part{name: "store", hears: []bus.Subscription{bus.On(func(_ context.Context, tx *bus.Tx, p paid) error {
+		part{name: "store", subscribes: []bus.Subscription{bus.On(func(_ context.Context, tx *bus.Tx, p paid) error {
 			if tries.Add(1) <= 4 {
 				return errs.New(errs.Resource, "what it needs is away")
 			}
