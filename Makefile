@@ -26,7 +26,7 @@ test: ## run the default tests, some minutes; they bring their own PostgreSQL
 	go test ./...
 
 .PHONY: test-all
-test-all: ## run every suite, as the gate does (needs Java 17; Maven and Python the first time; an hour)
+test-all: ## run every suite, as the gate does (needs Java 17; Maven and Python the first time; half an hour)
 	.ci/run
 
 .PHONY: race

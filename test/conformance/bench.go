@@ -193,7 +193,7 @@ func (b *bench) becomes(want, query string, args ...any) {
 
 func (b *bench) within(limit time.Duration, want, query string, args ...any) {
 	b.t.Helper()
-	tick := time.NewTicker(10 * time.Millisecond)
+	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for deadline := time.Now().Add(limit); ; <-tick.C {
 		got := b.text(query, args...)

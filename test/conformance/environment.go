@@ -176,7 +176,7 @@ func (b *bench) lock(statement string) (release func()) {
 func (b *bench) waiters(what string, least int) {
 	b.t.Helper()
 	seen := map[string]bool{}
-	tick := time.NewTicker(5 * time.Millisecond)
+	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for deadline := time.Now().Add(patience); len(seen) < least; <-tick.C {
 		var now []sql.NullString

@@ -65,18 +65,6 @@ func withoutPrograms(t *testing.T) devserver.Config {
 	return cfg
 }
 
-func TestDownload_HappensOnceAndIsChecked(t *testing.T) {
-	t.Parallel()
-	cfg, asked := repository(t)
-	cfg.Template = ""
-	for range 2 {
-		server := start(t, cfg)
-		require.Equal(t, "1", value(t, connect(t, server, "postgres"), "SELECT 1"))
-		require.NoError(t, server.Stop())
-	}
-	require.Equal(t, int32(1), asked.Load(), "one archive for both starts, and no sum of the repository's")
-}
-
 func TestDownload_RefusesChangedArchive(t *testing.T) {
 	t.Parallel()
 	for name, spoil := range map[string]func(jar []byte) []byte{

@@ -95,6 +95,7 @@ func (s *Server) arguments() []string {
 	if s.cfg.NoSync {
 		set("fsync", "off")
 		set("full_page_writes", "off")
+		set("shared_buffers", "16MB") // less for each process to map, and for DROP DATABASE to search
 	}
 	return args
 }

@@ -42,8 +42,8 @@ type Config struct {
 	// MaxConnections is the server's max_connections. Default 200.
 	MaxConnections int
 
-	// NoSync disables fsync. WARNING: committed data may be lost when the machine crashes
-	// (not when the program does). For tests.
+	// NoSync disables fsync, and makes the server's buffers small. WARNING: committed data
+	// may be lost when the machine crashes (not when the program does). For tests.
 	NoSync bool
 
 	// Ephemeral removes DataDir when the server has ended. For tests. (On Windows it
