@@ -29,8 +29,8 @@ type consultation struct {
 
 // step is one action in a consultation.
 type step struct {
-	Do   string // move, time, memo, say, deposit
-	Who  string // MEMBER, HOSPITAL or SYSTEM; CUSTOMER or HOSPITAL for say
+	Do   string // move, time, memo, post, deposit
+	Who  string // MEMBER, HOSPITAL or SYSTEM; CUSTOMER or HOSPITAL for post
 	What string // the new status, the new time, or the text
 }
 
@@ -85,7 +85,7 @@ func consultationOf(row []string) (c consultation, err error) {
 }
 
 // stepOf parses "move FIXED HOSPITAL", "time MEMBER 2027-03-02T10:00:00+09:00",
-// "memo some text", "say CUSTOMER some text" or "deposit".
+// "memo some text", "post CUSTOMER some text" or "deposit".
 func stepOf(text string) (step, error) {
 	do, rest, _ := strings.Cut(text, " ")
 	first, last, _ := strings.Cut(rest, " ")
@@ -93,7 +93,7 @@ func stepOf(text string) (step, error) {
 	switch do {
 	case "move":
 		s.What, s.Who = first, last
-	case "time", "say":
+	case "time", "post":
 		s.Who, s.What = first, last
 	case "memo":
 		s.What = rest

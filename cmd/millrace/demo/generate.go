@@ -109,12 +109,12 @@ func orders() [][]string {
 
 var (
 	asks = []string{
-		"say CUSTOMER 안녕하세요, 이번 주 금요일에 예약 가능할까요?", "say CUSTOMER 시술 시간이 얼마나 걸리나요?", "say CUSTOMER 주차 가능한가요?",
-		"say CUSTOMER Hello, do you have a doctor who speaks English?", "say CUSTOMER Is the price for one session or for three?",
+		"post CUSTOMER 안녕하세요, 이번 주 금요일에 예약 가능할까요?", "post CUSTOMER 시술 시간이 얼마나 걸리나요?", "post CUSTOMER 주차 가능한가요?",
+		"post CUSTOMER Hello, do you have a doctor who speaks English?", "post CUSTOMER Is the price for one session or for three?",
 	}
 	answers = []string{
-		"say HOSPITAL 네, 오후 3시 이후 가능합니다.", "say HOSPITAL 약 40분 정도 걸립니다.", "say HOSPITAL 건물 지하에 두 시간 무료입니다.",
-		"say HOSPITAL Yes, Dr. Han speaks English.", "say HOSPITAL It is for three sessions, and the first visit is free.",
+		"post HOSPITAL 네, 오후 3시 이후 가능합니다.", "post HOSPITAL 약 40분 정도 걸립니다.", "post HOSPITAL 건물 지하에 두 시간 무료입니다.",
+		"post HOSPITAL Yes, Dr. Han speaks English.", "post HOSPITAL It is for three sessions, and the first visit is free.",
 	}
 	memos = []string{"memo 알레르기 없음, 오전 선호", "memo Prefers a call after 6 pm", "memo 이전 방문 기록 있음"}
 )
@@ -145,10 +145,10 @@ func consultations() [][]string {
 			if language == "en" {
 				amount, currency = one([]string{"2500", "4000"}), "USD"
 			}
-			script = append(talk, "move CONTACTING HOSPITAL", "deposit", "say CUSTOMER 예약금을 결제했습니다. / I have paid the deposit.")
+			script = append(talk, "move CONTACTING HOSPITAL", "deposit", "post CUSTOMER 예약금을 결제했습니다. / I have paid the deposit.")
 		case 4: // the deposit is refunded
 			amount, currency = "50000", "KRW"
-			script = append(talk, "deposit", "time HOSPITAL "+later, "say CUSTOMER 죄송하지만 취소할게요. / Sorry, I have to cancel.", "move CANCELED MEMBER")
+			script = append(talk, "deposit", "time HOSPITAL "+later, "post CUSTOMER 죄송하지만 취소할게요. / Sorry, I have to cancel.", "move CANCELED MEMBER")
 		case 5:
 			script = append(talk, "move FIXED HOSPITAL", "time HOSPITAL "+later, "time MEMBER "+at.Add(time.Hour).Format(time.RFC3339), "move CANCELED HOSPITAL")
 		case 6:
@@ -160,7 +160,7 @@ func consultations() [][]string {
 			amount, currency = "20000", "KRW"
 			script = []string{asks[about], "move REJECTED HOSPITAL", "deposit"}
 		case 9:
-			script = append(talk, one(memos), "move CANCELED MEMBER", "say HOSPITAL 다음에 뵙겠습니다. / See you another time.")
+			script = append(talk, one(memos), "move CANCELED MEMBER", "post HOSPITAL 다음에 뵙겠습니다. / See you another time.")
 		}
 		rows = append(rows, []string{
 			strconv.Itoa(one([]int{4848, 4849, 5120, 7001})), strconv.Itoa(member), fmt.Sprintf("member%d@mail.example", member), language, opened,

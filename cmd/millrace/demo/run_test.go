@@ -91,7 +91,7 @@ func TestLoadConsultations_EmbeddedFileHasEveryStep(t *testing.T) {
 			require.False(t, s.Do == "deposit" && c.DepositAmount == 0, "consultation %d", c.Number)
 		}
 	}
-	for _, kind := range []string{"move MEMBER", "move HOSPITAL", "move SYSTEM", "time MEMBER", "time HOSPITAL", "say CUSTOMER", "say HOSPITAL", "memo ", "deposit "} {
+	for _, kind := range []string{"move MEMBER", "move HOSPITAL", "move SYSTEM", "time MEMBER", "time HOSPITAL", "post CUSTOMER", "post HOSPITAL", "memo ", "deposit "} {
 		require.True(t, moved[kind], kind)
 	}
 	more, err := loadConsultations(201)

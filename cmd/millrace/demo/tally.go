@@ -77,7 +77,7 @@ WITH message AS (
 		EXISTS (SELECT 1 FROM %[2]s.inbox i WHERE i.subscriber = $1 AND i.message_id = m.id AND split_part(i.topic, '/', 1) = split_part($2, '/', 1)) AS in_inbox,
 		EXISTS (SELECT 1 FROM %[2]s.parked_messages a WHERE a.subscriber = $1 AND a.message_id = m.id AND split_part(a.topic, '/', 1) = split_part($2, '/', 1)) AS is_parked
 	FROM (SELECT * FROM %[1]s) m LEFT JOIN %[2]s.offsets p ON p.subscriber = $1 AND p.topic = $2 AND p.partition = m.partition
-), put_aside AS (
+), parked AS (
 	SELECT a.state, EXISTS (SELECT 1 FROM %[2]s.parked_messages d WHERE d.subscriber = a.subscriber AND d.topic = a.topic AND d.key = a.key
 		AND d.state = 'dead' AND d."offset" < a."offset") AS behind_dead
 	FROM %[2]s.parked_messages a WHERE a.subscriber = $1 AND a.topic = $2
@@ -86,11 +86,11 @@ SELECT (SELECT coalesce(sum(last), 0) FROM (SELECT max("offset") AS last FROM %[
 	(SELECT count(*) FROM %[2]s.inbox WHERE subscriber = $1 AND topic = $2),
 	(SELECT count(*) FROM message WHERE passed AND NOT subscribed AND NOT is_parked),
 	(SELECT count(*) FROM message WHERE NOT passed),
-	(SELECT count(*) FROM put_aside WHERE state = 'retry_scheduled'),
-	(SELECT count(*) FROM put_aside WHERE state IN ('blocked', 'awaiting_version')),
-	(SELECT count(*) FROM put_aside WHERE state IN ('blocked', 'awaiting_version') AND behind_dead),
-	(SELECT count(*) FROM put_aside WHERE state = 'dead'),
-	(SELECT count(*) FROM put_aside WHERE state = 'discarded'),
+	(SELECT count(*) FROM parked WHERE state = 'retry_scheduled'),
+	(SELECT count(*) FROM parked WHERE state IN ('blocked', 'awaiting_version')),
+	(SELECT count(*) FROM parked WHERE state IN ('blocked', 'awaiting_version') AND behind_dead),
+	(SELECT count(*) FROM parked WHERE state = 'dead'),
+	(SELECT count(*) FROM parked WHERE state = 'discarded'),
 	(SELECT count(*) FROM message WHERE passed AND subscribed AND NOT in_inbox AND NOT is_parked)`
 
 // takeTally counts for every subscriber and topic. db must be a snapshot: otherwise the

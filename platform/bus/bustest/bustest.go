@@ -2,9 +2,9 @@
 // messages arrive, then exactly these rows and messages are there.
 //
 // The database, the transport, the router and the HTTP server are the real
-// ones; only the other modules are missing. What the module hears is said by
-// stand-ins of their owners, and what it sends stays in the receivers' queues,
-// where Then finds it.
+// ones; only the other modules are missing. Stand-ins for them publish and send
+// what the module handles. The commands that it sends stay in the receivers'
+// queues, where Then finds them.
 //
 //	d := bustest.Start(t, func(db *bus.DB) bustest.Module { return delivery.New(db, delivery.Config{}) })
 //	d.Given(`PUT /deliveries/goods-17/address`, `{"postcode":"00000", …}`)
@@ -12,8 +12,8 @@
 //	d.Then(deliveryapi.Failed{OrderKey: "goods-17"}, paymentapi.Refund{OrderKey: "goods-17"})
 //	d.ThenAgainNothing() // the same message delivered twice
 //
-// Everything waits on the database for at most ten seconds, and then fails the
-// test and says what was there instead.
+// Every wait has a time limit of a minute. Then the test fails with the rows or
+// messages that were there instead.
 package bustest
 
 import (
@@ -59,13 +59,13 @@ type Harness struct {
 	handler   http.Handler
 	db        *bus.DB
 
-	seen map[uuid.UUID]bool // messages of the module that a Then has looked at
-	last []uuid.UUID        // what the last When said
-	said map[uuid.UUID]string
+	seen   map[uuid.UUID]bool   // messages of the module that a Then has looked at
+	last   []uuid.UUID          // the messages of the last When
+	topics map[uuid.UUID]string // by message
 }
 
 // Start runs the module that build makes, on a database of its own, until the
-// test ends. A module that hears every event hears those in hearing.
+// test ends. A module that subscribes to every event receives those in subscribed.
 func Start(t testing.TB, build func(db *bus.DB) Module, hearing ...bus.Event) *Harness {
 	t.Helper()
 	ctx := t.Context()
@@ -85,7 +85,7 @@ func Start(t testing.TB, build func(db *bus.DB) Module, hearing ...bus.Event) *H
 
 	h := &Harness{
 		t: t, ctx: ctx, module: declared.Name(), topo: topo, transport: transport,
-		db: transport.DB(declared.Name()), seen: map[uuid.UUID]bool{}, said: map[uuid.UUID]string{},
+		db: transport.DB(declared.Name()), seen: map[uuid.UUID]bool{}, topics: map[uuid.UUID]string{},
 	}
 	module := build(h.db)
 	h.run(module, hearing, log)

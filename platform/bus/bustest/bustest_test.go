@@ -82,7 +82,7 @@ func TestHarness_TestsOneModuleAlone(t *testing.T) {
 	s.ThenRow(`SELECT count(*), min(order_key) FROM boxes`, 1, "a")
 
 	s.When(ordered{Order: "b", Bad: true})
-	s.ThenNothing() // what a failed handler wrote and said is undone
+	s.ThenNothing() // the writes and messages of a failed handler are rolled back
 	s.ThenRow(`SELECT count(*) FROM boxes`, 1)
 	require.Equal(t, []string{"shop.ordered b: nobody packs that"}, s.DeadLetters())
 }

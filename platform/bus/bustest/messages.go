@@ -17,8 +17,8 @@ import (
 	"millrace/platform/bus/envelope"
 )
 
-// When delivers messages to the module, in order, as if their owners had said
-// them, and returns when the module has handled them or put them aside for good.
+// When delivers messages to the module, in order, as their owners publish or send
+// them. It returns when each is handled or a dead letter.
 func (h *Harness) When(messages ...any) {
 	h.t.Helper()
 	h.last = nil
@@ -33,9 +33,9 @@ func (h *Harness) When(messages ...any) {
 			require.FailNow(h.t, "When takes events and commands", "%T is neither", m)
 		}
 		db := h.transport.DB(owner)
-		require.NotNil(h.t, db, "the module hears nothing of %s: %T", owner, m)
+		require.NotNil(h.t, db, "the module handles no message of %s: %T", owner, m)
 		topic := h.topo.TopicOf(nameOf(m))
-		require.NotEmpty(h.t, topic, "%s is not declared; a module that hears every event names them in Start", nameOf(m))
+		require.NotEmpty(h.t, topic, "%s is not declared; a module that subscribes to every event names them in Start", nameOf(m))
 		before := h.ids(topic)
 		require.NoError(h.t, db.InTx(h.ctx, func(tx *bus.Tx) error {
 			if event, ok := m.(bus.Event); ok {
@@ -46,7 +46,7 @@ func (h *Harness) When(messages ...any) {
 		for id := range h.ids(topic) {
 			if !before[id] {
 				h.last = append(h.last, id)
-				h.said[id] = topic
+				h.topics[id] = topic
 			}
 		}
 	}
@@ -54,13 +54,14 @@ func (h *Harness) When(messages ...any) {
 }
 
 // ThenAgainNothing delivers the messages of the last When once more, with the
-// same ids, and fails if the module says anything or handles any of them again.
+// same IDs, and fails if the module publishes or sends anything, or handles any of
+// them again.
 func (h *Harness) ThenAgainNothing() {
 	h.t.Helper()
 	require.NotEmpty(h.t, h.last, "ThenAgainNothing needs a When before it")
 	handled := h.one(`SELECT count(*) FROM inbox`)
 	for _, id := range h.last {
-		module, kind, _ := strings.Cut(h.said[id], ".")
+		module, kind, _ := strings.Cut(h.topics[id], ".")
 		name := map[string]string{"events": "log", "commands": "queue"}[kind]
 		_, err := h.exec(fmt.Sprintf(`SELECT %[1]s.append_%[2]s(ARRAY[partition], ARRAY[id], ARRAY[type], ARRAY[key], ARRAY[payload], ARRAY[metadata::text])
 			FROM (SELECT * FROM %[1]s.%[2]s WHERE id = $1 ORDER BY "offset" LIMIT 1) m`, module, name), id)
@@ -70,17 +71,17 @@ func (h *Harness) ThenAgainNothing() {
 	require.Equal(h.t, handled, h.one(`SELECT count(*) FROM inbox`), "a repetition was handled")
 }
 
-// Then fails unless the module has said exactly these messages, in this order,
-// since the last Then. They are compared as JSON; what is zero in the expected
+// Then fails unless the module has published and sent exactly these messages, in
+// this order, since the last Then. They are compared as JSON; what is zero in the expected
 // message is not compared.
 func (h *Harness) Then(messages ...any) {
 	h.t.Helper()
-	var got []said
+	var got []message
 	h.eventually(func() bool {
 		got = h.unseen()
 		return len(got) >= len(messages)
 	}, func() string {
-		return fmt.Sprintf("the module said %d of %d messages: %v", len(got), len(messages), got)
+		return fmt.Sprintf("the module gave out %d of %d messages: %v", len(got), len(messages), got)
 	})
 	h.settle()
 	got = h.unseen()
@@ -91,7 +92,7 @@ func (h *Harness) Then(messages ...any) {
 	for _, m := range messages {
 		want = append(want, nameOf(m))
 	}
-	require.Empty(h.t, cmp.Diff(want, names), "the module said (−want +got): %v", got)
+	require.Empty(h.t, cmp.Diff(want, names), "the module's messages (−want +got): %v", got)
 	for i, m := range messages {
 		body, err := json.Marshal(m)
 		require.NoError(h.t, err)
@@ -103,11 +104,12 @@ func (h *Harness) Then(messages ...any) {
 	}
 }
 
-// ThenNothing fails if the module has said anything since the last Then.
+// ThenNothing fails if the module has published or sent anything since the last
+// Then.
 func (h *Harness) ThenNothing() {
 	h.t.Helper()
 	h.settle()
-	require.Empty(h.t, h.unseen(), "the module should have said nothing")
+	require.Empty(h.t, h.unseen(), "the module should have published and sent nothing")
 }
 
 // ThenRow fails unless the query, on the module's schema, comes to give one row
@@ -142,8 +144,8 @@ func (h *Harness) DeadLetters() []string {
 	return all
 }
 
-// settle waits until the module has seen all that was said to it, and nothing
-// of it waits to be tried again.
+// settle waits until the module has handled or parked all its messages, and none
+// waits for a retry.
 func (h *Harness) settle() {
 	h.t.Helper()
 	var behind string
@@ -160,24 +162,25 @@ func (h *Harness) settle() {
 			}
 		}
 		if n := h.one(`SELECT count(*) FROM parked_messages WHERE state = 'retry_scheduled'`); n != "0" {
-			behind += n + " messages are tried again; "
+			behind += n + " messages wait for a retry; "
 		}
 		return behind == ""
 	}, func() string { return "the module is behind: " + behind })
 }
 
-// said is a message that the module said.
-type said struct {
+// message is one that the module published or sent.
+type message struct {
 	id      uuid.UUID
 	name    string
 	payload json.RawMessage
 	at      time.Time
 }
 
-func (s said) String() string { return s.name + " " + string(s.payload) }
+func (s message) String() string { return s.name + " " + string(s.payload) }
 
-// unseen reads what the module said, in its log and in the receivers' queues.
-func (h *Harness) unseen() []said {
+// unseen returns the module's messages since the last Then, from its event log and
+// the receivers' queues.
+func (h *Harness) unseen() []message {
 	h.t.Helper()
 	query := `SELECT id, type, payload, metadata, true FROM log`
 	for _, module := range h.topo.Modules() {
@@ -186,9 +189,9 @@ func (h *Harness) unseen() []said {
 	rows, err := h.db.QueryContext(h.ctx, query)
 	require.NoError(h.t, err)
 	defer rows.Close()
-	var all []said
+	var all []message
 	for rows.Next() {
-		var s said
+		var s message
 		var text []byte
 		var published bool
 		require.NoError(h.t, rows.Scan(&s.id, &s.name, &s.payload, &text, &published))
@@ -202,7 +205,7 @@ func (h *Harness) unseen() []said {
 		all = append(all, s)
 	}
 	require.NoError(h.t, rows.Err())
-	slices.SortStableFunc(all, func(a, b said) int { return a.at.Compare(b.at) })
+	slices.SortStableFunc(all, func(a, b message) int { return a.at.Compare(b.at) })
 	return all
 }
 
@@ -283,11 +286,11 @@ func nameOf(m any) string {
 	return fmt.Sprintf("%T", m)
 }
 
-// zeroTime is how a time that was left out is encoded.
+// zeroTime is the encoding of a zero time.
 const zeroTime = "0001-01-01T00:00:00Z"
 
-// pick reduces actual to what expected says something about; a zero value in
-// expected says nothing, and is copied.
+// pick reduces actual to the fields that expected sets; a zero value in expected
+// matches anything, and is copied from it.
 func pick(actual, expected any) any {
 	want, ok := expected.(map[string]any)
 	got, ok2 := actual.(map[string]any)

@@ -8,7 +8,7 @@ import (
 	"millrace/platform/bus"
 )
 
-// outside is the stand-in for whoever sends commands to the module.
+// outside is the stand-in for the modules that send commands to the module.
 const outside = "outside"
 
 // standIn declares what another module would.
@@ -31,7 +31,8 @@ func (n named) EventName() string   { return string(n) }
 func (n named) CommandName() string { return string(n) }
 func (n named) Key() string         { return "" }
 
-// standIns makes the owners of all that the module hears and sends.
+// standIns returns stand-ins for the owners of all messages that the module handles
+// and for the receivers of its commands.
 func standIns(m bus.Module, hearing []bus.Event) []bus.Module {
 	owners := map[string]*standIn{outside: {name: outside}}
 	ownerOf := func(message string) *standIn {

@@ -31,8 +31,9 @@ type Config struct {
 	Members func() []Member
 	// TopicOf returns the topic of a message type, or "".
 	TopicOf func(messageType string) string
-	// Check refuses a renewal. It is called after the row was written: who changes the
-	// installation sees the node, or the node sees the change.
+	// Check refuses a renewal by an error. It is called after the row was written, so
+	// that of a concurrent change of the installation and the node at least one sees the
+	// other.
 	Check func(ctx context.Context, db *sql.DB) error
 	// Others is called after each look at the leases: whether another node is alive.
 	Others func(alive bool)

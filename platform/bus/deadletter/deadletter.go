@@ -1,23 +1,21 @@
-// Package deadletter shows an operator the messages that only an operator can
-// help: those that failed for good, and those that no version of their module
-// that serves knows. It hands them back to their subscribers, or dismisses them.
+// Package deadletter lists the messages that wait for an operator: dead letters, and
+// messages whose type no running version of their module knows. It retries and
+// discards them.
 //
-// A dead letter holds the later messages of its key, for that subscriber, until
-// it is handled or discarded. Its state changes by compare-and-set only: of two
-// operators one wins and the other is told. The partition's owner, in whatever
-// process, is woken after the commit: it tries the message with all attempts
-// anew, or goes on with those behind it.
+// A dead letter blocks the later messages of its key, for that subscriber, until it
+// is handled or discarded. Its state changes by compare-and-set: if two operators
+// decide at once, one succeeds and the other gets a Conflict. After the commit the
+// node that owns the partition is notified. It retries the message with all
+// attempts, or continues with the messages behind it.
 //
-// A message whose type the serving version does not know, but another one has
-// subscribed to, or that is a command, is held for a version that knows it, and
-// holds the later ones of its key: a release that was taken back comes again. It
-// goes on by itself as soon as such a version serves. If none ever will, Forget
-// says so for the type, and Discard for one message. Listed are the first of
-// their keys, whether they were held at once or a version left that had begun
-// with them.
+// A message of an unknown type waits for a version that knows it if it is a command,
+// or if another version has subscribed to the type: a release that was rolled back
+// may return. Meanwhile it blocks the later messages of its key. It is handled when
+// such a version runs. If none ever will, Forget discards all messages of the type,
+// and Discard a single one. Of each key only the first waiting message is listed.
 //
-// A message that was discarded is kept, with who did it, when and why; it never
-// takes effect. Who is what the caller says: there is no sign-in.
+// The row of a discarded message is kept, with who discarded it, when and why. The
+// message never takes effect. The name is not verified: there is no sign-in.
 package deadletter
 
 import (
@@ -42,7 +40,7 @@ import (
 // Letter is a message that a subscriber could not handle, or does not know.
 type Letter struct {
 	ID         string    // "<subscriber's module>/<number>", for Retry
-	Subscriber string    // who could not handle it
+	Subscriber string    // the module that could not handle it
 	MessageID  uuid.UUID // the message
 	Type       string    // its name
 	Key        string    // its key
@@ -52,15 +50,15 @@ type Letter struct {
 	Attempts   int       // how often it was tried
 	Kind       string    // the last error's kind, see package errs
 	Error      string    // the last error, at most 2,000 bytes
-	FailedAt   time.Time // when it was tried last, or put aside
+	FailedAt   time.Time // of the last attempt, or when it was parked
 	Behind     int       // how many messages of its key wait behind it
 }
 
 // Dead is the State of a message that failed for good.
 const Dead = "dead"
 
-// List returns the dead letters of the modules, and what waits for a version that
-// knows it, oldest first, at most limit. db may be any connection that can read
+// List returns the modules' dead letters and the messages that wait for a version
+// that knows their type, oldest first, at most limit. db may be any connection that can read
 // the modules' schemas.
 func List(ctx context.Context, db *sql.DB, modules []string, limit int) (_ []Letter, err error) {
 	defer errs.Wrap(&err, "list dead letters")
@@ -94,19 +92,20 @@ func List(ctx context.Context, db *sql.DB, modules []string, limit int) (_ []Let
 	return all, rows.Err()
 }
 
-// Retry hands a dead letter back to its subscriber. An id that is none is
-// Invalid or NotFound; one whose state is no longer dead (somebody was faster,
-// or it was handled) is a Conflict that says what it is now. So is one that waits
-// for a version that knows its type: nobody who serves could try it. What a
-// carrier lost, or could not read, cannot be tried: Invalid.
+// Retry makes a dead letter's subscriber handle it again. A malformed or unknown id
+// is Invalid or NotFound. If the message is no longer dead, because another operator
+// was faster or it was handled, the error is a Conflict with its present state. A
+// message that waits for a version that knows its type is a Conflict too: no running
+// version could handle it. A message that was lost or could not be read on its way
+// through Kafka is Invalid: there is nothing to handle.
 func Retry(ctx context.Context, db *sql.DB, modules []string, id string) (err error) {
 	defer errs.Wrap(&err, "retry %s", id)
 	return decide(ctx, db, modules, id, func(string) string { return `a.state = 'dead'` }, store.Hopeless, `state = 'retry_scheduled', next_attempt_at = clock_timestamp(), attempts = 0, decided_at = clock_timestamp()`)
 }
 
-// Discard dismisses a message that List shows for good: it takes no effect, and
-// the later ones of its key go on. by says who, reason why; both are needed and
-// kept. Errors are as Retry's.
+// Discard discards a message that List shows: it never takes effect, and the later
+// messages of its key are handled. by is the operator's name; by and reason are
+// required and stored. Errors are those of Retry.
 func Discard(ctx context.Context, db *sql.DB, modules []string, id, by, reason string) (err error) {
 	if err := answerable(&by, &reason); err != nil {
 		return err
@@ -116,13 +115,12 @@ func Discard(ctx context.Context, db *sql.DB, modules []string, id, by, reason s
 	return decide(ctx, db, modules, id, may, func(string) string { return "" }, discarding, by, reason)
 }
 
-// discarding is what a discarded message's row becomes; $2 says who, $3 why.
+// discarding sets the columns of a discarded message; $2 is by, $3 the reason.
 const discarding = `state = 'discarded', next_attempt_at = NULL, decided_at = clock_timestamp(), decided_by = $2, reason = $3`
 
 const maxReason = 500 // characters
 
-// answerable refuses a decision that nobody could explain later, and brings its
-// texts into the form in which they are stored.
+// answerable requires a name and a reason, and normalizes them as they are stored.
 func answerable(by, reason *string) error {
 	for name, given := range map[string]*string{"by": by, "reason": reason} {
 		stored, fault := text.Given(*given, maxReason)
@@ -134,8 +132,8 @@ func answerable(by, reason *string) error {
 	return nil
 }
 
-// decide changes a message that is aside by compare-and-set, and wakes its
-// partition's owner. may is the condition, in SQL.
+// decide changes a parked message by compare-and-set, and notifies the node that
+// owns its partition. may is the condition, in SQL.
 func decide(ctx context.Context, db *sql.DB, modules []string, id string, may func(module string) string, not func(messageType string) (why string), change string, args ...any) error {
 	module, digits, _ := strings.Cut(id, "/")
 	number, err := strconv.ParseInt(digits, 10, 64)
@@ -169,7 +167,7 @@ func decide(ctx context.Context, db *sql.DB, modules []string, id string, may fu
 	return err
 }
 
-// whyNot says what a message is that cannot be decided on.
+// whyNot returns the error for a message that may not be retried or discarded.
 func whyNot(ctx context.Context, tx *sql.Tx, module string, number int64) error {
 	var state, messageType string
 	var waiting bool

@@ -25,7 +25,7 @@ func (quiet) Subscriptions() []bus.Subscription { return nil }
 
 var modules = []string{"shop", "store"}
 
-// letters returns a database in which nobody works, with these rows aside at
+// letters returns a database without nodes, with these parked rows at
 // the store and one at the shop.
 func letters(t *testing.T) *sql.DB {
 	t.Helper()
@@ -118,7 +118,7 @@ func TestRetry_ChangesNothingUnlessDeadLetter(t *testing.T) {
 	t.Parallel()
 	db := letters(t)
 	for id, want := range map[string]errs.Kind{
-		"": errs.Invalid, "store": errs.Invalid, "store/": errs.Invalid, "store/x": errs.Invalid, "bus/1": errs.Invalid, "store.aside; --/1": errs.Invalid,
+		"": errs.Invalid, "store": errs.Invalid, "store/": errs.Invalid, "store/x": errs.Invalid, "bus/1": errs.Invalid, "store.parked; --/1": errs.Invalid,
 		"store/99": errs.NotFound, "store/2": errs.Conflict, "store/4": errs.Conflict, "store/5": errs.Conflict,
 	} {
 		err := deadletter.Retry(t.Context(), db, modules, id)

@@ -18,32 +18,32 @@ import (
 
 // Forgotten is what Forget did.
 type Forgotten struct {
-	Discarded int // messages that were held for a version that knows the type, and never take effect now
-	Left      int // messages of the type that are aside still: dead letters, and those behind others of their keys
+	Discarded int // messages that waited for a version that knows the type
+	Left      int // parked messages of the type that are left: dead letters, and those blocked by others of their keys
 }
 
-// forgetPatience is how long Forget tries to get between two runs, and turn how
-// long it makes others wait for it each time.
+// forgetPatience is how long Forget tries to lock out the batches in flight, and
+// forgetTurn how long new batches wait for it each time.
 const (
 	forgetPatience = 20 * time.Second
 	forgetTurn     = 500 * time.Millisecond
 )
 
-// Forget says that no version of a module will hear a type any more. In one
-// transaction the subscription is forgotten, and what is held for a version that
-// knows the type is discarded, as by Discard; what waited behind goes on, and
-// later events of the type are skipped. A dead letter of the type stays one, and
-// a message that is held behind another of its key stays until it is the first.
-// Commands are never skipped: another one of the type is held again.
+// Forget removes a module's subscription to a type that no version will subscribe to
+// any more. In the same transaction it discards the messages that wait for a version
+// that knows the type, as Discard does. The messages behind them are handled, and
+// later events of the type are skipped. Dead letters of the type stay, and so do
+// messages blocked by another one of their key. Commands are never skipped: a later
+// command of the type waits again.
 //
-// It is a Conflict, which names the process, while one lives that hears the type:
-// its subscription would be forgotten, not ended. A process that starts with the
-// type later subscribes anew, and what was discarded stays so; one that is at
-// this moment starting is not seen, and subscribes anew at its next start. It is
-// NotFound if there is neither a subscription nor anything held, Forbidden for
-// who does not own the tables, and Contention if it did not get between two runs
-// within 20 s: the runs of all modules in the database wait for it, half a second
-// at a time at most, so that none of them holds a message that Forget does not see.
+// If a running process subscribes to the type, the error is a Conflict that names
+// the process. A process that starts later with the type subscribes again; discarded
+// messages stay discarded. A process that is starting at this moment is not seen,
+// and subscribes again at its next start. Without a subscription and without waiting
+// messages the error is NotFound; without ownership of the tables it is Forbidden.
+// Forget locks out the batches of all modules in the database, for at most half a
+// second at a time, so that no batch parks a message that Forget does not see. If it
+// cannot within 20 s, the error is Contention.
 func Forget(ctx context.Context, db *sql.DB, modules []string, module, messageType, by, reason string) (_ Forgotten, err error) {
 	if err := answerable(&by, &reason); err != nil {
 		return Forgotten{}, err
@@ -102,7 +102,7 @@ func forgetOnce(ctx context.Context, db *sql.DB, module, messageType, by, reason
 		module, messageType).Scan(&process, &since)
 	switch {
 	case err == nil:
-		return done, errs.New(errs.Conflict, "process %s, which began at %s, hears it: end every process whose version does", process, since.Local().Format("2006-01-02 15:04:05"))
+		return done, errs.New(errs.Conflict, "process %s, started at %s, subscribes to it: end every process whose version does", process, since.Local().Format("2006-01-02 15:04:05"))
 	case !errors.Is(err, sql.ErrNoRows):
 		return done, err
 	}

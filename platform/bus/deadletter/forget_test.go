@@ -28,7 +28,7 @@ type paid struct {
 func (paid) EventName() string { return "shop.paid" }
 func (p paid) Key() string     { return p.Order }
 
-// returned is an event that only a newer version of the store hears.
+// returned is an event that only a newer version of the store subscribes to.
 type returned struct {
 	Order string `json:"order"`
 }
@@ -42,15 +42,15 @@ func (shop) Publishes() []bus.Event { return []bus.Event{paid{}, returned{}} }
 
 type store struct {
 	quiet
-	hears []bus.Subscription
+	subscriptions []bus.Subscription
 }
 
-func (s store) Subscriptions() []bus.Subscription { return s.hears }
+func (s store) Subscriptions() []bus.Subscription { return s.subscriptions }
 
-// serve runs a shop and a store that hears this, until stop or the test's end.
-func serve(t *testing.T, url string, hears ...bus.Subscription) (transport *sqltransport.Transport, stop func()) {
+// serve runs a shop and a store with these subscriptions, until stop or the test's end.
+func serve(t *testing.T, url string, subscriptions ...bus.Subscription) (transport *sqltransport.Transport, stop func()) {
 	t.Helper()
-	topo, err := bus.NewTopology(shop{quiet{"shop"}}, store{quiet{"store"}, hears})
+	topo, err := bus.NewTopology(shop{quiet{"shop"}}, store{quiet{"store"}, subscriptions})
 	require.NoError(t, err)
 	require.NoError(t, admin.Migrate(t.Context(), url, topo))
 	transport, err = sqltransport.Open(t.Context(), sqltransport.Config{URL: url, Poll: time.Hour}, topo, topo.Modules())
@@ -102,7 +102,7 @@ func taken[T any](t *testing.T, from <-chan T) (m T) {
 	return m
 }
 
-func say(t *testing.T, transport *sqltransport.Transport, events ...bus.Event) {
+func publish(t *testing.T, transport *sqltransport.Transport, events ...bus.Event) {
 	t.Helper()
 	require.NoError(t, transport.DB("shop").InTx(t.Context(), func(tx *bus.Tx) error {
 		for _, event := range events {
@@ -134,7 +134,7 @@ func TestForget_BlocksNoKeyAndSkipsTypeFromThenOn(t *testing.T) {
 	stop()
 
 	older, _ := serve(t, url, hearsPaid)
-	say(t, older, returned{"order-1"}, paid{"order-1", 1}, paid{"order-2", 1})
+	publish(t, older, returned{"order-1"}, paid{"order-1", 1}, paid{"order-2", 1})
 	require.Equal(t, paid{"order-2", 1}, taken(t, got), "another key goes on")
 	require.Eventually(t, func() bool { return text(t, db, `SELECT count(*)::text FROM store.parked_messages`) == "2" }, time.Minute, 10*time.Millisecond)
 	letters, err := deadletter.List(t.Context(), db, modules, 1000)
@@ -152,7 +152,7 @@ func TestForget_BlocksNoKeyAndSkipsTypeFromThenOn(t *testing.T) {
 	require.Equal(t, paid{"order-1", 1}, taken(t, got), "what waited behind it goes on")
 	require.Equal(t, "discarded by kim: the release was taken back for good", text(t, db, `SELECT state || ' by ' || decided_by || ': ' || reason FROM store.parked_messages WHERE type = 'shop.returned' AND decided_at IS NOT NULL`))
 
-	say(t, older, returned{"order-1"}, paid{"order-1", 2})
+	publish(t, older, returned{"order-1"}, paid{"order-1", 2})
 	require.Equal(t, paid{"order-1", 2}, taken(t, got), "a later one of the type is skipped")
 	require.Equal(t, "0", text(t, db, `SELECT count(*)::text FROM store.parked_messages WHERE state <> 'discarded' AND type = 'shop.returned'`))
 	_, err = forget()
@@ -171,7 +171,7 @@ func TestForget_IncludesMessagesOfBatchInFlight(t *testing.T) {
 	db := open(t, url)
 	_, err := db.ExecContext(t.Context(), `INSERT INTO bus.registrations (subscriber, type) VALUES ('store', 'shop.returned')`)
 	require.NoError(t, err)
-	say(t, older, paid{"order-1", 1}, returned{"order-1"}) // one run, which has read the registrations when its first handler begins
+	publish(t, older, paid{"order-1", 1}, returned{"order-1"}) // one batch, which has read the registrations when its first handler begins
 	taken(t, began)
 	type outcome struct {
 		deadletter.Forgotten
@@ -229,10 +229,10 @@ func TestForget_DiscardsOnlyMessagesAwaitingVersion(t *testing.T) {
 func TestForget_DiscardsMessagesLeftByRevertedVersion(t *testing.T) {
 	t.Parallel()
 	db := letters(t)
-	process := func(hears string) {
+	process := func(subscriptions string) {
 		_, err := db.ExecContext(t.Context(), `DELETE FROM bus.nodes`)
 		require.NoError(t, err)
-		_, err = db.ExecContext(t.Context(), `INSERT INTO bus.nodes (id, modules, subscriptions, expires_at) VALUES (gen_random_uuid(), '{store}', $1, clock_timestamp() + interval '100 seconds')`, hears)
+		_, err = db.ExecContext(t.Context(), `INSERT INTO bus.nodes (id, modules, subscriptions, expires_at) VALUES (gen_random_uuid(), '{store}', $1, clock_timestamp() + interval '100 seconds')`, subscriptions)
 		require.NoError(t, err)
 	}
 	shown := func() (all string) {
@@ -248,7 +248,7 @@ func TestForget_DiscardsMessagesLeftByRevertedVersion(t *testing.T) {
 	_, err := db.ExecContext(t.Context(), `UPDATE store.parked_messages SET error = 'behind an earlier message of its key' WHERE state = 'blocked'`)
 	require.NoError(t, err)
 	require.NoError(t, deadletter.Discard(t.Context(), db, modules, "store/1", "kim", "a test"))
-	require.Empty(t, shown(), "nobody serves: whoever does next may know them")
+	require.Empty(t, shown(), "no process runs: the next one may know them")
 	process("{store/till.paid}")
 	require.Empty(t, shown(), "they go on at once")
 	require.Equal(t, errs.Conflict, errs.KindOf(deadletter.Discard(t.Context(), db, modules, "store/2", "kim", "a test")))

@@ -11,9 +11,9 @@ import (
 const unknown = `a.state = 'awaiting_version'`
 
 // waits is the condition, in SQL, that a row a of a module waits for a version
-// that knows its type. It is the first of its key that is open; and either a
-// version that did not know it put it aside, or the one that knew it is gone: the
-// module is served, and no process hears the type.
+// that knows its type. It is the first open one of its key. Either a version that did
+// not know the type parked it, or the version that knew it is gone: a process hosts
+// the module, and none subscribes to the type.
 func waits(module string) string {
 	return fmt.Sprintf(`(a.state IN ('blocked', 'awaiting_version', 'retry_scheduled') AND NOT EXISTS (
 			SELECT 1 FROM %[1]s.parked_messages e WHERE e.subscriber = a.subscriber AND e.topic = a.topic AND e.partition = a.partition
