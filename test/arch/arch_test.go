@@ -42,6 +42,8 @@ var planted = []struct {
 		"platform/web/web.go": `package web; import _ "millrace/platform/bus"`}},
 	{"imports go one way", "the bus imports a transport", map[string]string{
 		"platform/bus/bus.go": `package bus; import _ "millrace/platform/bus/sqltransport"`}},
+	{"the SQL of the bus is in its store", "the engine reads a table", map[string]string{
+		"platform/bus/engine/batch.go": "package engine; const q = `SELECT committed_offset FROM offsets`"}},
 	{"contracts import the standard library only", "a contract imports the bus", map[string]string{
 		"modules/payment/paymentapi/events.go": `package paymentapi; import _ "millrace/platform/bus"`}},
 	{"contracts import the standard library only", "a contract imports a library", map[string]string{

@@ -1,6 +1,11 @@
 package arch
 
-import "slices"
+import (
+	"go/ast"
+	"go/token"
+	"regexp"
+	"slices"
+)
 
 // busImports lists, for each package of the platform, the packages of the bus that it
 // may import, from the bottom up. A package that is not listed may import none.
@@ -34,5 +39,25 @@ func importsGoOneWay(t *tree, fault func(string, ...any)) {
 				fault("%s: imports %s; the packages of the bus that %s may import are %v (busImports)", s.path, imported, s.dir(), busImports[s.dir()])
 			}
 		}
+	}
+}
+
+// withoutSQL are the packages whose statements are in platform/bus/store.
+var withoutSQL = []string{"platform/bus/work", "platform/bus/engine", "platform/bus/relay", "platform/bus/sqltransport"}
+
+var statement = regexp.MustCompile(`\b(?:SELECT|INSERT INTO|UPDATE|DELETE FROM)\s`)
+
+// busSQLIsInTheStore: so that a table of the bus is named in one package.
+func busSQLIsInTheStore(t *tree, fault func(string, ...any)) {
+	for _, s := range t.sources {
+		if s.test || !slices.Contains(withoutSQL, s.dir()) {
+			continue
+		}
+		ast.Inspect(s.ast, func(n ast.Node) bool {
+			if text, ok := n.(*ast.BasicLit); ok && text.Kind == token.STRING && statement.MatchString(text.Value) {
+				fault("%s: has the statement %.40s; SQL on the bus's tables is in platform/bus/store", s.path, text.Value)
+			}
+			return true
+		})
 	}
 }

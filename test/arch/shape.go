@@ -186,6 +186,7 @@ var rules = map[string]func(*tree, func(string, ...any)){
 	"platform knows no module":                           platformKnowsNoModule,
 	"tests watch their own database":                     testsWatchTheirOwnDatabase,
 	"imports go one way":                                 importsGoOneWay,
+	"the SQL of the bus is in its store":                 busSQLIsInTheStore,
 	"contracts import the standard library only":         contractsAreLeaves,
 	"modules meet in contracts only":                     modulesMeetInContracts,
 	"modules know no transport":                          modulesKnowNoTransport,

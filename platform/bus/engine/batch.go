@@ -77,15 +77,15 @@ func (p *processor) runBatch(ctx context.Context, parts []*part) (err error) {
 
 // batch is a transaction that handles messages.
 type batch struct {
-	p        *processor
-	tx       *sql.Tx
-	parts    []*part
-	size     int  // how many messages
-	all      bool // a savepoint stands around each of them
-	out      *delivery.Outbox
-	newer    []string         // types that only another version of the subscriber knows
-	dead     []deadLetter     // messages that are dead letters with the commit
-	reparked []store.Identity // messages whose inbox rows are removed again, since they were parked
+	p         *processor
+	tx        *sql.Tx
+	parts     []*part
+	size      int  // how many messages
+	all       bool // a savepoint stands around each of them
+	out       *delivery.Outbox
+	newer     []string         // types that only another version of the subscriber knows
+	dead      []deadLetter     // messages that are dead letters with the commit
+	unclaimed []store.Identity // messages that are parked, so that their inbox rows are removed again
 }
 
 // shared reports whether several handlers share the transaction and its locks, so that it can
@@ -148,13 +148,13 @@ func (b *batch) handle(ctx context.Context, part *part, row store.Record, fresh 
 	}
 	delete(fresh, id) // a second copy in the same batch is a repetition
 	if part.t.parked[row.Key] || part.parked[row.Key] {
-		b.reparked = append(b.reparked, id)
+		b.unclaimed = append(b.unclaimed, id)
 		return b.park(ctx, part, row, store.Parking{State: store.StateBlocked, Kind: errs.Unknown.String(), Error: "behind an earlier message of its key"})
 	}
 	d := &delivery.Delivery{Tx: b.tx, Out: b.out, Attempt: 1, Failed: part.t.failed[row.Offset]}
 	d.Isolated = b.all || part.t.isolated[row.Offset] || d.Failed != nil
 	d.Park = func(ctx context.Context, cause error) error {
-		b.reparked = append(b.reparked, id)
+		b.unclaimed = append(b.unclaimed, id)
 		return b.park(ctx, part, row, parkingAfter(b.p.cfg.Backoff, 1, cause))
 	}
 	return b.deliver(ctx, part.t, row, d)
@@ -176,8 +176,8 @@ func (b *batch) park(ctx context.Context, part *part, row store.Record, parking 
 
 // finish appends what the batch publishes, and commits.
 func (b *batch) finish(ctx context.Context) error {
-	if len(b.reparked) > 0 {
-		if err := store.RemoveInbox(ctx, b.tx, b.p.cfg.Module, b.reparked); err != nil {
+	if len(b.unclaimed) > 0 {
+		if err := store.RemoveInbox(ctx, b.tx, b.p.cfg.Module, b.unclaimed); err != nil {
 			return err
 		}
 	}

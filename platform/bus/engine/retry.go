@@ -84,7 +84,7 @@ func (p *processor) retryOnce(ctx context.Context, t *partition, m store.Parked)
 		d := &delivery.Delivery{Tx: tx, Isolated: true, Out: b.out, Attempt: m.Attempts + 1, Failed: t.failed[m.Offset]}
 		d.Park = func(ctx context.Context, cause error) error {
 			failed = true
-			b.reparked = append(b.reparked, store.IdentityOf(t.Stream, m.Record))
+			b.unclaimed = append(b.unclaimed, store.IdentityOf(t.Stream, m.Record))
 			parking := parkingAfter(p.cfg.Backoff, m.Attempts+1, cause)
 			b.note(t.Stream, m.Record, parking)
 			err := store.ParkAgain(ctx, tx, m, parking)
