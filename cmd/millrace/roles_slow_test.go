@@ -7,7 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"millrace/platform/bus/kafkatransport/fakebroker"
+	"millrace/platform/bus/kafkabridge/fakebroker"
 )
 
 // Six processes each. TestRoles_OneProcessUsesEachModulesRole is in the default tier.

@@ -16,7 +16,7 @@ import (
 
 	"millrace/modules/payment/gateway"
 	"millrace/modules/payment/gateway/simulator"
-	"millrace/platform/bus/kafkatransport/fakebroker"
+	"millrace/platform/bus/kafkabridge/fakebroker"
 	"millrace/platform/postgres/pgtest"
 )
 

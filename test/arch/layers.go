@@ -10,20 +10,20 @@ import (
 // busImports lists, for each package of the platform, the packages of the bus that it
 // may import, from the bottom up. A package that is not listed may import none.
 var busImports = map[string][]string{
-	"platform/bus":                {"platform/bus/envelope", "platform/bus/internal/delivery"},
-	"platform/bus/store":          {"platform/bus", "platform/bus/envelope"},
-	"platform/bus/admin":          {"platform/bus", "platform/bus/envelope", "platform/bus/store"},
-	"platform/bus/cluster":        {"platform/bus/store"},
-	"platform/bus/work":           {"platform/bus", "platform/bus/store"},
-	"platform/bus/engine":         {"platform/bus", "platform/bus/internal/delivery", "platform/bus/store", "platform/bus/work"},
-	"platform/bus/relay":          {"platform/bus", "platform/bus/envelope", "platform/bus/store", "platform/bus/work"},
-	"platform/bus/sqltransport":   {"platform/bus", "platform/bus/cluster", "platform/bus/engine", "platform/bus/envelope", "platform/bus/relay", "platform/bus/store", "platform/bus/work"},
-	"platform/bus/kafkatransport": {"platform/bus", "platform/bus/envelope", "platform/bus/relay", "platform/bus/sqltransport", "platform/bus/store"},
-	"platform/bus/deadletter":     {"platform/bus/cluster", "platform/bus/store"},
-	"platform/bus/trace":          {"platform/bus", "platform/bus/envelope", "platform/bus/store"},
-	"platform/outbound":           {"platform/bus"},
-	"platform/module":             {"platform/bus"},
-	"platform/bus/bustest":        {"platform/bus", "platform/bus/envelope", "platform/bus/sqltransport", "platform/bus/store", "platform/bus/admin"},
+	"platform/bus":              {"platform/bus/envelope", "platform/bus/internal/delivery"},
+	"platform/bus/store":        {"platform/bus", "platform/bus/envelope"},
+	"platform/bus/admin":        {"platform/bus", "platform/bus/envelope", "platform/bus/store"},
+	"platform/bus/cluster":      {"platform/bus/store"},
+	"platform/bus/work":         {"platform/bus", "platform/bus/store"},
+	"platform/bus/engine":       {"platform/bus", "platform/bus/internal/delivery", "platform/bus/store", "platform/bus/work"},
+	"platform/bus/relay":        {"platform/bus", "platform/bus/envelope", "platform/bus/store", "platform/bus/work"},
+	"platform/bus/sqltransport": {"platform/bus", "platform/bus/cluster", "platform/bus/engine", "platform/bus/envelope", "platform/bus/relay", "platform/bus/store", "platform/bus/work"},
+	"platform/bus/kafkabridge":  {"platform/bus", "platform/bus/envelope", "platform/bus/relay", "platform/bus/sqltransport", "platform/bus/store"},
+	"platform/bus/deadletter":   {"platform/bus/cluster", "platform/bus/store"},
+	"platform/bus/trace":        {"platform/bus", "platform/bus/envelope", "platform/bus/store"},
+	"platform/outbound":         {"platform/bus"},
+	"platform/module":           {"platform/bus"},
+	"platform/bus/bustest":      {"platform/bus", "platform/bus/envelope", "platform/bus/sqltransport", "platform/bus/store", "platform/bus/admin"},
 }
 
 // importsGoOneWay: within the platform, a package of the bus is imported only by the

@@ -52,7 +52,7 @@
 // Publisher), one watermill-kafka Subscriber for each group, and the handlers of
 // stock. Its settings are the defaults except those that would lose or reorder
 // messages: acks=all, idempotent, a partition by key, new groups begin at the
-// oldest record. Ours is kafkatransport as it comes. Topics have 8 partitions.
+// oldest record. Ours is kafkabridge as it comes. Topics have 8 partitions.
 //
 // "kafka-relay" is a backlog on its way to the broker, while nobody handles: rows
 // that were confirmed, per second. The topic is read back afterwards: every

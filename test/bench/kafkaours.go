@@ -6,7 +6,7 @@ import (
 	"log/slog"
 
 	"millrace/platform/bus"
-	"millrace/platform/bus/kafkatransport"
+	"millrace/platform/bus/kafkabridge"
 	"millrace/platform/bus/sqltransport"
 	"millrace/platform/bus/store"
 )
@@ -16,12 +16,12 @@ import (
 type oursKafka struct {
 	*ours
 	kafka *kafka
-	cfg   kafkatransport.Config
+	cfg   kafkabridge.Config
 }
 
 func openOursKafka(k *kafka) func(context.Context, string) (contender, error) {
 	return func(ctx context.Context, url string) (contender, error) {
-		o := &oursKafka{kafka: k, cfg: kafkatransport.Config{
+		o := &oursKafka{kafka: k, cfg: kafkabridge.Config{
 			Brokers: k.brokers, Prefix: prefixOf(url), Partitions: kafkaPartitions, Logger: slog.New(slog.DiscardHandler)}}
 		o.ours = &ours{url: url, road: o.road(url)}
 		return o, o.open(ctx, parkedRoad(url))
@@ -30,7 +30,7 @@ func openOursKafka(k *kafka) func(context.Context, string) (contender, error) {
 
 func (o *oursKafka) road(url string) road {
 	return func(ctx context.Context, pool int, topo *bus.Topology, hosted []string) (transport, error) {
-		return kafkatransport.Open(ctx, o.cfg, databaseConfig(url, pool), topo, hosted)
+		return kafkabridge.Open(ctx, o.cfg, databaseConfig(url, pool), topo, hosted)
 	}
 }
 
@@ -42,7 +42,7 @@ func (o *oursKafka) relay(ctx context.Context) (sent func() int64, stop func() e
 		return nil, nil, err
 	}
 	o.before = nil
-	t, err := kafkatransport.Open(ctx, o.cfg, databaseConfig(o.url, poolSize), o.topo, []string{"payment"})
+	t, err := kafkabridge.Open(ctx, o.cfg, databaseConfig(o.url, poolSize), o.topo, []string{"payment"})
 	if err != nil {
 		return nil, nil, err
 	}

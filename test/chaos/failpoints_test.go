@@ -75,7 +75,7 @@ func TestFailpoint_KillLosesAndDuplicatesNothing(t *testing.T) {
 // placeOf returns the constructor of a world in which the failpoint is reached.
 func placeOf(name string) func(*testing.T, ...string) *world {
 	switch step, _, _ := strings.Cut(name, "."); step {
-	case "relay", "inbound", "forward", "intake", "topics", "commands":
+	case "relay", "inbound", "forward", "consumer", "topics", "commands":
 		return freshOnKafka
 	}
 	return fresh

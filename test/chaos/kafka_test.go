@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kfake"
 
-	"millrace/platform/bus/kafkatransport/fakebroker"
+	"millrace/platform/bus/kafkabridge/fakebroker"
 	"millrace/platform/postgres/devserver"
 	"millrace/platform/postgres/pgtest"
 	"millrace/test/ports"

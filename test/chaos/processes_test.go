@@ -30,7 +30,7 @@ func TestFailover_StalledProcessDoesNoHarmWhenItResumes(t *testing.T) {
 	})
 	for _, point := range []string{"batch.claimed", "batch.before_commit", "append.after", "outbound.after_call", "callback.before_commit",
 		"relay.read", "relay.confirmed", "inbound.before_commit",
-		"forward.acknowledged", "intake.kept"} {
+		"forward.acknowledged", "consumer.stored"} {
 		t.Run(point, func(t *testing.T) {
 			t.Parallel()
 			w := placeOf(point)(t)

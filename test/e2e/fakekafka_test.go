@@ -11,7 +11,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/stretchr/testify/require"
 
-	"millrace/platform/bus/kafkatransport/fakebroker"
+	"millrace/platform/bus/kafkabridge/fakebroker"
 )
 
 func fake(t *testing.T) []string {

@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"millrace/platform/bus"
-	"millrace/platform/bus/kafkatransport"
+	"millrace/platform/bus/kafkabridge"
 )
 
 // lostOrder is the key of messages in transactions that do not commit.
@@ -21,7 +21,7 @@ const lostOrder = "order-lost"
 // onlyCommitted publishes in transactions that end in every way but a commit, during
 // a load that commits. Then it reads both topics and requires that they have no
 // message of these transactions.
-func onlyCommitted(t *testing.T, cfg kafkatransport.Config, trouble func()) {
+func onlyCommitted(t *testing.T, cfg kafkabridge.Config, trouble func()) {
 	t.Helper()
 	cfg.Sweep = time.Hour // so that commands are not deleted from the topic
 	o := open(t, cfg)

@@ -16,7 +16,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"millrace/platform/bus"
-	"millrace/platform/bus/kafkatransport/fakebroker"
+	"millrace/platform/bus/kafkabridge/fakebroker"
 	"millrace/platform/postgres"
 	"millrace/platform/postgres/devserver"
 	"millrace/platform/postgres/pgtest"

@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"millrace/platform/bus"
-	"millrace/platform/bus/kafkatransport"
+	"millrace/platform/bus/kafkabridge"
 	"millrace/platform/bus/sqltransport"
 	"millrace/test/broker"
 )
@@ -110,10 +110,10 @@ func TestBroker_IsReachedThroughTLSAndSASL(t *testing.T) {
 	cluster := broker.Start(t, broker.Options{Secure: true, Properties: shortSessions()})
 	ca, err := os.ReadFile(cluster.CA())
 	require.NoError(t, err)
-	for _, mechanism := range []string{kafkatransport.Plain, kafkatransport.ScramSHA256, kafkatransport.ScramSHA512} {
+	for _, mechanism := range []string{kafkabridge.Plain, kafkabridge.ScramSHA256, kafkabridge.ScramSHA512} {
 		cfg := configFor(cluster.SASLTLS())
 		cfg.Prefix = mechanism + "."
-		cfg.TLS, cfg.SASL = &kafkatransport.TLS{CA: ca}, &kafkatransport.SASL{Mechanism: mechanism, User: broker.User, Password: broker.Password}
+		cfg.TLS, cfg.SASL = &kafkabridge.TLS{CA: ca}, &kafkabridge.SASL{Mechanism: mechanism, User: broker.User, Password: broker.Password}
 		o := open(t, cfg)
 		o.publish(0, 10)
 		o.effects(10)
@@ -125,11 +125,11 @@ func TestBroker_IsReachedThroughTLSAndSASL(t *testing.T) {
 }
 
 // refused checks that Open fails with an error that contains why.
-func refused(t *testing.T, cfg kafkatransport.Config, why string) {
+func refused(t *testing.T, cfg kafkabridge.Config, why string) {
 	t.Helper()
 	topo, err := bus.NewTopology(module{name: "shop", publishes: []bus.Event{paid{}}})
 	require.NoError(t, err)
-	_, err = kafkatransport.Open(t.Context(), cfg, sqltransport.Config{}, topo, topo.Modules())
+	_, err = kafkabridge.Open(t.Context(), cfg, sqltransport.Config{}, topo, topo.Modules())
 	require.ErrorContains(t, err, why)
 }
 

@@ -13,12 +13,12 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"millrace/platform/bus"
-	"millrace/platform/bus/kafkatransport"
+	"millrace/platform/bus/kafkabridge"
 )
 
 // configFor is the configuration for the brokers at the addresses, real or fake.
-func configFor(addresses []string) kafkatransport.Config {
-	return kafkatransport.Config{
+func configFor(addresses []string) kafkabridge.Config {
+	return kafkabridge.Config{
 		Brokers: addresses, Session: 2 * time.Second, Sweep: 500 * time.Millisecond, Stall: 3 * time.Second, SendTimeout: time.Second,
 		Logger: slog.New(slog.DiscardHandler),
 	}
@@ -104,7 +104,7 @@ func under(o *opened, trouble func()) {
 }
 
 // partitionsAdded adds partitions under load and waits until they are used.
-func partitionsAdded(t *testing.T, cfg kafkatransport.Config) {
+func partitionsAdded(t *testing.T, cfg kafkabridge.Config) {
 	t.Helper()
 	o := open(t, cfg)
 	client, a := askBrokers(t, cfg.Brokers)
@@ -120,7 +120,7 @@ func partitionsAdded(t *testing.T, cfg kafkatransport.Config) {
 // storm has other processes join and leave the store's consumer group, one or two
 // at a time, under load. Handlers are slow, and one is running whenever a member
 // joins or leaves.
-func storm(t *testing.T, cfg kafkatransport.Config) {
+func storm(t *testing.T, cfg kafkabridge.Config) {
 	t.Helper()
 	o := openSlow(t, cfg, 20*time.Millisecond)
 	l := underLoad(o, 20*time.Millisecond)

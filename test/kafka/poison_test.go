@@ -11,7 +11,7 @@ import (
 	"github.com/IBM/sarama"
 	"github.com/stretchr/testify/require"
 
-	"millrace/platform/bus/kafkatransport"
+	"millrace/platform/bus/kafkabridge"
 )
 
 // poisoned writes records that no module of ours published into every partition of
@@ -21,7 +21,7 @@ import (
 //   - a record of a known type that cannot be decoded becomes a dead letter and
 //     blocks later messages of the same source and key, but not our own;
 //   - a record of another type is skipped.
-func poisoned(t *testing.T, cfg kafkatransport.Config, codecs ...sarama.CompressionCodec) {
+func poisoned(t *testing.T, cfg kafkabridge.Config, codecs ...sarama.CompressionCodec) {
 	t.Helper()
 	o := open(t, cfg)
 	header := func(pairs ...string) (all []sarama.RecordHeader) {

@@ -18,7 +18,7 @@ import (
 
 	"millrace/platform/bus"
 	"millrace/platform/bus/admin"
-	"millrace/platform/bus/kafkatransport"
+	"millrace/platform/bus/kafkabridge"
 	"millrace/platform/bus/sqltransport"
 	"millrace/platform/postgres"
 	"millrace/platform/postgres/pgtest"
@@ -85,9 +85,9 @@ func modules(t *testing.T, slow time.Duration, working *atomic.Int64) *bus.Topol
 
 // opened is a transport with its router and database.
 type opened struct {
-	*kafkatransport.Transport
+	*kafkabridge.Transport
 	t     *testing.T
-	cfg   kafkatransport.Config
+	cfg   kafkabridge.Config
 	url   string
 	lease time.Duration // 0: the default
 	topo  *bus.Topology
@@ -102,13 +102,13 @@ type opened struct {
 const brokenOrder = "broken"
 
 // open runs a process that hosts both modules, on a new database.
-func open(t *testing.T, cfg kafkatransport.Config) *opened {
+func open(t *testing.T, cfg kafkabridge.Config) *opened {
 	t.Helper()
 	return openSlow(t, cfg, 0)
 }
 
 // openSlow is open with handlers that take as long as slow.
-func openSlow(t *testing.T, cfg kafkatransport.Config, slow time.Duration) *opened {
+func openSlow(t *testing.T, cfg kafkabridge.Config, slow time.Duration) *opened {
 	t.Helper()
 	o := &opened{t: t, cfg: cfg, url: pgtest.URL(t)}
 	o.topo = modules(t, slow, &o.working)
@@ -135,10 +135,10 @@ func (o *opened) begin(modules []string) {
 }
 
 // host starts another process with the modules; stop shuts it down.
-func (o *opened) host(modules []string) (_ *kafkatransport.Transport, stop func()) {
+func (o *opened) host(modules []string) (_ *kafkabridge.Transport, stop func()) {
 	t := o.t
 	t.Helper()
-	transport, err := kafkatransport.Open(t.Context(), o.cfg, sqltransport.Config{URL: o.url, MaxConnsPerModule: 6, Poll: time.Minute, LeaseTTL: o.lease, Logger: o.cfg.Logger}, o.topo, modules)
+	transport, err := kafkabridge.Open(t.Context(), o.cfg, sqltransport.Config{URL: o.url, MaxConnsPerModule: 6, Poll: time.Minute, LeaseTTL: o.lease, Logger: o.cfg.Logger}, o.topo, modules)
 	require.NoError(t, err)
 	router, err := bus.NewRouter(o.topo, modules, transport.Subscriber, slog.New(slog.DiscardHandler), watermill.NopLogger{})
 	require.NoError(t, err)

@@ -22,7 +22,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
-	"millrace/platform/bus/kafkatransport/fakebroker"
+	"millrace/platform/bus/kafkabridge/fakebroker"
 )
 
 // Replaced by: an idempotent producer.

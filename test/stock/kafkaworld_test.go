@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kfake"
 
-	"millrace/platform/bus/kafkatransport/fakebroker"
+	"millrace/platform/bus/kafkabridge/fakebroker"
 )
 
 // brokers are a fake Kafka with the topic payments, of so many partitions.

@@ -4,7 +4,7 @@ import (
 	"context"
 	"time"
 
-	"millrace/platform/bus/kafkatransport"
+	"millrace/platform/bus/kafkabridge"
 	"millrace/platform/telemetry"
 )
 
@@ -34,36 +34,36 @@ func (a *App) metrics() []telemetry.Metric {
 		})
 		all = append(all, m.Metrics()...)
 	}
-	if onKafka, ok := a.transport.(*kafkatransport.Transport); ok {
+	if onKafka, ok := a.transport.(*kafkabridge.Transport); ok {
 		all = append(all, kafkaMetrics(onKafka)...)
 	}
 	return all
 }
 
-func kafkaMetrics(t *kafkatransport.Transport) []telemetry.Metric {
+func kafkaMetrics(t *kafkabridge.Transport) []telemetry.Metric {
 	all := []telemetry.Metric{{
-		Name: "millrace_kafka_standstill_seconds", Help: "How long messages have waited for the brokers; 0 if they flow.",
+		Name: "millrace_kafka_stalled_seconds", Help: "How long messages have waited for the brokers or for a consumer; 0 if all flow.",
 		Value: func(context.Context) (float64, error) {
-			still, ok := t.Flowing().(interface{ Since() time.Time }) //nolint:errorlint // nothing wraps it
+			stalled, ok := t.Flowing().(interface{ Since() time.Time }) //nolint:errorlint // nothing wraps it
 			if !ok {
 				return 0, nil
 			}
-			return time.Since(still.Since()).Seconds(), nil
+			return time.Since(stalled.Since()).Seconds(), nil
 		},
 	}}
 	for _, total := range []struct {
 		name, help string
-		of         func(kafkatransport.Counts) int64
+		of         func(kafkabridge.Counts) int64
 	}{
-		{"sent", "Messages that the brokers confirmed.", func(c kafkatransport.Counts) int64 { return c.Sent }},
-		{"received", "Messages that were kept, repetitions included.", func(c kafkatransport.Counts) int64 { return c.Received }},
-		{"foreign", "Received records that no module published.", func(c kafkatransport.Counts) int64 { return c.Foreign }},
-		{"skipped", "Foreign records of a type that does not belong to their topic.", func(c kafkatransport.Counts) int64 { return c.Skipped }},
-		{"unreadable", "Foreign records without a type.", func(c kafkatransport.Counts) int64 { return c.Unreadable }},
-		{"restarts", "Subscriptions that stalled and were restarted.", func(c kafkatransport.Counts) int64 { return c.Restarts }},
-		{"reread", "Records that were read beside the consumer group.", func(c kafkatransport.Counts) int64 { return c.Reread }},
-		{"undone", "Records that a restored sender has undone, and that were dropped.", func(c kafkatransport.Counts) int64 { return c.Undone }},
-		{"gone", "Records that the brokers had no more when the database had not noted them; of a module's messages, what is missing is a dead letter.", func(c kafkatransport.Counts) int64 { return c.Gone }},
+		{"sent", "Messages that the brokers acknowledged.", func(c kafkabridge.Counts) int64 { return c.Sent }},
+		{"received", "Messages that were stored, repeats included.", func(c kafkabridge.Counts) int64 { return c.Received }},
+		{"foreign", "Of these, messages that no module published.", func(c kafkabridge.Counts) int64 { return c.Foreign }},
+		{"skipped", "Foreign records whose type does not belong to their topic.", func(c kafkabridge.Counts) int64 { return c.Skipped }},
+		{"unreadable", "Foreign records without a type.", func(c kafkabridge.Counts) int64 { return c.Unreadable }},
+		{"restarts", "Consumers that made no progress and were restarted.", func(c kafkabridge.Counts) int64 { return c.Restarts }},
+		{"reread", "Records that were read outside the consumer group.", func(c kafkabridge.Counts) int64 { return c.Reread }},
+		{"superseded", "Records that a restored publisher superseded, and that were dropped.", func(c kafkabridge.Counts) int64 { return c.Superseded }},
+		{"gone", "Records that the brokers deleted before the database had them; a module's missing message is a dead letter.", func(c kafkabridge.Counts) int64 { return c.Gone }},
 	} {
 		all = append(all, telemetry.Metric{
 			Name: "millrace_kafka_" + total.name + "_total", Help: total.help, Total: true,

@@ -14,7 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"millrace/config"
-	"millrace/platform/bus/kafkatransport/fakebroker"
+	"millrace/platform/bus/kafkabridge/fakebroker"
 	"millrace/platform/postgres"
 	"millrace/platform/postgres/pgtest"
 )
@@ -132,7 +132,7 @@ func TestSplit_OrderPassesThroughAllModules(t *testing.T) {
 	for name, url := range s.databases {
 		require.Equal(t, 1, schemas(t, url), "database of %s", name)
 	}
-	require.Eventually(t, shows(t, s.apps["payment"], "millrace_kafka_standstill_seconds 0"), time.Minute, 50*time.Millisecond)
+	require.Eventually(t, shows(t, s.apps["payment"], "millrace_kafka_stalled_seconds 0"), time.Minute, 50*time.Millisecond)
 	_, metrics := get(t, s.apps["payment"].URL()+"/metrics")
 	require.Regexp(t, `(?m)^millrace_kafka_sent_total [1-9]`, metrics)
 	require.Contains(t, metrics, "millrace_kafka_gone_total 0\n")

@@ -10,7 +10,7 @@ import (
 
 	"millrace/config"
 	"millrace/platform/bus"
-	"millrace/platform/bus/kafkatransport"
+	"millrace/platform/bus/kafkabridge"
 	"millrace/platform/bus/sqltransport"
 	"millrace/platform/errs"
 )
@@ -43,7 +43,7 @@ func openTransport(ctx context.Context, cfg config.Config, url string, topology 
 	if err != nil {
 		return nil, err
 	}
-	t, err := kafkatransport.Open(ctx, onKafka, inDatabase, topology, hosted)
+	t, err := kafkabridge.Open(ctx, onKafka, inDatabase, topology, hosted)
 	if err != nil {
 		return nil, err
 	}
@@ -60,7 +60,7 @@ func RemoveTopics(ctx context.Context, cfg config.Config, log *slog.Logger) erro
 	if err != nil {
 		return err
 	}
-	return kafkatransport.Remove(ctx, onKafka)
+	return kafkabridge.Remove(ctx, onKafka)
 }
 
 // still is a transport without a bridge, which could not stall.
@@ -69,8 +69,8 @@ type still struct{ *sqltransport.Transport }
 func (still) Flowing() error { return nil }
 
 // kafkaConfig returns the transport's settings, and reads the files that they name.
-func kafkaConfig(k config.Kafka, log *slog.Logger) (kafkatransport.Config, error) {
-	c := kafkatransport.Config{Brokers: k.Brokers, Prefix: k.Prefix, Partitions: k.Partitions, Replication: k.Replication, Logger: log}
+func kafkaConfig(k config.Kafka, log *slog.Logger) (kafkabridge.Config, error) {
+	c := kafkabridge.Config{Brokers: k.Brokers, Prefix: k.Prefix, Partitions: k.Partitions, Replication: k.Replication, Logger: log}
 	var err error
 	read := func(setting, path string) (content []byte) {
 		if path != "" && err == nil {
@@ -81,7 +81,7 @@ func kafkaConfig(k config.Kafka, log *slog.Logger) (kafkatransport.Config, error
 		return content
 	}
 	if k.TLS.Enabled {
-		c.TLS = &kafkatransport.TLS{
+		c.TLS = &kafkabridge.TLS{
 			CA:          read("kafka.tls.ca_file", k.TLS.CAFile),
 			Certificate: read("kafka.tls.certificate_file", k.TLS.CertificateFile),
 			Key:         read("kafka.tls.key_file", k.TLS.KeyFile),
@@ -92,7 +92,7 @@ func kafkaConfig(k config.Kafka, log *slog.Logger) (kafkatransport.Config, error
 		if k.SASL.PasswordFile != "" {
 			password = strings.TrimRight(string(read("kafka.sasl.password_file", k.SASL.PasswordFile)), "\r\n")
 		}
-		c.SASL = &kafkatransport.SASL{Mechanism: k.SASL.Mechanism, User: k.SASL.User, Password: password}
+		c.SASL = &kafkabridge.SASL{Mechanism: k.SASL.Mechanism, User: k.SASL.User, Password: password}
 	}
 	return c, err
 }

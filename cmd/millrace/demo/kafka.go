@@ -8,7 +8,7 @@ import (
 
 	"millrace/cmd/millrace/app"
 	"millrace/config"
-	"millrace/platform/bus/kafkatransport/fakebroker"
+	"millrace/platform/bus/kafkabridge/fakebroker"
 )
 
 // joinKafka gives the serving program its brokers, if messages travel by Kafka: the

@@ -23,7 +23,7 @@ import (
 	"millrace/config"
 	"millrace/modules/payment/gateway/simulator"
 	"millrace/platform/bus"
-	"millrace/platform/bus/kafkatransport/fakebroker"
+	"millrace/platform/bus/kafkabridge/fakebroker"
 	"millrace/platform/datadir"
 	"millrace/platform/errs"
 	"millrace/platform/mail/devinbox"
