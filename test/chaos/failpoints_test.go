@@ -28,6 +28,7 @@ var ways = map[string]func(w *world, name, armed string) *load{
 	"requeue":  whileOperating,
 	"topics":   whileStarting,
 
+	"relay.registered":     whileStarting,
 	"lease.before_release": whileSharing,
 	"lease.released":       whileSharing,
 	"notify.before_send":   whileSharing,
@@ -35,7 +36,7 @@ var ways = map[string]func(w *world, name, armed string) *load{
 
 // passages has, for failpoints, at which passage the process dies; the default is the tenth.
 var passages = map[string]int{
-	"migrate.schema_created": 9, "migrate.migrated": 9, "start.registered": 3, // before the last passage
+	"migrate.schema_created": 9, "migrate.migrated": 9, "start.registered": 3, "relay.registered": 3, // before the last passage
 	"lease.renewed": 3, "lease.claimed": 2, "lease.before_release": 30, "lease.released": 30,
 	"file.range_fixed": 3, "file.written": 3, "file.renamed": 3, "file.recorded": 3,
 	"outbound.waiting": 2, "parked.failed_again": 3,

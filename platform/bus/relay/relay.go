@@ -84,7 +84,7 @@ func (r *Relay) Start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	failpoint.Here("start.registered")
+	failpoint.Here("relay.registered")
 	r.Group.Start()
 	return nil
 }
