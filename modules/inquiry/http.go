@@ -19,7 +19,7 @@ type (
 		Speaker inquiryapi.Speaker `json:"speaker" enum:"CUSTOMER,HOSPITAL"`
 		Text    string             `json:"text" minLength:"1" maxLength:"2000" format:"multiline"`
 	}
-	sayInput struct {
+	postInput struct {
 		web.IfMatch
 		web.IdempotencyKey
 		ID   int64 `path:"id" minimum:"1" doc:"The consultation's id"`
@@ -99,7 +99,7 @@ func (m *Module) Routes(api huma.API) {
 	}, m.post)
 }
 
-func (m *Module) post(ctx context.Context, in *sayInput) (*entryOutput, error) {
+func (m *Module) post(ctx context.Context, in *postInput) (*entryOutput, error) {
 	posted, version, err := m.service.post(ctx, in.ID, in.Key, in.Expect(""), newMessage{speaker: in.Body.Speaker, text: in.Body.Text})
 	if err != nil {
 		return nil, err

@@ -1,20 +1,20 @@
-// Package bus is what a module's author calls to speak and to listen, and
-// nothing else.
+// Package bus is the API with which modules publish events, send commands, and
+// handle both.
 //
 // # The two kinds of message
 //
-// An [Event] is a fact: published, kept, heard by any number of subscribers,
-// each with a position of its own. A [Command] is addressed: exactly one module
+// An [Event] is a fact: published, kept, and handled by any number of
+// subscribers, each with committed offsets of its own. A [Command] is addressed: exactly one module
 // handles it, and it is gone once handled. Publishing a command, or sending an
 // event, does not compile.
 //
 // # What it promises
 //
-//   - A message leaves if and only if the transaction that said it committed.
+//   - A message is published or sent if and only if its transaction committed.
 //   - A message reaches each subscriber at least once; its recorded effect
 //     (what the handler wrote through its [Tx], and what it published) happens
 //     at most once per subscriber, enforced by a unique constraint.
-//   - Effect, inbox row, outgoing messages and progress commit together.
+//   - Effect, inbox row, outgoing messages and committed offset commit together.
 //   - Per key, subscriber and topic (an owner's events, or an owner's commands)
 //     messages take effect in the order in which they were committed.
 //   - A message that fails for good is a dead letter: it holds back the later

@@ -97,21 +97,21 @@ func next(done <-chan string) string {
 }
 
 // A module subscribes to another's event; its handler runs in the transaction
-// that also moves its position.
+// that also moves its committed offset.
 func ExampleOn() {
 	done := make(chan string, 1)
 	prepare := func(_ context.Context, tx *bus.Tx, paid OrderPaid) error {
 		tx.AfterCommit(func() {
-			done <- fmt.Sprintf("preparing %s, heard from %s as message %d of its partition", paid.OrderKey, tx.Cause().Source, tx.Cause().Sequence)
+			done <- fmt.Sprintf("preparing %s, published by %s as message %d of its partition", paid.OrderKey, tx.Cause().Source, tx.Cause().Sequence)
 		})
 		return nil
 	}
-	delivery := unit{name: "delivery", hears: []bus.Subscription{bus.On(prepare)}}
+	delivery := unit{name: "delivery", handles: []bus.Subscription{bus.On(prepare)}}
 	play(func(ctx context.Context, db *bus.DB) {
 		must(db.InTx(ctx, func(tx *bus.Tx) error { return tx.Publish(OrderPaid{"goods-17", 4900}) }))
 		fmt.Println(next(done))
 	}, till, delivery)
-	// Output: preparing goods-17, heard from till as message 1 of its partition
+	// Output: preparing goods-17, published by till as message 1 of its partition
 }
 
 // A command has exactly one handler, in the module that owns it.
@@ -121,7 +121,7 @@ func ExampleHandle() {
 		tx.AfterCommit(func() { done <- "refunded " + c.OrderKey })
 		return nil
 	}
-	owner := unit{name: "till", sends: []bus.Command{Refund{}}, hears: []bus.Subscription{bus.Handle(refund)}}
+	owner := unit{name: "till", sends: []bus.Command{Refund{}}, handles: []bus.Subscription{bus.Handle(refund)}}
 	play(func(ctx context.Context, db *bus.DB) {
 		must(db.InTx(ctx, func(tx *bus.Tx) error { return tx.Send(Refund{"goods-17"}) }))
 		fmt.Println(next(done))
@@ -129,7 +129,7 @@ func ExampleHandle() {
 	// Output: refunded goods-17
 }
 
-// A module that hears everything gets messages as they arrived.
+// A module that subscribes to every event gets messages as they arrived.
 func ExampleOnEvery() {
 	done := make(chan string, 1)
 	keep := func(_ context.Context, tx *bus.Tx, r bus.Received) error {
@@ -139,11 +139,11 @@ func ExampleOnEvery() {
 	play(func(ctx context.Context, db *bus.DB) {
 		must(db.InTx(ctx, func(tx *bus.Tx) error { return tx.Publish(OrderPaid{"goods-17", 4900}) }))
 		fmt.Println(next(done))
-	}, till, unit{name: "archive", hears: []bus.Subscription{bus.OnEvery(keep)}})
+	}, till, unit{name: "archive", handles: []bus.Subscription{bus.OnEvery(keep)}})
 	// Output: till.paid goods-17 {"orderKey":"goods-17","amount":4900}
 }
 
-// What a use case wrote and what it said commit together, or not at all.
+// What a use case writes and what it publishes commit together, or not at all.
 func ExampleDB_InTx() {
 	play(func(ctx context.Context, db *bus.DB) {
 		err := db.InTx(ctx, func(tx *bus.Tx) error {
@@ -152,9 +152,9 @@ func ExampleDB_InTx() {
 			}
 			return errs.New(errs.Conflict, "the order was paid before")
 		})
-		var said int
-		must(db.QueryRowContext(ctx, `SELECT count(*) FROM log`).Scan(&said))
-		fmt.Printf("%v; %d messages\n", err, said)
+		var published int
+		must(db.QueryRowContext(ctx, `SELECT count(*) FROM log`).Scan(&published))
+		fmt.Printf("%v; %d messages\n", err, published)
 	}, till)
 	// Output: the order was paid before; 0 messages
 }
@@ -168,9 +168,9 @@ func ExampleTx_Publish() {
 			fmt.Println(tx.Publish(sold{"goods-17"}))
 			return tx.Publish(OrderPaid{"goods-17", 4900})
 		}))
-		var said int
-		must(db.QueryRowContext(ctx, `SELECT count(*) FROM log`).Scan(&said))
-		fmt.Println(said, "message")
+		var published int
+		must(db.QueryRowContext(ctx, `SELECT count(*) FROM log`).Scan(&published))
+		fmt.Println(published, "message")
 	}, till)
 	// Output:
 	// till.paid: the key "" must be UTF-8 without control characters, 1 to 255 bytes
@@ -178,7 +178,7 @@ func ExampleTx_Publish() {
 	// 1 message
 }
 
-// A handler says what kind of failure it met; the kind decides what follows. A
+// The kind of a handler's error decides what follows. A
 // dead letter holds back the later messages of its key, and nothing else.
 func ExampleOn_deadLetter() {
 	done := make(chan string, 1)
@@ -199,6 +199,6 @@ func ExampleOn_deadLetter() {
 			return nil
 		}))
 		fmt.Println(next(done))
-	}, till, unit{name: "shipping", hears: []bus.Subscription{bus.On(ship)}})
+	}, till, unit{name: "shipping", handles: []bus.Subscription{bus.On(ship)}})
 	// Output: shipped goods-2
 }

@@ -37,7 +37,7 @@ var validType = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]*$`)
 func ValidType(name string) bool { return len(name) <= MaxType && validType.MatchString(name) }
 
 // Event is a fact that has happened. Its name is in the past tense and starts
-// with the owner's name ("payment.completed"); both are for ever. Key is what
+// with the owner's name ("payment.completed"); both never change. Key is what
 // it is about (an order, a consultation): per key, order is kept. An event
 // carries ids and facts, never personal data: the log is kept permanently. It may
 // have a method Validate() error, see On.
@@ -56,11 +56,11 @@ type Command interface {
 // Received is a message as it arrived: the envelope (CloudEvents 1.0
 // attributes) and the payload, not decoded.
 type Received struct {
-	ID          uuid.UUID       // ce_id; UUIDv7, unique for ever
+	ID          uuid.UUID       // ce_id; UUIDv7, unique
 	Type        string          // ce_type
-	Source      string          // ce_source: the module that said it
+	Source      string          // ce_source: the module that published or sent it
 	Key         string          // ce_partitionkey
-	Time        time.Time       // ce_time: when it was said, before the commit
+	Time        time.Time       // ce_time: when it was published or sent, before the commit
 	Schema      string          // ce_dataschema: type/major
 	Topic       string          // the owner's log or queue it was read from
 	Partition   int             // 0…63, murmur2(key) & 63
@@ -96,8 +96,8 @@ func ReceivedFrom(msg *message.Message) (Received, error) {
 	return r, nil
 }
 
-// schema is implemented by a message whose payload has a form that its name
-// alone does not tell, as "consultation.changed/1-thin".
+// schema is implemented by a message whose name does not determine the form of
+// its payload, as "consultation.changed/1-thin".
 type schema interface{ DataSchema() string }
 
 // newMessage builds a message. cause is the message being handled,

@@ -12,7 +12,7 @@ import (
 )
 
 // The program in testdata/misuse must not compile. The comment "want:" behind a
-// line says what the compiler answers to it; a line without one must compile.
+// line is the compiler's error for it; a line without one must compile.
 func TestBus_MisuseDoesNotCompile(t *testing.T) {
 	t.Parallel()
 	source, err := os.ReadFile("testdata/misuse/messages.go")

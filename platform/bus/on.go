@@ -12,11 +12,11 @@ import (
 	"millrace/platform/strictjson"
 )
 
-// Subscription is one thing a module listens to, made by On, Handle or OnEvery.
+// Subscription is one type of message that a module handles, made by On, Handle or OnEvery.
 type Subscription struct {
 	// Type is the message's name; "" for OnEvery.
 	Type string
-	// Command tells a command's handler from an event's.
+	// Command is true for a command's handler, false for an event's.
 	Command bool
 	// Source is where the subscription was made, as "modules/delivery/module.go:41".
 	Source string

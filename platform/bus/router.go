@@ -13,7 +13,7 @@ import (
 
 // HandlerTimeout is how long a handler may take. It is shorter than the
 // connections' idle_in_transaction_session_timeout (3 s), so that a slow
-// handler is told before its connection is taken away.
+// handler's context ends before its connection is closed.
 const HandlerTimeout = 2 * time.Second
 
 // NewRouter makes the router of the hosted modules: one consumer handler for

@@ -30,10 +30,10 @@ LIMIT 1`
 
 // behind gives err the kind Resource if it is a collision of a key that came from
 // a sequence which is behind its table, as after an upgrade by logical
-// replication: it is the database that an operator must mend, and each message
-// would fail of it. A sequence that is not behind any more, or never was because
-// the handler chose the key, makes it Contention: trying again at once tells. Any
-// other error it returns as it is. tx is usable; nothing of the handler is in it.
+// replication: an operator must mend the database, and until then each
+// message would fail. A sequence that is not behind any more, or never was because
+// the handler chose the key, makes it Contention: the immediate retry shows which. Any
+// other error is returned as it is. tx is usable; nothing of the handler is in it.
 func behind(ctx context.Context, tx *sql.Tx, err error) error {
 	var pg *pq.Error
 	if !errors.As(err, &pg) || pg.Code != "23505" || errs.KindOf(err) != errs.Unknown {

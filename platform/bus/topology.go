@@ -8,29 +8,29 @@ import (
 	"strings"
 )
 
-// Module is what the bus asks of a module: its name, what it says and what it
-// hears. The answers must not depend on whether the module is hosted here.
+// Module declares a module's name, and what it publishes, sends and handles. The
+// declarations must not depend on whether the module is hosted here.
 type Module interface {
 	// Name is the module's schema, subscriber and topic prefix: a–z and 0–9,
 	// a letter first, at most 30 characters, no word that SQL reserves, and
-	// not "bus" or "public"; for ever.
+	// not "bus" or "public". It never changes.
 	Name() string
 	// Publishes lists the events it publishes, Sends the commands it sends (to
 	// others or itself), as zero values.
 	Publishes() []Event
 	Sends() []Command
-	// Subscriptions lists what it hears and handles.
+	// Subscriptions lists the events and commands that it handles.
 	Subscriptions() []Subscription
 }
 
-// Topology is the whole product's checked map of messages: who says what, who
-// hears it. It does not change while the program runs.
+// Topology is the whole product's checked map of messages: which module publishes
+// or sends what, and which ones handle it. It does not change while the program runs.
 type Topology struct {
 	modules       []string
 	published     map[string]string // event → owner
 	handled       map[string]string // command → owner
 	senders       map[string][]string
-	subscriptions map[string][]Subscription // module → what it hears, OnEvery expanded
+	subscriptions map[string][]Subscription // by module, OnEvery expanded
 }
 
 // NewTopology checks the declarations of all modules, hosted here or not, and
@@ -120,12 +120,12 @@ func NewTopology(modules ...Module) (*Topology, error) {
 // expand replaces OnEvery by one subscription for each event there is.
 func (t *Topology) expand(m Module, fault func(string, ...any)) []Subscription {
 	var all []Subscription
-	heard := map[string]bool{}
+	subscribed := map[string]bool{}
 	add := func(s Subscription) {
-		if heard[s.Type] {
+		if subscribed[s.Type] {
 			fault("module %s has two handlers for %s; one subscriber has one", m.Name(), s.Type)
 		}
-		heard[s.Type] = true
+		subscribed[s.Type] = true
 		all = append(all, s)
 	}
 	for _, s := range m.Subscriptions() {
@@ -155,7 +155,7 @@ func (t *Topology) Modules() []string { return slices.Clone(t.modules) }
 func (t *Topology) Events() []string   { return sortedKeys(t.published) }
 func (t *Topology) Commands() []string { return sortedKeys(t.handled) }
 
-// SubscriptionsOf lists what a module hears and handles.
+// SubscriptionsOf lists the events and commands that a module handles.
 func (t *Topology) SubscriptionsOf(module string) []Subscription { return t.subscriptions[module] }
 
 // SendersOf lists the modules that send a command.

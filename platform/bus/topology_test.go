@@ -13,18 +13,18 @@ import (
 	"millrace/platform/bus"
 )
 
-// unit is a module that declares what a test says.
+// unit is a module that a test declares.
 type unit struct {
 	name      string
 	publishes []bus.Event
 	sends     []bus.Command
-	hears     []bus.Subscription
+	handles   []bus.Subscription
 }
 
 func (u unit) Name() string                      { return u.name }
 func (u unit) Publishes() []bus.Event            { return u.publishes }
 func (u unit) Sends() []bus.Command              { return u.sends }
-func (u unit) Subscriptions() []bus.Subscription { return u.hears }
+func (u unit) Subscriptions() []bus.Subscription { return u.handles }
 
 type sold struct{ ID string }
 
@@ -66,21 +66,21 @@ func (capital) name() string { return "till.Sold" }
 func (escape) name() string  { return "till.\x1b[2J" }
 func (endless) name() string { return "till." + strings.Repeat("a", 100) }
 
-func hear(context.Context, *bus.Tx, sold) error            { return nil }
-func hearAll(context.Context, *bus.Tx, bus.Received) error { return nil }
-func act(context.Context, *bus.Tx, refund) error           { return nil }
+func onSold(context.Context, *bus.Tx, sold) error        { return nil }
+func onAll(context.Context, *bus.Tx, bus.Received) error { return nil }
+func act(context.Context, *bus.Tx, refund) error         { return nil }
 
 func TestTopology_RefusesInvalidDeclarations(t *testing.T) {
 	t.Parallel()
 	till := unit{name: "till", publishes: []bus.Event{sold{}}}
-	for says, modules := range map[string][]bus.Module{
+	for wanted, modules := range map[string][]bus.Module{
 		"command till.refund is sent by shop, but no module handles it": {till, unit{name: "shop", sends: []bus.Command{refund{}}}},
 		"command till.refund is handled by till and by till": {
-			unit{name: "till", hears: []bus.Subscription{bus.Handle(act), bus.Handle(act)}}},
+			unit{name: "till", handles: []bus.Subscription{bus.Handle(act), bus.Handle(act)}}},
 		"command till.refund is handled by till and by shop": {
-			unit{name: "till", hears: []bus.Subscription{bus.Handle(act)}}, unit{name: "shop", hears: []bus.Subscription{bus.Handle(act)}}},
-		"only its owner, till, may":                             {unit{name: "shop", hears: []bus.Subscription{bus.Handle(act)}}},
-		"subscribes to till.sold, which no module publishes":    {unit{name: "shop", hears: []bus.Subscription{bus.On(hear)}}},
+			unit{name: "till", handles: []bus.Subscription{bus.Handle(act)}}, unit{name: "shop", handles: []bus.Subscription{bus.Handle(act)}}},
+		"only its owner, till, may":                             {unit{name: "shop", handles: []bus.Subscription{bus.Handle(act)}}},
+		"subscribes to till.sold, which no module publishes":    {unit{name: "shop", handles: []bus.Subscription{bus.On(onSold)}}},
 		"event till.sold is published by till and by shop":      {till, unit{name: "shop", publishes: []bus.Event{sold{}}}},
 		`its name must start with "shop."`:                      {unit{name: "shop", publishes: []bus.Event{sold{}}}},
 		"event till is published by till; its name must start":  {unit{name: "till", publishes: []bus.Event{named[noDot]{}}}},
@@ -89,13 +89,13 @@ func TestTopology_RefusesInvalidDeclarations(t *testing.T) {
 		`"till.Sold": the name of a message is a–z`:             {unit{name: "till", publishes: []bus.Event{named[capital]{}}}},
 		`"till.\x1b[2J": the name of a message is a–z`:          {unit{name: "till", publishes: []bus.Event{named[escape]{}}}},
 		"at most 100 characters":                                {unit{name: "till", publishes: []bus.Event{named[endless]{}}}},
-		"\"till.Sold\": the name of a message is":               {unit{name: "till", hears: []bus.Subscription{bus.Handle(func(context.Context, *bus.Tx, commanded[capital]) error { return nil })}}},
+		"\"till.Sold\": the name of a message is":               {unit{name: "till", handles: []bus.Subscription{bus.Handle(func(context.Context, *bus.Tx, commanded[capital]) error { return nil })}}},
 		"till.sold is an event of till and a command too": {till, unit{name: "till", publishes: []bus.Event{sold{}},
-			hears: []bus.Subscription{bus.Handle(func(context.Context, *bus.Tx, commanded[ofTill]) error { return nil })}}},
-		"module shop has two handlers for till.sold":      {till, unit{name: "shop", hears: []bus.Subscription{bus.On(hear), bus.OnEvery(hearAll)}}},
-		"module shop: On[bus.Event]: name a message type": {till, unit{name: "shop", hears: []bus.Subscription{bus.On(func(context.Context, *bus.Tx, bus.Event) error { return nil })}}},
+			handles: []bus.Subscription{bus.Handle(func(context.Context, *bus.Tx, commanded[ofTill]) error { return nil })}}},
+		"module shop has two handlers for till.sold":      {till, unit{name: "shop", handles: []bus.Subscription{bus.On(onSold), bus.OnEvery(onAll)}}},
+		"module shop: On[bus.Event]: name a message type": {till, unit{name: "shop", handles: []bus.Subscription{bus.On(func(context.Context, *bus.Tx, bus.Event) error { return nil })}}},
 		"module till: Handle[bus.Command]: name a message type": {
-			unit{name: "till", hears: []bus.Subscription{bus.Handle(func(context.Context, *bus.Tx, bus.Command) error { return nil })}}},
+			unit{name: "till", handles: []bus.Subscription{bus.Handle(func(context.Context, *bus.Tx, bus.Command) error { return nil })}}},
 		"module till: Publishes lists a nil":             {unit{name: "till", publishes: []bus.Event{nil}}},
 		"module till: Sends lists a nil":                 {unit{name: "till", sends: []bus.Command{nil}}},
 		"module till is listed twice":                    {till, till},
@@ -110,13 +110,13 @@ func TestTopology_RefusesInvalidDeclarations(t *testing.T) {
 		"module public: the name is the module's schema": {unit{name: "public"}},
 	} {
 		_, err := bus.NewTopology(modules...)
-		require.ErrorContains(t, err, says)
+		require.ErrorContains(t, err, wanted)
 	}
 }
 
 func TestTopology_ErrorNamesAllFaults(t *testing.T) {
 	t.Parallel()
-	_, err := bus.NewTopology(unit{name: "Bad"}, unit{name: "shop", sends: []bus.Command{refund{}}, hears: []bus.Subscription{bus.On(hear)}})
+	_, err := bus.NewTopology(unit{name: "Bad"}, unit{name: "shop", sends: []bus.Command{refund{}}, handles: []bus.Subscription{bus.On(onSold)}})
 	require.ErrorContains(t, err, `module "Bad"`)
 	require.ErrorContains(t, err, "no module handles it")
 	require.ErrorContains(t, err, "which no module publishes")
@@ -125,14 +125,14 @@ func TestTopology_ErrorNamesAllFaults(t *testing.T) {
 func TestOnEvery_ReceivesAllEventsAndNoCommand(t *testing.T) {
 	t.Parallel()
 	topo, err := bus.NewTopology(
-		unit{name: "till", publishes: []bus.Event{sold{}}, sends: []bus.Command{refund{}}, hears: []bus.Subscription{bus.Handle(act)}},
-		unit{name: "ear", hears: []bus.Subscription{bus.OnEvery(hearAll)}})
+		unit{name: "till", publishes: []bus.Event{sold{}}, sends: []bus.Command{refund{}}, handles: []bus.Subscription{bus.Handle(act)}},
+		unit{name: "archive", handles: []bus.Subscription{bus.OnEvery(onAll)}})
 	require.NoError(t, err)
 	require.Len(t, topo.SubscriptionsOf("ear"), 1)
 	require.Equal(t, "till.sold", topo.SubscriptionsOf("ear")[0].Type)
 	require.Equal(t, "till.events", topo.TopicOf("till.sold"))
 	require.Equal(t, "till.commands", topo.TopicOf("till.refund"))
-	require.Empty(t, topo.TopicOf("till.unheard"))
+	require.Empty(t, topo.TopicOf("till.unknown"))
 	require.Equal(t, []string{"till"}, topo.SendersOf("till.refund"))
 	require.Equal(t, []string{"till.sold"}, topo.Events())
 	require.Equal(t, []string{"till.refund"}, topo.Commands())
@@ -143,8 +143,8 @@ func TestTopology_TakesPointersToMessages(t *testing.T) {
 	t.Parallel()
 	topo, err := bus.NewTopology(
 		unit{name: "till", publishes: []bus.Event{(*sold)(nil)}, sends: []bus.Command{(*refund)(nil)},
-			hears: []bus.Subscription{bus.Handle(func(context.Context, *bus.Tx, *refund) error { return nil })}},
-		unit{name: "shop", hears: []bus.Subscription{bus.On(func(context.Context, *bus.Tx, *sold) error { return nil })}})
+			handles: []bus.Subscription{bus.Handle(func(context.Context, *bus.Tx, *refund) error { return nil })}},
+		unit{name: "shop", handles: []bus.Subscription{bus.On(func(context.Context, *bus.Tx, *sold) error { return nil })}})
 	require.NoError(t, err)
 	require.Equal(t, "till.sold", topo.SubscriptionsOf("shop")[0].Type)
 	require.Equal(t, []string{"till.refund"}, topo.Commands())

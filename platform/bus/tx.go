@@ -16,7 +16,7 @@ import (
 	"millrace/platform/postgres"
 )
 
-// Tx is a use case's, or a handler's, transaction: its SQL and what it says
+// Tx is a use case's, or a handler's, transaction: its SQL and its messages
 // commit together or not at all. It ends when the function that received it
 // returns; it cannot be committed or rolled back by hand. Not for concurrent use.
 type Tx struct {
@@ -101,14 +101,14 @@ func (tx *Tx) end(err error) error {
 	if _, closed := tx.rows.Columns(); closed != nil {
 		return err
 	}
-	_ = tx.rows.Close() // the error to tell is the one below
+	_ = tx.rows.Close() // the error to return is the one below
 	if err == nil {
 		err = errs.New(errs.Unknown, "the rows of a query were left open: close them")
 	}
 	return err
 }
 
-// Publish says that something has happened. The event is written just before
+// Publish publishes an event. The event is written just before
 // the commit, and its subscribers are woken right after it. The module must
 // have declared the event in Publishes. Errors are of kind Invalid or TooLarge
 // and leave the transaction usable.
@@ -119,7 +119,7 @@ func (tx *Tx) Publish(event Event) error {
 	if !tx.topo.publishes(tx.owner, event.EventName()) {
 		return errs.New(errs.Invalid, "module %s publishes %s without declaring it in Publishes()", tx.owner, event.EventName())
 	}
-	return tx.say(event.EventName(), event.Key(), event)
+	return tx.append(event.EventName(), event.Key(), event)
 }
 
 // Send asks the owner of the command to act. It is written just before the
@@ -131,7 +131,7 @@ func (tx *Tx) Send(command Command) error {
 	if !tx.topo.sends(tx.owner, command.CommandName()) {
 		return errs.New(errs.Invalid, "module %s sends %s without declaring it in Sends()", tx.owner, command.CommandName())
 	}
-	return tx.say(command.CommandName(), command.Key(), command)
+	return tx.append(command.CommandName(), command.Key(), command)
 }
 
 func isNil(message any) bool {
@@ -139,8 +139,8 @@ func isNil(message any) bool {
 	return !v.IsValid() || v.Kind() == reflect.Pointer && v.IsNil()
 }
 
-func (tx *Tx) say(name, key string, body any) error {
-	if tx.over.Load() { // it would leave with nobody
+func (tx *Tx) append(name, key string, body any) error {
+	if tx.over.Load() { // it would never be written
 		return errs.New(errs.Invalid, "%s: the transaction is over: its function has returned", name)
 	}
 	msg, err := newMessage(tx.ctx, tx.owner, name, key, body, tx.cause)
@@ -201,7 +201,7 @@ func (db *DB) ExecReserved(ctx context.Context, query string, args ...any) (sql.
 }
 
 // InTx runs f in a transaction (READ COMMITTED) and commits it if f returns
-// nil; what f said is written just before. An error of f is returned as it is,
+// nil; the messages of f are written just before. An error of f is returned as it is,
 // and nothing happened. An error of the commit itself may mean that the
 // transaction committed and the reply was lost: callers that repeat must be
 // idempotent. Contention is not retried here.
@@ -214,7 +214,7 @@ func (db *DB) InTx(ctx context.Context, f func(*Tx) error) (err error) {
 		return fmt.Errorf("begin: %w", err)
 	}
 	// After an error, a panic or a runtime.Goexit (a test that fails inside f);
-	// after the commit it does nothing. The first error is the one to tell, and
+	// after the commit it does nothing. The first error is the one to return, and
 	// a lost connection rolls back by itself.
 	defer func() { _ = tx.Rollback() }()
 	out := &delivery.Outbox{}

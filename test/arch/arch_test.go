@@ -62,7 +62,7 @@ var planted = []struct {
 		"modules/payment/store_test.go": `package payment; import _ "github.com/IBM/sarama"`}},
 	{"modules know no transport", "an identifier", map[string]string{
 		"modules/payment/handlers.go": `package payment; func f() bool { return onKafka }`}},
-	{"modules know no transport", "a table of the carrier's", map[string]string{
+	{"modules know no transport", "a table of the bridge's", map[string]string{
 		"modules/payment/migrations/00001_payment.sql": `CREATE VIEW sent AS SELECT * FROM outbox`}},
 	{"only cmd and tests import a module's door", "the configuration knows a module", map[string]string{
 		"config/config.go": `package config; import _ "millrace/modules/payment"`}},

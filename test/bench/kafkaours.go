@@ -51,7 +51,7 @@ func (o *oursKafka) relay(ctx context.Context) (sent func() int64, stop func() e
 
 func (o *oursKafka) close() error { return errors.Join(o.ours.close(), o.kafka.remove(o.topic())) }
 
-// parked is a carrier that takes nothing: what is published waits.
+// parked is a bridge that takes nothing: what is published waits.
 type parked struct{ ended chan struct{} }
 
 func (parked) Name() string { return "kafka" }
@@ -68,23 +68,23 @@ func (p parked) Forward(ctx context.Context, _ []store.Row) (int, error) {
 // parkedTransport lets its relays go before it closes.
 type parkedTransport struct {
 	transport
-	carrier parked
+	bridge parked
 }
 
 func (t parkedTransport) Close() error {
-	close(t.carrier.ended)
+	close(t.bridge.ended)
 	return t.transport.Close()
 }
 
 func parkedRoad(url string) road {
 	return func(ctx context.Context, pool int, topo *bus.Topology, hosted []string) (transport, error) {
-		carrier := parked{make(chan struct{})}
+		bridge := parked{make(chan struct{})}
 		cfg := databaseConfig(url, pool)
-		cfg.Bridge = carrier
+		cfg.Bridge = bridge
 		t, err := sqltransport.Open(ctx, cfg, topo, hosted)
 		if err != nil {
 			return nil, err
 		}
-		return parkedTransport{t, carrier}, nil
+		return parkedTransport{t, bridge}, nil
 	}
 }

@@ -168,7 +168,7 @@ func TestApp_RefusesPoolsLargerThanMaxConnections(t *testing.T) {
 	err := poolsFit(50, 0, hosted, 100, 3)
 	require.ErrorContains(t, err, "database.max_conns_per_module: 50 for each of 2 modules (payment, delivery)")
 	require.ErrorContains(t, err, "gives 97 (max_connections = 100, 3 of them reserved): set database.max_conns_per_module to at most 43")
-	require.ErrorContains(t, poolsFit(45, sqltransport.BridgeConns, hosted, 100, 3), "to at most 41", "a carrier has its own")
+	require.ErrorContains(t, poolsFit(45, sqltransport.BridgeConns, hosted, 100, 3), "to at most 41", "a bridge has its own")
 
 	cfg := local(t)
 	cfg.Database.MaxConnsPerModule = 200

@@ -29,18 +29,18 @@ import (
 // lives, and so could keep its rights.
 //
 // The URL's user must own the tables, and may create roles unless all are there:
-// else the error is Forbidden, and says what to have created. So it is, and
-// nothing is changed, if a module's role has rights that this cannot take: as a
+// else the error is Forbidden, and names what to have created. The error is also
+// Forbidden, and nothing is changed, if a module's role has rights that this cannot take: as a
 // superuser, as a member of another module's role or of the owner, or given by
-// somebody else than the owner. It names the statement that mends it. And so it is if
-// there are objects of others: see checkOwners.
+// somebody else than the owner, or if there are objects of others (checkOwners).
+// It names the statement that mends it.
 func (r Roles) Grant(ctx context.Context, url string, topo *bus.Topology, modules []string, revoke bool) (left Left, err error) {
 	defer errs.Wrap(&err, "grant the modules their rights")
 	db, err := postgres.Open(ctx, postgres.Config{URL: url, Schema: catalogOnly, MaxConns: 1, Application: "millrace migrate"})
 	if err != nil {
 		return Left{}, err
 	}
-	defer func() { _ = db.Close() }() // the transaction has told what happened
+	defer func() { _ = db.Close() }() // the transaction has returned the error, if any
 	if err := checkOwners(ctx, db, modules); err != nil {
 		return Left{}, err
 	}
@@ -51,7 +51,7 @@ func (r Roles) Grant(ctx context.Context, url string, topo *bus.Topology, module
 	if err != nil {
 		return Left{}, err
 	}
-	defer func() { _ = tx.Rollback() }() // after the commit it does nothing; else the first error is the one to tell
+	defer func() { _ = tx.Rollback() }() // after the commit it does nothing; else the first error is the one to return
 	// One at a time. No module's role may take this lock, as it could an advisory one.
 	if _, err := tx.ExecContext(ctx, `LOCK TABLE bus.bus_version IN SHARE UPDATE EXCLUSIVE MODE`); err != nil {
 		return Left{}, fmt.Errorf("wait for another migration: %w", err)
@@ -316,7 +316,7 @@ func oids(things []thing) func(func(int64) bool) {
 // Suffices is nil if the connection's user has, itself or as a member of other
 // roles, every right that the transport needs to serve the hosted modules, and
 // may assume their roles if there is a prefix. Else the error is Forbidden, names
-// what is missing and says what to do. modules are those in this database.
+// what is missing and what to do. modules are those in this database.
 func (r Roles) Suffices(ctx context.Context, db *sql.DB, topo *bus.Topology, modules, hosted []string) (err error) {
 	things, err := thingsOf(ctx, db, modules)
 	if err != nil {

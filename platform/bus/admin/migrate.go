@@ -12,7 +12,7 @@ import (
 )
 
 // Migrate creates, or brings up to date, what the bus needs in a database that
-// all modules share: see MigrateModules. Without a carrier a sender writes into
+// all modules share: see MigrateModules. Without a bridge a sender writes into
 // the receiver's queue, so all modules' parts are made, hosted here or not.
 func Migrate(ctx context.Context, url string, topo *bus.Topology) error {
 	return MigrateModules(ctx, url, topo.Modules())

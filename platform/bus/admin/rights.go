@@ -7,20 +7,20 @@ import (
 )
 
 // Roles are the database roles of the modules, one each: <Prefix><module>. They
-// are group roles without a login; who serves a module signs in as a member of
-// its role, and can do with the other modules' tables what the topology says and
-// no more:
+// are group roles without a login; a process that hosts a module signs in as a
+// member of its role, and can use the other modules' tables as the topology
+// requires, and no further:
 //
 //   - in its own schema it reads and writes the module's tables. It reads its
 //     log, which nobody changes; the bus's other tables it changes as the bus
 //     does, and it appends by the append functions;
-//   - of a module whose events it hears, it reads the log;
+//   - of a module to whose events it subscribes, it reads the log;
 //   - of a module to which it sends commands, it calls the functions that append
 //     to the queue. These run with their owner's rights: the queue itself stays
 //     closed;
-//   - in bus it leases, registers and looks. What is there is what the processes
-//     of an installation tell each other, and no message: a role could disturb
-//     there, but not read what others publish: see docs/security.md for what it can do.
+//   - in bus it writes leases and registrations. There are no messages there: a role
+//     could disturb other processes, but not read what others publish. See
+//     docs/security.md for what it can do.
 //
 // PostgreSQL has no rights on advisory locks and on notifications: a role can hold
 // the publish locks, so that others wait (errors of kind Resource, no attempt is
@@ -62,8 +62,8 @@ type right struct {
 
 var versions = []string{"bus_version"}
 
-// inBus are the rights of every module's role on the shared tables. The
-// incarnation of a topic is noted by whoever carries it.
+// inBus are the rights of every module's role on the shared tables. The bridge
+// records the IDs of topics.
 var inBus = map[string][]string{
 	"topics":        {"SELECT"}, // RegisterTopics writes them
 	"registrations": {"SELECT", "INSERT"},
@@ -86,12 +86,12 @@ var inOwn = map[string][]string{
 
 // rights lists what a module's role may do with the things that there are.
 func (r Roles) rights(topo *bus.Topology, module string, things []thing) (all []right) {
-	hears, sends := peers(topo, module)
+	subscribes, sends := peers(topo, module)
 	for _, t := range things {
 		var verbs []string
 		switch {
 		case t.kind == aSchema:
-			if t.schema == "bus" || t.schema == module || hears[t.schema] || sends[t.schema] {
+			if t.schema == "bus" || t.schema == module || subscribes[t.schema] || sends[t.schema] {
 				verbs = []string{"USAGE"}
 			}
 		case t.schema == "bus":
@@ -104,8 +104,8 @@ func (r Roles) rights(topo *bus.Topology, module string, things []thing) (all []
 			}
 		case t.schema == module:
 			verbs = r.own(t)
-		case t.kind == aTable && t.name == "log" && hears[t.schema],
-			t.kind == aTable && slices.Contains(versions, t.name) && (hears[t.schema] || sends[t.schema]):
+		case t.kind == aTable && t.name == "log" && subscribes[t.schema],
+			t.kind == aTable && slices.Contains(versions, t.name) && (subscribes[t.schema] || sends[t.schema]):
 			verbs = []string{"SELECT"}
 		case t.kind == aRoutine && (t.name == "append_queue" || t.name == "append_queue_one") && sends[t.schema]:
 			verbs = []string{"EXECUTE"}
@@ -132,22 +132,22 @@ func (r Roles) own(t thing) []string {
 	return []string{"SELECT", "INSERT", "UPDATE", "DELETE"}
 }
 
-// peers are the other modules whose events a module hears, and those to which it
-// sends commands.
-func peers(topo *bus.Topology, module string) (hears, sends map[string]bool) {
-	hears, sends = map[string]bool{}, map[string]bool{}
-	heard := map[string]bool{}
+// peers are the other modules to whose events a module subscribes, and those to
+// which it sends commands.
+func peers(topo *bus.Topology, module string) (subscribes, sends map[string]bool) {
+	subscribes, sends = map[string]bool{}, map[string]bool{}
+	topics := map[string]bool{}
 	for _, s := range topo.SubscriptionsOf(module) {
-		heard[topo.TopicOf(s.Type)] = true
+		topics[topo.TopicOf(s.Type)] = true
 	}
 	for _, command := range topo.Commands() {
 		if slices.Contains(topo.SendersOf(command), module) {
-			heard[topo.TopicOf(command)] = true
+			topics[topo.TopicOf(command)] = true
 		}
 	}
 	for _, other := range topo.Modules() {
-		hears[other] = other != module && heard[bus.EventsOf(other)]
-		sends[other] = other != module && heard[bus.CommandsOf(other)]
+		subscribes[other] = other != module && topics[bus.EventsOf(other)]
+		sends[other] = other != module && topics[bus.CommandsOf(other)]
 	}
-	return hears, sends
+	return subscribes, sends
 }

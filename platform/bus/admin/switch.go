@@ -17,31 +17,31 @@ import (
 	"millrace/platform/postgres"
 )
 
-// Switch says by which carrier the messages of a database travel from now on:
-// "postgres", or a Carrier's name. No process may live on the database; those
-// that start later must be configured for it.
+// Switch records by which transport the messages of a database travel from now on:
+// "postgres", or a bridge's name. No process may work on the database; those that
+// start later must be configured for it.
 //
-// It is one transaction. Positions in events mean the same either way. Commands
-// that nobody has handled yet move from the owner's queue into their senders'
-// outboxes, or back, in their order and with what is held behind failed ones.
-// Commands that only the carrier has are moved too, since their sender keeps
-// them for KeepCommands; if they are gone there, Switch refuses, and says whose
-// backlog must be handled first.
+// It is one transaction. Committed offsets of events mean the same either way.
+// Commands that are not handled yet move from the owner's queue into their senders'
+// outboxes, or back, in their order and with the messages that are blocked behind
+// failed ones. Commands that only the bridge has are moved too, since their sender
+// keeps them for KeepCommands; if they are gone there, Switch refuses, and names
+// the module whose backlog must be handled first.
 //
 // Errors are of kind Conflict when processes live or messages are missing, and
 // Invalid when a module has its tables in another database.
-func Switch(ctx context.Context, url string, topo *bus.Topology, carrier string) (err error) {
-	defer errs.Wrap(&err, "switch to %s", carrier)
+func Switch(ctx context.Context, url string, topo *bus.Topology, transport string) (err error) {
+	defer errs.Wrap(&err, "switch to %s", transport)
 	db, err := postgres.Open(ctx, postgres.Config{URL: url, Schema: "bus", MaxConns: 1, Application: "millrace switch", StatementTimeout: 5 * time.Minute})
 	if err != nil {
 		return err
 	}
-	defer func() { _ = db.Close() }() // the transaction has told what happened
+	defer func() { _ = db.Close() }() // the transaction has returned the error, if any
 	tx, err := db.BeginTx(ctx, nil)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = tx.Rollback() }() // after the commit it does nothing; else the first error is the one to tell
+	defer func() { _ = tx.Rollback() }() // after the commit it does nothing; else the first error is the one to return
 	if err := alone(ctx, tx); err != nil {
 		return err
 	}
@@ -51,25 +51,25 @@ func Switch(ctx context.Context, url string, topo *bus.Topology, carrier string)
 			return err
 		}
 		if !here {
-			return errs.New(errs.Invalid, "module %s has no tables in this database: only modules that share one can change how they talk", module)
+			return errs.New(errs.Invalid, "module %s has no tables in this database: only modules that share one can change their transport", module)
 		}
 	}
 	for _, owner := range topo.Modules() {
 		move := toQueue
-		if carrier != store.OnPostgres {
+		if transport != store.OnPostgres {
 			move = toOutbox
 		}
 		if err := move(ctx, tx, owner, sendersTo(topo, owner)); err != nil {
 			return err
 		}
 	}
-	if _, err := tx.ExecContext(ctx, `UPDATE topics SET transport = $1`, carrier); err != nil {
+	if _, err := tx.ExecContext(ctx, `UPDATE topics SET transport = $1`, transport); err != nil {
 		return err
 	}
 	return tx.Commit()
 }
 
-// alone makes sure that nobody works while the registry changes.
+// alone makes sure that no process works while the registry changes.
 func alone(ctx context.Context, tx *sql.Tx) error {
 	if _, err := tx.ExecContext(ctx, `LOCK TABLE topics, nodes IN ACCESS EXCLUSIVE MODE`); err != nil {
 		return err
@@ -84,7 +84,7 @@ func alone(ctx context.Context, tx *sql.Tx) error {
 	return nil
 }
 
-// sendersTo lists who sends commands to a module.
+// sendersTo lists the modules that send commands to a module.
 func sendersTo(topo *bus.Topology, owner string) (senders []string) {
 	for _, command := range topo.Commands() {
 		if topo.TopicOf(command) == bus.CommandsOf(owner) {
@@ -95,8 +95,8 @@ func sendersTo(topo *bus.Topology, owner string) (senders []string) {
 	return slices.Compact(senders)
 }
 
-// before is taken off the offsets of what is aside when its stream changes, so
-// that it comes before whatever the new stream brings.
+// before is subtracted from the offsets of parked messages when their stream
+// changes, so that they come before all that arrives in the new stream.
 const before = int64(1) << 40
 
 // toOutbox moves what waits in an owner's queue into its senders' outboxes.
@@ -157,7 +157,7 @@ func toQueue(ctx context.Context, tx *sql.Tx, owner string, senders []string) er
 			return err
 		}
 		if missing.Valid {
-			return errs.New(errs.Conflict, "%s has commands that only the carrier still has (%s): serve until they have arrived", stream, missing.String)
+			return errs.New(errs.Conflict, "%s has commands that only the bridge still has (%s): serve until they have arrived", stream, missing.String)
 		}
 		if _, err := tx.ExecContext(ctx, fmt.Sprintf(`
 			INSERT INTO %[1]s.queue (partition, "offset", id, type, key, payload, metadata, created_at)
@@ -176,12 +176,12 @@ func toQueue(ctx context.Context, tx *sql.Tx, owner string, senders []string) er
 			return err
 		}
 	}
-	// What arrived of events stays: it is in their owner's log, too, but if the
-	// carrier comes back it will not bring again what it has brought.
+	// Events that arrived stay. They are in their owner's log, too, but the bridge
+	// would not receive them again if the database switches back.
 	return nil
 }
 
-// rename moves the parked messages of one stream to another, before all that it brings.
+// rename moves the parked messages of one stream to another, before all that arrives in it.
 func rename(ctx context.Context, tx *sql.Tx, owner, from, to string) error {
 	_, err := tx.ExecContext(ctx, `UPDATE `+owner+`.parked_messages SET topic = $2, "offset" = "offset" - $3 WHERE topic = $1 AND state <> 'discarded'`, from, to, before)
 	return err

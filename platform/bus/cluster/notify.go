@@ -29,8 +29,8 @@ type Changes map[string]uint64
 
 // Notifier notifies the other nodes of changes after they were committed, coalesced, on a
 // connection of its own. (NOTIFY inside the transactions would make their commits wait
-// for each other.) While no other node is alive it sends nothing; a node that starts says
-// so by Hello.
+// for each other.) While no other node is alive it sends nothing; a node that starts calls
+// Hello.
 type Notifier struct {
 	db     *sql.DB // one connection, synchronous_commit=off
 	node   uuid.UUID

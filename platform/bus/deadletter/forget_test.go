@@ -118,8 +118,8 @@ func TestForget_BlocksNoKeyAndSkipsTypeFromThenOn(t *testing.T) {
 	t.Parallel()
 	url := bustest.Database(t, modules...)
 	got := make(chan paid, 100)
-	hearsPaid := bus.On(func(_ context.Context, _ *bus.Tx, p paid) error { got <- p; return nil })
-	_, stop := serve(t, url, hearsPaid, bus.On(func(context.Context, *bus.Tx, returned) error { return nil }))
+	onPaid := bus.On(func(_ context.Context, _ *bus.Tx, p paid) error { got <- p; return nil })
+	_, stop := serve(t, url, onPaid, bus.On(func(context.Context, *bus.Tx, returned) error { return nil }))
 	db := open(t, url)
 	forget := func() (deadletter.Forgotten, error) {
 		return deadletter.Forget(t.Context(), db, modules, "store", "shop.returned", "kim", "the release was taken back for good")
@@ -133,7 +133,7 @@ func TestForget_BlocksNoKeyAndSkipsTypeFromThenOn(t *testing.T) {
 	require.Equal(t, "2", text(t, db, `SELECT count(*)::text FROM bus.registrations`), "nothing was changed")
 	stop()
 
-	older, _ := serve(t, url, hearsPaid)
+	older, _ := serve(t, url, onPaid)
 	publish(t, older, returned{"order-1"}, paid{"order-1", 1}, paid{"order-2", 1})
 	require.Equal(t, paid{"order-2", 1}, taken(t, got), "another key goes on")
 	require.Eventually(t, func() bool { return text(t, db, `SELECT count(*)::text FROM store.parked_messages`) == "2" }, time.Minute, 10*time.Millisecond)

@@ -14,7 +14,7 @@ type Config struct {
 	// URL is the database, as postgres.Config wants it.
 	URL string
 	// RolePrefix, if it is given, makes each module's pool assume the module's role (see
-	// admin.Roles), so that it has only that role's rights, whoever signs in. The user must be
+	// admin.Roles), so that it has only that role's rights, whichever user signs in. The user must be
 	// a member of the hosted modules' roles.
 	RolePrefix string
 	// MaxConnsPerModule limits each hosted module's pool: its workers use one connection each,

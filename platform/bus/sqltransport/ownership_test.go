@@ -45,7 +45,7 @@ func TestBatch_NodeThatLostAPartitionHandlesNothingOfIt(t *testing.T) {
 	}
 	arrived(1)
 	// Another process takes the partition over and handles the second; this one
-	// has not heard of it.
+	// does not know that yet.
 	_, err = db.ExecContext(t.Context(), `
 		INSERT INTO bus.nodes (id, modules, subscriptions, expires_at) VALUES ('00000000-0000-0000-0000-000000000001', '{store}', '{}', clock_timestamp() + interval '100 seconds');
 		UPDATE store.offsets SET node = '00000000-0000-0000-0000-000000000001', committed_offset = 2 WHERE committed_offset = 1`)
@@ -92,7 +92,7 @@ func TestSubscriber_ClosedBeforeItsTypesAreCompleteClosesEveryChannel(t *testing
 	require.NoError(t, err)
 	_, err = s.Subscribe(t.Context(), "shop.paid")
 	require.Equal(t, errs.Invalid, errs.KindOf(err), "twice")
-	_, err = s.Subscribe(t.Context(), "shop.unheard")
+	_, err = s.Subscribe(t.Context(), "shop.unknown")
 	require.Equal(t, errs.Invalid, errs.KindOf(err), "not declared")
 	require.NoError(t, s.Close())
 	require.NoError(t, s.Close(), "the router closes once for each handler")

@@ -35,8 +35,8 @@ type Transport struct {
 }
 
 // Open connects the hosted modules. Nothing is handled before the router has subscribed. The
-// schema must have been migrated. It refuses a database whose registry says that a topic
-// travels by another transport.
+// schema must have been migrated. It refuses a database in whose registry a topic travels by
+// another transport.
 func Open(ctx context.Context, cfg Config, topo *bus.Topology, hosted []string) (_ *Transport, err error) {
 	if err := cfg.setDefaults(); err != nil {
 		return nil, err

@@ -19,8 +19,8 @@ func (shop) Publishes() []bus.Event            { return nil }
 func (shop) Sends() []bus.Command              { return nil }
 func (shop) Subscriptions() []bus.Subscription { return nil }
 
-// Whoever may write a row of a log decides what its metadata holds. No such row
-// may keep an operator from the other messages.
+// A role that may write rows of a log decides what their metadata holds. No such
+// row may keep an operator from the other messages.
 func TestConversation_ShowsMessagesWhoseMetadataCannotBeRead(t *testing.T) {
 	t.Parallel()
 	url := pgtest.URL(t)

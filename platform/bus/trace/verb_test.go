@@ -8,7 +8,7 @@ import (
 	"millrace/platform/bus/trace"
 )
 
-func TestSaid_VerbIsThatOfEventsAndCommands(t *testing.T) {
+func TestMessage_VerbIsThatOfEventsAndCommands(t *testing.T) {
 	t.Parallel()
 	require.Equal(t, "published", trace.Message{Type: "payment.completed", Topic: "payment.events"}.Verb())
 	require.Equal(t, "sent", trace.Message{Type: "payment.refund", Topic: "payment.commands"}.Verb())
