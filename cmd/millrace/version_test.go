@@ -38,5 +38,5 @@ func TestVersion_IsTheNewestOfTheChangelog(t *testing.T) {
 	require.NoError(t, err)
 	newest := regexp.MustCompile(`(?m)^## \[?(\d+\.\d+\.\d+)`).FindSubmatch(text)
 	require.NotNil(t, newest)
-	require.Equal(t, string(newest[1]), release)
+	require.Equal(t, release, string(newest[1]))
 }

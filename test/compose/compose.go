@@ -118,7 +118,7 @@ func faultsOfDockerfile(text string) (faults []string) {
 		case "ARG":
 			commit = commit || strings.HasPrefix(words[1], "COMMIT=")
 		case "RUN":
-			if strings.Contains(line, "go build") && !(commit && strings.Contains(line, "-X main.commit=${COMMIT}")) {
+			if strings.Contains(line, "go build") && (!commit || !strings.Contains(line, "-X main.commit=${COMMIT}")) {
 				fault("the program is built without its commit: ARG COMMIT, then -ldflags \"-X main.commit=${COMMIT}\"")
 			}
 		}
