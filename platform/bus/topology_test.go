@@ -128,8 +128,8 @@ func TestOnEvery_ReceivesAllEventsAndNoCommand(t *testing.T) {
 		unit{name: "till", publishes: []bus.Event{sold{}}, sends: []bus.Command{refund{}}, handles: []bus.Subscription{bus.Handle(act)}},
 		unit{name: "archive", handles: []bus.Subscription{bus.OnEvery(onAll)}})
 	require.NoError(t, err)
-	require.Len(t, topo.SubscriptionsOf("ear"), 1)
-	require.Equal(t, "till.sold", topo.SubscriptionsOf("ear")[0].Type)
+	require.Len(t, topo.SubscriptionsOf("archive"), 1)
+	require.Equal(t, "till.sold", topo.SubscriptionsOf("archive")[0].Type)
 	require.Equal(t, "till.events", topo.TopicOf("till.sold"))
 	require.Equal(t, "till.commands", topo.TopicOf("till.refund"))
 	require.Empty(t, topo.TopicOf("till.unknown"))
