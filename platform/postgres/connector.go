@@ -81,12 +81,14 @@ func refusesSettings(err error) bool {
 }
 
 func (c *connector) Connect(ctx context.Context) (driver.Conn, error) {
-	raw, err := c.tested, error(nil)
-	if c.tested = nil; raw == nil { // nil after Open
-		raw, err = c.raw(ctx)
-	}
-	if err != nil {
-		return nil, err
+	raw := c.tested
+	if raw != nil { // only in Open, which no other goroutine uses yet
+		c.tested = nil
+	} else {
+		var err error
+		if raw, err = c.raw(ctx); err != nil {
+			return nil, err
+		}
 	}
 	pid, err := backend(ctx, raw)
 	if err != nil {
