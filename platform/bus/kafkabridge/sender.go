@@ -52,6 +52,7 @@ func (o outgoing) String() string {
 // library cannot cancel it.
 type batch struct {
 	first     uuid.UUID
+	topicID   string // of the rows
 	since     time.Time
 	done      chan struct{} // closed when the rest is known
 	confirmed int
@@ -92,8 +93,8 @@ func (s *sender) Forward(ctx context.Context, rows []store.Row) (confirmed int, 
 		case <-s.closed:
 			return 0, errClosed()
 		}
-		if !mine && b.first != rows[0].ID {
-			continue // the batch had other rows; rows never change, so the same first row means the same batch
+		if !mine && (b.first != rows[0].ID || b.topicID != rows[0].TopicID) {
+			continue // the batch had other rows, or went to a topic that was deleted; rows never change, so the same first row means the same batch
 		}
 		return s.end(o, b, len(rows))
 	}
@@ -108,7 +109,7 @@ func (s *sender) begin(o outgoing, rows []store.Row) (b *batch, mine bool) {
 	if b := s.sending[o]; b != nil {
 		return b, false
 	}
-	b = &batch{first: rows[0].ID, since: time.Now(), done: make(chan struct{})}
+	b = &batch{first: rows[0].ID, topicID: rows[0].TopicID, since: time.Now(), done: make(chan struct{})}
 	if s.closing {
 		b.err = errClosed()
 		close(b.done)

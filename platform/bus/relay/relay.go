@@ -215,7 +215,7 @@ func (r *Relay) outgoing(p part) []store.Row {
 	}
 	rows := make([]store.Row, len(p.rows))
 	for i, row := range p.rows {
-		rows[i] = store.Row{Topic: topic, Source: source, Partition: p.Number, Sequence: row.Offset, ID: row.ID, Type: row.Type, Key: row.Key, Payload: row.Payload, Metadata: store.DecodeMetadata(row.Metadata)}
+		rows[i] = store.Row{Topic: topic, Source: source, Partition: p.Number, Sequence: row.Offset, ID: row.ID, Type: row.Type, Key: row.Key, Payload: row.Payload, Metadata: store.DecodeMetadata(row.Metadata), TopicID: p.TopicID}
 	}
 	return rows
 }
@@ -227,7 +227,7 @@ func (r *Relay) commit(ctx context.Context, all []sent) {
 	var moves store.Moves
 	for _, s := range all {
 		if s.confirmed > 0 {
-			moves.Add(s.Stream, s.Number, s.Offset, s.last())
+			moves.AddSent(s.TopicID, s.Stream, s.Number, s.Offset, s.last())
 		}
 	}
 	var moved map[store.Place]bool

@@ -41,6 +41,7 @@ type Committed struct {
 	Offset     int64
 	Assigned   bool     // to this node
 	ParkedKeys []string // keys with parked messages that are not discarded
+	TopicID    string   // the bridge's ID of the topic, "" without a bridge
 }
 
 // Load reads the committed offset of a partition.
@@ -49,9 +50,10 @@ func (o *Offsets) Load(ctx context.Context, stream string, partition int) (c Com
 	err = o.DB.QueryRowContext(ctx, `
 		SELECT committed_offset, node, coalesce((
 			SELECT array_agg(DISTINCT a.key) FROM parked_messages a
-			WHERE a.subscriber = p.subscriber AND a.topic = p.topic AND a.partition = p.partition AND a.state <> 'discarded'), '{}')
+			WHERE a.subscriber = p.subscriber AND a.topic = p.topic AND a.partition = p.partition AND a.state <> 'discarded'), '{}'),
+			coalesce((SELECT t.topic_id FROM bus.topics t WHERE t.name = split_part(p.topic, '/', 1)), '')
 		FROM offsets p WHERE subscriber = $1 AND topic = $2 AND partition = $3`,
-		o.Subscriber, stream, partition).Scan(&c.Offset, &node, pq.Array(&c.ParkedKeys))
+		o.Subscriber, stream, partition).Scan(&c.Offset, &node, pq.Array(&c.ParkedKeys), &c.TopicID)
 	if err != nil {
 		return c, fmt.Errorf("load offset: %w", err)
 	}
@@ -79,6 +81,7 @@ type Place struct {
 type Moves struct {
 	streams              []string
 	partitions, from, to []int64
+	topicIDs             []string // of AddSent
 }
 
 // Add adds a partition, and from where to where its offset moves.
@@ -87,20 +90,30 @@ func (m *Moves) Add(stream string, partition int, from, to int64) {
 	m.from, m.to = append(m.from, from), append(m.to, to)
 }
 
+// AddSent is Add for rows that were sent to a bridge's topic, whose ID was topicID when the
+// offset was loaded. If another topic has its name now, they may be lost with the first one,
+// and the offset was set back (SetTopicID): then Move does not move it. The node alone does not
+// show that, since the same one may have claimed the partition again.
+func (m *Moves) AddSent(topicID, stream string, partition int, from, to int64) {
+	m.Add(stream, partition, from, to)
+	m.topicIDs = append(m.topicIDs, topicID)
+}
+
 // Len returns how many there are.
 func (m *Moves) Len() int { return len(m.streams) }
 
-// Move moves offsets by compare-and-set, and returns which of them it moved. It does not
+// Move moves offsets of AddSent by compare-and-set, and returns which of them it moved. It does not
 // wait for the disk: if the server forgets an offset in a crash, the rows are sent again,
 // which their receivers drop, and the compare-and-set of a node that remembers it fails.
 func (o *Offsets) Move(ctx context.Context, m *Moves) (moved map[Place]bool, err error) {
 	rows, err := o.DB.QueryContext(ctx, `
 WITH quiet AS MATERIALIZED (SELECT set_config('synchronous_commit', 'off', true))
 UPDATE offsets p SET committed_offset = w.becomes
-FROM quiet, unnest($2::text[], $3::smallint[], $4::bigint[], $5::bigint[]) AS w(topic, partition, was, becomes)
+FROM quiet, unnest($2::text[], $3::smallint[], $4::bigint[], $5::bigint[], $7::text[]) AS w(topic, partition, was, becomes, topic_id)
 WHERE p.subscriber = $1 AND p.topic = ANY($2) AND p.partition = ANY($3) AND p.node = $6
 AND p.partition = w.partition AND p.committed_offset = w.was AND p.topic = w.topic
-RETURNING p.topic, p.partition`, o.Subscriber, pq.Array(m.streams), pq.Array(m.partitions), pq.Array(m.from), pq.Array(m.to), o.Node)
+AND w.topic_id = coalesce((SELECT t.topic_id FROM bus.topics t WHERE t.name = split_part(w.topic, '/', 1)), '')
+RETURNING p.topic, p.partition`, o.Subscriber, pq.Array(m.streams), pq.Array(m.partitions), pq.Array(m.from), pq.Array(m.to), o.Node, pq.Array(m.topicIDs))
 	if err != nil {
 		return nil, fmt.Errorf("move offsets: %w", err)
 	}

@@ -14,4 +14,5 @@ type Row struct {
 	Key       string
 	Payload   []byte
 	Metadata  map[string]string // the envelope but what has a field here
+	TopicID   string            // of a row that is sent: see Committed
 }

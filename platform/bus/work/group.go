@@ -135,7 +135,7 @@ func (g *Group) Prepare(ctx context.Context, p *Partition) (ready bool, loaded *
 		g.lost(p)
 		return false, nil, f.parked, nil
 	}
-	p.Offset, p.loaded = found.Offset, true
+	p.Offset, p.TopicID, p.loaded = found.Offset, found.TopicID, true
 	return true, &found, f.parked, nil
 }
 

@@ -25,10 +25,11 @@ type Partition struct {
 	reload   bool // what is known of it may be old
 
 	// Of the worker.
-	Offset    int64 // the committed one
-	loaded    bool  // Offset is known
-	failures  int   // in a row, that paused it
-	lockTries int   // likewise, and each because of a lock
+	Offset    int64  // the committed one
+	TopicID   string // see store.Committed
+	loaded    bool   // Offset is known
+	failures  int    // in a row, that paused it
+	lockTries int    // likewise, and each because of a lock
 }
 
 // LockTries returns how often in a row it was paused because of a lock.
