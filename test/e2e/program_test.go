@@ -167,7 +167,9 @@ func (w *world) eventually(query, want string) {
 		if got == want {
 			return
 		}
-		require.True(w.t, time.Now().Before(deadline), "%.300s\nwant %q\ngot  %q\nwaiting:\n%s", query, want, got, w.waiting())
+		if time.Now().After(deadline) {
+			require.FailNow(w.t, "waited in vain", "%.300s\nwant %q\ngot  %q\nwaiting:\n%s", query, want, got, w.waiting())
+		}
 	}
 }
 
