@@ -25,7 +25,7 @@ func (c *consumer) readDirectly(p topicPartition, from, to int64) (found int, er
 	if err != nil {
 		return 0, fmt.Errorf("read %s from offset %d: %w", p, from, err)
 	}
-	defer func() { _ = records.Close() }()
+	defer func() { _ = records.Close() }() // likewise
 	idle := time.NewTimer(settings.Net.ReadTimeout)
 	defer idle.Stop()
 	for {
