@@ -28,7 +28,7 @@ type sender struct {
 	calls   sync.WaitGroup // of the producer
 	mu      sync.Mutex
 	closing bool
-	sending map[outgoing]*batch
+	sending map[flight]*batch
 	failing map[outgoing]failure // what the brokers refused, or did not acknowledge in time
 }
 
@@ -48,11 +48,18 @@ func (o outgoing) String() string {
 	return fmt.Sprintf("%s of %s, partition %d", o.topic, o.source, o.partition)
 }
 
+// flight is what one batch at a time may be on its way for. A topic that was deleted and
+// created again has another ID: what the brokers acknowledge of a batch that began before
+// may be lost with the first topic, so nothing waits for it.
+type flight struct {
+	outgoing
+	topicID string
+}
+
 // batch is a call of the producer. While the brokers are away it may take long: the client
 // library cannot cancel it.
 type batch struct {
 	first     uuid.UUID
-	topicID   string // of the rows
 	since     time.Time
 	done      chan struct{} // closed when the rest is known
 	confirmed int
@@ -66,7 +73,7 @@ func newSender(cfg Config) (*sender, error) {
 	}
 	return &sender{
 		timeout: cfg.SendTimeout, log: cfg.Logger, producer: p,
-		closed: make(chan struct{}), sending: map[outgoing]*batch{}, failing: map[outgoing]failure{},
+		closed: make(chan struct{}), sending: map[flight]*batch{}, failing: map[outgoing]failure{},
 	}, nil
 }
 
@@ -93,8 +100,8 @@ func (s *sender) Forward(ctx context.Context, rows []store.Row) (confirmed int, 
 		case <-s.closed:
 			return 0, errClosed()
 		}
-		if !mine && (b.first != rows[0].ID || b.topicID != rows[0].TopicID) {
-			continue // the batch had other rows, or went to a topic that was deleted; rows never change, so the same first row means the same batch
+		if !mine && b.first != rows[0].ID {
+			continue // the batch had other rows; rows never change, so the same first row means the same batch
 		}
 		return s.end(o, b, len(rows))
 	}
@@ -106,16 +113,17 @@ func errClosed() error { return errs.New(errs.Shutdown, "the Kafka producer is c
 func (s *sender) begin(o outgoing, rows []store.Row) (b *batch, mine bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if b := s.sending[o]; b != nil {
+	f := flight{o, rows[0].TopicID}
+	if b := s.sending[f]; b != nil {
 		return b, false
 	}
-	b = &batch{first: rows[0].ID, topicID: rows[0].TopicID, since: time.Now(), done: make(chan struct{})}
+	b = &batch{first: rows[0].ID, since: time.Now(), done: make(chan struct{})}
 	if s.closing {
 		b.err = errClosed()
 		close(b.done)
 		return b, true
 	}
-	s.sending[o] = b
+	s.sending[f] = b
 	s.calls.Go(func() {
 		failpoint.Here("forward.before_send")
 		b.confirmed, b.err = s.producer.publish(rows)
@@ -123,7 +131,7 @@ func (s *sender) begin(o outgoing, rows []store.Row) (b *batch, mine bool) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.sent.Add(int64(b.confirmed))
-		delete(s.sending, o)
+		delete(s.sending, f)
 		close(b.done)
 	})
 	return b, true

@@ -245,7 +245,7 @@ func TestSender_ClosesProducerAfterLastCall(t *testing.T) {
 	t.Parallel()
 	p := &slowProducer{confirms: make(chan struct{})}
 	s := &sender{timeout: time.Minute, log: slog.New(slog.DiscardHandler), producer: p,
-		closed: make(chan struct{}), sending: map[outgoing]*batch{}, failing: map[outgoing]failure{}}
+		closed: make(chan struct{}), sending: map[flight]*batch{}, failing: map[outgoing]failure{}}
 	rows := func(partition int) []store.Row {
 		return []store.Row{{ID: uuid.New(), Type: "shop.paid", Topic: "shop.events", Source: "shop", Key: "k", Partition: partition, Sequence: 1}}
 	}
@@ -266,4 +266,25 @@ func TestSender_ClosesProducerAfterLastCall(t *testing.T) {
 	close(p.confirms)
 	<-closed
 	require.False(t, p.panics.Load(), "closed under a call")
+}
+
+// A topic is deleted and created again while a batch is on its way: the brokers may
+// acknowledge what is lost with the deleted topic.
+func TestSender_SendsRowsAgainToATopicWithAnotherID(t *testing.T) {
+	t.Parallel()
+	p := &slowProducer{confirms: make(chan struct{})}
+	s := &sender{timeout: patience, log: logger(), producer: p, closed: make(chan struct{}), sending: map[flight]*batch{}, failing: map[outgoing]failure{}}
+	confirmed := make(chan int)
+	for i, topicID := range []string{"deleted", "created"} {
+		rows := rowsOf("order-1", 1, 1)
+		rows[0].ID, rows[0].TopicID = uuid.UUID{1}, topicID
+		go func() {
+			n, _ := s.Forward(t.Context(), rows) //nolint:errcheck // the number shows it
+			confirmed <- n
+		}()
+		eventually(t, "another call of the producer", func() bool { return p.calls.Load() == int64(i+1) })
+	}
+	close(p.confirms)
+	require.Equal(t, 1, <-confirmed)
+	require.Equal(t, 1, <-confirmed)
 }
